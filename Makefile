@@ -1,0 +1,36 @@
+# Everything a newcomer needs: `make demo` and `make test` set up what is missing by themselves.
+PYTHON ?= python3
+BIN := .venv/bin
+export DO_NOT_TRACK := 1
+
+.PHONY: demo test setup serve lint weights clean-store
+
+demo: setup ## run the embedded benchmark and write the report
+	$(BIN)/python -m flows.up run benchmark/demo
+
+test: setup ## lint, types and the whole test suite
+	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
+	$(BIN)/python -m pytest
+
+setup: .venv/.ready
+
+.venv/.ready: pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; assert sys.version_info >= (3, 11), "bfr needs Python 3.11 or newer, found " + sys.version'
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet uv
+	$(BIN)/uv pip install --quiet --python $(BIN)/python -c constraints.txt -e '.[dev]'
+	$(BIN)/dvc pull --quiet -r demo data/weights/demo
+	@touch $@
+
+serve: setup ## start the Prefect server and the deployments, until Ctrl-C
+	$(BIN)/python -m flows.up serve
+
+lint: setup
+	$(BIN)/ruff check --fix . && $(BIN)/ruff format . && $(BIN)/mypy
+
+weights: setup ## train the demo weights anew (about two hours on 2 cores), then publish them in the repository's store
+	$(BIN)/dvc repro --force --single-item data/weights/dvc.yaml:prior data/weights/dvc.yaml:restorer
+	$(BIN)/dvc push -r demo
+
+clean-store: setup ## delete stored results that were not used for 30 days
+	$(BIN)/python -m flows.stage prune --days 30

@@ -1,0 +1,24 @@
+"""The whole benchmark of one experiment: photos → degrade → restore → pseudo_targets → finetune → evaluate → report."""
+
+from prefect import flow
+
+from flows import steps
+from flows.publishing import commit_to_dvc, params_digest, show_report
+from tasks import nodes
+from tasks.params import load_experiment
+
+
+@flow(name="benchmark", flow_run_name="{experiment}", log_prints=True)
+def benchmark(experiment: str = "demo") -> None:
+    """Run every step of an experiment of params.yaml; what is already in the store is not made again."""
+    settings, params = load_experiment(experiment), params_digest()
+    work = steps.Workspace(experiment, nodes.run)
+    steps.photos(settings, work)
+    steps.degrade(settings, work)
+    steps.restore(settings, work)
+    steps.pseudo_targets(settings, work)
+    steps.finetune(settings, work)
+    steps.evaluate(settings, work)
+    steps.report(settings, work)
+    show_report(work)
+    commit_to_dvc(experiment, params)

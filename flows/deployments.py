@@ -1,0 +1,19 @@
+"""The deployments: one `benchmark` per experiment of params.yaml, and `adapt` and `restore` for a folder of photos."""
+
+from typing import Any
+
+from prefect import serve
+
+from flows.adapt import adapt
+from flows.benchmark import benchmark
+from flows.restore import restore
+from tasks.params import load
+
+
+def serve_all() -> None:
+    """Serve them all in this process until it is interrupted; each run gets a process of its own."""
+    deployments: list[Any] = [
+        benchmark.to_deployment(name, parameters={"experiment": name}) for name in load().experiments
+    ]
+    deployments += [adapt.to_deployment("photos"), restore.to_deployment("photos")]
+    serve(*deployments, pause_on_shutdown=True)

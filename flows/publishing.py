@@ -1,0 +1,52 @@
+"""What a flow does with its results at the end: Prefect artefacts, and DVC's record of them."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas as pd
+from prefect.artifacts import create_link_artifact, create_markdown_artifact, create_table_artifact
+from prefect.logging import get_run_logger
+
+from flows.steps import STEPS, Workspace
+from tasks.params import PARAMS_FILE
+from tasks.store import ROOT, file_digest
+
+DVC = [str(Path(sys.executable).with_name("dvc"))]
+
+
+def show_report(work: Workspace) -> None:
+    """The report as Prefect artefacts: the Markdown tables, the table of all results, and a link to the page."""
+    report, key = work.root / "report", work.name.replace("_", "-").lower()
+    create_markdown_artifact((report / "results.md").read_text(encoding="utf-8"), key=f"{key}-results")
+    table = pd.read_csv(report / "results.csv")
+    create_table_artifact(json.loads(table.to_json(orient="records")), key=f"{key}-table")
+    create_link_artifact((report / "report.html").as_uri(), key=f"{key}-page", link_text="report.html")
+    get_run_logger().info("Results: %s", (report / "report.html").relative_to(ROOT))
+
+
+def params_digest() -> str:
+    """Digest of params.yaml, to notice that it changed during a run."""
+    return file_digest(PARAMS_FILE)
+
+
+def commit_to_dvc(experiment: str, params: str) -> None:
+    """Record in DVC the stages that this flow just ran, so that `dvc status` is clean and `dvc repro` does nothing.
+
+    Only if params.yaml is still what the flow read: else DVC would certify results of other settings.
+    """
+    log = get_run_logger()
+    if params_digest() != params:
+        log.warning("params.yaml changed during the run: results are not committed to DVC. Run again, or dvc repro.")
+        return
+    stages = [stage_address(experiment, step) for step in STEPS]
+    command = [*DVC, "commit", "--quiet", "--force", *stages]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    if done.returncode:
+        log.warning("DVC did not record the results (they are complete): %s", done.stderr.strip())
+
+
+def stage_address(experiment: str, step: str) -> str:
+    """How DVC calls a step: the demo's stages are in ./dvc.yaml, the papers' in data/papers/dvc.yaml."""
+    return f"{step}@{experiment}" if experiment == "demo" else f"data/papers/dvc.yaml:{step}@{experiment}"

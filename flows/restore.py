@@ -1,0 +1,51 @@
+"""Restore a folder of photos with a named method."""
+
+from pathlib import Path
+from typing import Literal
+
+from prefect import flow
+from prefect.logging import get_run_logger
+
+from flows.adapt import ingest_params
+from flows.steps import Workspace
+from tasks import nodes
+from tasks.params import PseudoTargetParams, RestoreParams, load_experiment
+from tasks.stages.ingest import ingest
+from tasks.stages.pseudo_targets import pseudo_targets
+from tasks.stages.restore import restore as restore_stage
+from tasks.store import ROOT
+
+
+@flow(name="restore", flow_run_name="{folder} by {method}", log_prints=True)
+def restore(
+    folder: str,
+    method: Literal["restorer", "pseudo_target"] = "restorer",
+    experiment: str = "demo",
+    weights: str | None = None,
+    name: str = "restored",
+    fit: Literal["aligned", "crop"] = "aligned",
+) -> None:
+    """Restored photos below data/<name>/<method>/.
+
+    method: "restorer" is one pass of the experiment's restorer; "pseudo_target" also runs the diffusion prior (DT-BFR,
+    Algorithm 1). weights: another checkpoint for the restorer, for example data/my_photos/adapted_model/model.safetensors.
+    """
+    settings = load_experiment(experiment)
+    work = Workspace(name, nodes.run)
+    lq = work.make("lq", ingest, ingest_params(folder, settings.dataset.size, fit))
+    checkpoint = Path(weights).expanduser().resolve() if weights else ROOT / settings.restorer.weights
+    restored = work.make(
+        "restorer", restore_stage, RestoreParams(arch=settings.restorer.arch), lq=lq, weights=checkpoint
+    )
+    if method == "pseudo_target":
+        restored = work.make(
+            "pseudo_target",
+            pseudo_targets,
+            PseudoTargetParams(seed=settings.seed, arch=settings.prior.arch, settings=settings.pseudo_targets),
+            restored=restored,
+            weights=ROOT / settings.prior.weights,
+        )
+    log = get_run_logger()
+    for file, reason in lq.quarantine:
+        log.warning("Set aside: %s: %s", file, reason)
+    log.info("Restored %d photos: %s", len(restored.ids), work.root / method)

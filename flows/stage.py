@@ -1,0 +1,42 @@
+"""Command line of the pipeline without Prefect: what the stages of dvc.yaml call.
+
+python -m flows.stage pseudo_targets --experiment demo
+python -m flows.stage prune --days 30
+"""
+
+import argparse
+import sys
+
+from flows.steps import STEPS, Workspace
+from tasks.params import load, load_experiment
+from tasks.stage import default_store
+from tasks.stages.train import TRAINING
+from tasks.store import BadInput
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m flows.stage", description=__doc__)
+    commands = parser.add_subparsers(dest="stage", required=True)
+    for name in STEPS:
+        command = commands.add_parser(name, help=f"run the stage {name!r} of one experiment")
+        command.add_argument("--experiment", required=True, help="an entry of params.yaml")
+    for name in TRAINING:
+        commands.add_parser(name, help=f"train data/weights/demo/{name.removeprefix('train_')}.safetensors anew")
+    prune = commands.add_parser("prune", help="delete stored results that were not used lately")
+    prune.add_argument("--days", type=float, required=True)
+    given = parser.parse_args(arguments)
+
+    if given.stage == "prune":
+        print(f"Deleted {len(default_store().prune(given.days))} results from {default_store().root}.")
+    elif given.stage in TRAINING:
+        TRAINING[given.stage](load())
+    else:
+        STEPS[given.stage](load_experiment(given.experiment), Workspace(given.experiment))
+    return 0
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main())
+    except BadInput as error:
+        sys.exit(f"error: {error}")

@@ -1,0 +1,156 @@
+"""One entry for Prefect: `serve` starts what is missing and serves the deployments; `run NAME` runs one of them.
+
+    python -m flows.up serve
+    python -m flows.up run benchmark/demo
+    python -m flows.up run adapt/photos --param folder=/path/to/photos
+
+`run` is `prefect deployment run NAME --watch` between a server and a serve process that it starts if none answers.
+"""
+
+import argparse
+import fcntl
+import json
+import os
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.parse
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parent.parent
+HOME = ROOT / "data" / ".prefect"
+API = os.environ.get("PREFECT_API_URL", "http://127.0.0.1:4200/api")
+START_TIMEOUT_S = 180
+PREFECT = str(Path(sys.executable).with_name("prefect"))
+
+
+def settings() -> dict[str, str]:
+    """Environment of the server, the flows and the command line: one home, below data/, and no telemetry."""
+    return {
+        "PREFECT_HOME": str(HOME),
+        "PREFECT_LOCAL_STORAGE_PATH": str(HOME / "results"),
+        "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+        "PREFECT_RUNNER_POLL_FREQUENCY": "1",
+        "DO_NOT_TRACK": "1",
+        **os.environ,
+        "PREFECT_API_URL": API,
+    }
+
+
+def get(path: str) -> Any:
+    """JSON of an API address; None while it does not answer with success."""
+    try:
+        with urllib.request.urlopen(f"{API}/{path}", timeout=5) as reply:
+            return json.load(reply)
+    except (urllib.error.URLError, TimeoutError, ConnectionError):
+        return None
+
+
+def wait_for(what: str, is_there: Callable[[], bool], process: subprocess.Popen[bytes], log: Path) -> None:
+    """Poll until `is_there`; RuntimeError if the process ends or the time is up."""
+    deadline = time.monotonic() + START_TIMEOUT_S
+    while not is_there():
+        if process.poll() is not None or time.monotonic() > deadline:
+            raise RuntimeError(f"{what} did not start at {API}. Its log: {log}\n{log.read_text()[-2000:]}")
+        time.sleep(0.5)
+
+
+@contextmanager
+def background(command: list[str], log: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """A child process with its output in a log file, ended with the block."""
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with log.open("wb") as file:
+        process = subprocess.Popen(command, env=settings(), cwd=ROOT, stdout=file, stderr=subprocess.STDOUT)
+    try:
+        yield process
+    finally:
+        process.terminate()
+        try:
+            process.wait(30)
+        except subprocess.TimeoutExpired:
+            process.kill()
+
+
+@contextmanager
+def server() -> Iterator[None]:
+    """A Prefect server at `API`: the one that answers there, or one of our own while the block runs."""
+    if get("health") is True:
+        yield
+        return
+    address = urllib.parse.urlsplit(API)
+    command = [PREFECT, "server", "start", "--host", str(address.hostname), "--port", str(address.port)]
+    log = HOME / "server.log"
+    with background(command, log) as process:
+        wait_for("The Prefect server", lambda: get("health") is True, process, log)
+        print(f"Prefect: {API.removesuffix('/api')} (log: {log.relative_to(ROOT)})")
+        yield
+
+
+def run(name: str, parameters: list[str]) -> int:
+    """Run one deployment and wait for it; the exit code is 0 when it completed."""
+    with ExitStack() as stack:
+        stack.enter_context(server())
+        if not _is_served(name):
+            log = HOME / "serve.log"
+            process = stack.enter_context(background([sys.executable, "-m", "flows.up", "serve"], log))
+            wait_for(f"The deployment {name!r}", lambda: _is_served(name), process, log)
+        options = [word for parameter in parameters for word in ("--param", parameter)]
+        command = [PREFECT, "deployment", "run", name, "--watch", *options]
+        print("$", " ".join(["prefect", *command[1:]]), flush=True)
+        return subprocess.run(command, env=settings(), cwd=ROOT).returncode
+
+
+def _is_served(name: str) -> bool:
+    """Is the deployment registered, and a serve process of this checkout alive? (A killed one leaves its entry.)"""
+    deployment = get(f"deployments/name/{urllib.parse.quote(name)}")
+    return isinstance(deployment, dict) and not deployment["paused"] and _serve_lock_is_held()
+
+
+def _serve_lock_is_held() -> bool:
+    HOME.mkdir(parents=True, exist_ok=True)
+    with (HOME / "serve.lock").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+    return False
+
+
+def serve() -> int:
+    """Serve every deployment of this checkout until interrupted."""
+    HOME.mkdir(parents=True, exist_ok=True)
+    with (HOME / "serve.lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            print("The deployments of this checkout are already being served.")
+            return 1
+        with server():
+            os.environ.update(settings())
+            from flows.deployments import serve_all  # Prefect reads its settings from the environment on import
+
+            serve_all()
+    return 0
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m flows.up", description=__doc__)
+    commands = parser.add_subparsers(dest="command", required=True)
+    commands.add_parser("serve", help="start a server if none answers, and serve the deployments until Ctrl-C")
+    runner = commands.add_parser("run", help="run one deployment and wait for it")
+    runner.add_argument("name", help="flow/deployment, for example benchmark/demo")
+    runner.add_argument("--param", action="append", default=[], metavar="KEY=VALUE")
+    given = parser.parse_args(arguments)
+    return serve() if given.command == "serve" else run(given.name, given.param)
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main())
+    except KeyboardInterrupt:
+        sys.exit(130)

@@ -1,0 +1,1 @@
+"""Where photos come from: procedural portraits, and the folders of users."""

@@ -1,0 +1,280 @@
+"""Intake of a user's folder of aligned face photos, or of two folders with the same faces.
+
+One bad file never stops the others: it goes to quarantine with its reason. How a file is read: `tasks.data.photo`.
+"""
+
+import hashlib
+import os
+import re
+import unicodedata
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from copy import copy
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal, TypeVar
+
+import numpy as np
+from PIL import Image
+
+from tasks.data.photo import EXTENSIONS, FORMATS, MAX_MEGAPIXELS, has_image_signature, read_photo
+from tasks.store import BadInput, Quarantined
+
+Fit = Literal["aligned", "crop"]
+Job = TypeVar("Job")
+Result = TypeVar("Result")
+
+SYSTEM_FOLDERS = {"__MACOSX", "@eaDir", "$RECYCLE.BIN", "System Volume Information"}
+LONGEST_ID = 160  # bytes; file systems allow 255, and the store adds to the name
+WORKERS = min(4, os.cpu_count() or 1)
+
+
+# ---------------------------------------------------------------------------------------------- streams
+
+
+@dataclass
+class Ingest:
+    """A folder of aligned face photos as a stream of (id, uint8 [size, size, 3]), in the order of the ids.
+
+    Every file is decoded once, in a few threads that stay a few photos ahead, so memory does not grow with the folder.
+    `paths` has the files by id before any is read; `photos[:-500]` and `photos[-500:]` are the folder in two parts.
+    When the stream has ended, `quarantine` lists the files that could not be used, and why.
+    Raises BadInput if the folder is missing or has no images at all.
+
+    size: side in pixels. fit: what to do with photos that are not square, see `to_square`.
+    max_megapixels: photos with more are refused unread; a thread needs about 12 bytes for each pixel of its photo.
+    """
+
+    folder: Path
+    size: int
+    fit: Fit = "aligned"
+    max_megapixels: float = MAX_MEGAPIXELS
+    paths: dict[str, Path] = field(init=False)
+    quarantine: list[Quarantined] = field(init=False, default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.paths = _images_of(self.folder)
+
+    def __len__(self) -> int:
+        """How many files there are, broken ones included."""
+        return len(self.paths)
+
+    def __getitem__(self, part: slice) -> "Ingest":
+        some = copy(self)
+        some.paths = dict(list(self.paths.items())[part])
+        some.quarantine = []
+        return some
+
+    def __iter__(self) -> Iterator[tuple[str, np.ndarray]]:
+        self.quarantine.clear()
+        for (image_id, path), photo in _in_order(self._read, self.paths.items()):
+            if isinstance(photo, BadInput):
+                self.quarantine.append(Quarantined(_shown(path, self.folder), str(photo)))
+            else:
+                yield image_id, photo
+
+    def _read(self, item: tuple[str, Path]) -> np.ndarray | BadInput:
+        try:
+            return read_face(item[1], self.size, self.fit, self.max_megapixels)
+        except BadInput as reason:
+            return reason
+
+
+@dataclass
+class PairedIngest:
+    """Two folders of the same faces as a stream of (id, LQ, HQ), both uint8 [size, size, 3], in the order of the ids.
+
+    Files belong together if their ids are equal: `a/01.jpg` of one folder and `a/01.png` of the other. Files without
+    a partner, and both files of a pair of which one cannot be used, go to `quarantine`, as `lq/…` and `hq/…`.
+    Everything else is as in `Ingest`.
+    """
+
+    lq: Path
+    hq: Path
+    size: int
+    fit: Fit = "aligned"
+    max_megapixels: float = MAX_MEGAPIXELS
+    paths: dict[str, tuple[Path, Path]] = field(init=False)
+    unpaired: list[Quarantined] = field(init=False)
+    quarantine: list[Quarantined] = field(init=False, default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.paths, self.unpaired = pair(self.lq, self.hq)
+
+    def __len__(self) -> int:
+        """How many pairs there are, broken ones included."""
+        return len(self.paths)
+
+    def __iter__(self) -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
+        self.quarantine[:] = self.unpaired
+        for (image_id, (lq, hq)), photos in _in_order(self._read, self.paths.items()):
+            if isinstance(photos, BadInput):
+                self.quarantine.append(Quarantined(f"lq/{_shown(lq, self.lq)}", str(photos)))
+                self.quarantine.append(Quarantined(f"hq/{_shown(hq, self.hq)}", str(photos)))
+            else:
+                yield image_id, *photos
+
+    def _read(self, item: tuple[str, tuple[Path, Path]]) -> tuple[np.ndarray, np.ndarray] | BadInput:
+        photos = []
+        for role, path in zip(("LQ", "HQ"), item[1], strict=True):
+            try:
+                photos.append(read_face(path, self.size, self.fit, self.max_megapixels))
+            except BadInput as reason:
+                return BadInput(f"the {role} photo of this pair: {reason}")
+        return photos[0], photos[1]
+
+
+def pair(lq: Path, hq: Path) -> tuple[dict[str, tuple[Path, Path]], list[Quarantined]]:
+    """Files of two folders by id, {id: (LQ path, HQ path)}, sorted; and those that have no partner.
+
+    Raises BadInput if a folder is missing or has no images, or if no file of one has a partner in the other.
+    """
+    lq_paths, hq_paths = _images_of(lq), _images_of(hq)
+    both = {image_id: (path, hq_paths[image_id]) for image_id, path in lq_paths.items() if image_id in hq_paths}
+    if not both:
+        raise BadInput(
+            f"{lq} and {hq} have no photo in common; expected equal names (extensions aside),"
+            f" found {next(iter(lq_paths))!r} in one and {next(iter(hq_paths))!r} in the other. Rename them."
+        )
+    unpaired = [
+        Quarantined(f"{role}/{_shown(path, folder)}", f"no partner: the {other} folder has no {image_id!r}")
+        for role, other, folder, paths in (("lq", "HQ", lq, lq_paths), ("hq", "LQ", hq, hq_paths))
+        for image_id, path in paths.items()
+        if image_id not in both
+    ]
+    return both, unpaired
+
+
+def _images_of(folder: Path) -> dict[str, Path]:
+    paths = image_ids(discover(folder), folder)
+    if not paths:
+        raise BadInput(f"{folder} has no image files; expected photos ({', '.join(FORMATS)}). Correct the path.")
+    return paths
+
+
+def _in_order(work: Callable[[Job], Result], jobs: Iterable[Job]) -> Iterator[tuple[Job, Result]]:
+    """(job, work(job)) in the order of the jobs, done by threads that are at most 2 * WORKERS jobs ahead."""
+    with ThreadPoolExecutor(WORKERS) as pool:
+        waiting: deque[tuple[Job, Future[Result]]] = deque()
+        for job in jobs:
+            waiting.append((job, pool.submit(work, job)))
+            if len(waiting) > 2 * WORKERS:
+                first, future = waiting.popleft()
+                yield first, future.result()
+        for first, future in waiting:
+            yield first, future.result()
+
+
+# --------------------------------------------------------------------------------------- an aligned face
+
+
+def read_face(path: Path, size: int, fit: Fit, max_megapixels: float) -> np.ndarray:
+    """One aligned face photo, uint8 [size, size, 3]. Raises BadInput with the reason, without the file's name."""
+    photo = read_photo(path, max_megapixels=max_megapixels)
+    if path.name.startswith("."):
+        raise BadInput("hidden file (its name starts with a dot): rename it if it is one of your photos")
+    return to_square(photo, size, fit)
+
+
+def to_square(photo: np.ndarray, size: int, fit: Fit) -> np.ndarray:
+    """uint8 [H, W, 3] to [size, size, 3]; untouched if it has that size, else resized (Lanczos, antialiased).
+
+    Aligned face photos are square. "aligned" refuses all others with BadInput; "crop" takes their centre.
+    """
+    height, width = photo.shape[:2]
+    if height != width and fit == "aligned":
+        raise BadInput(
+            f"not an aligned face photo: {width} x {height} pixels, expected a square."
+            " Align it first, or have its centre taken (fit: crop)."
+        )
+    side = min(height, width)
+    top, left = (height - side) // 2, (width - side) // 2
+    centre = photo[top : top + side, left : left + side]
+    if side == size:
+        return np.ascontiguousarray(centre)
+    return np.array(Image.fromarray(centre).resize((size, size), Image.Resampling.LANCZOS))
+
+
+# ---------------------------------------------------------------------------------- the files of a folder
+
+
+def discover(folder: Path) -> list[Path]:
+    """Every file below a folder that is an image by its name or by its first bytes, sorted by path.
+
+    Linked folders are followed. Hidden folders and system folders are passed over, and so are files that do not even
+    pretend to be images. Hidden files with an image's name are listed, so that their quarantine is seen.
+    Raises BadInput if the folder is missing or a part of it cannot be listed.
+    """
+    if not folder.is_dir():
+        raise BadInput(f"{folder} is not a folder; expected a folder of photos. Correct the path.")
+    found: list[Path] = []
+    seen: set[tuple[int, int]] = set()
+    for root, folders, files in os.walk(folder, onerror=_cannot_list, followlinks=True):
+        status = os.stat(root)
+        if (status.st_dev, status.st_ino) in seen:  # links can lead in circles
+            folders.clear()
+            continue
+        seen.add((status.st_dev, status.st_ino))
+        folders[:] = sorted(name for name in folders if not name.startswith(".") and name not in SYSTEM_FOLDERS)
+        found += [path for name in files if _looks_like_image(path := Path(root, name))]
+    return sorted(found)
+
+
+def _cannot_list(error: OSError) -> None:
+    raise BadInput(f"{error.filename} cannot be listed: {error.strerror}. Make it readable or move it away.") from error
+
+
+def _looks_like_image(path: Path) -> bool:
+    if path.suffix.lower() in EXTENSIONS:
+        return True
+    return not path.name.startswith(".") and os.access(path, os.R_OK) and path.is_file() and has_image_signature(path)
+
+
+def image_ids(paths: Iterable[Path], folder: Path) -> dict[str, Path]:
+    """A unique id for every file, sorted: its path below `folder` without extension (`sub/face.png` is `sub__face`).
+
+    Ids are valid file names on every system: letters of all scripts stay, what some system forbids becomes `_`. Files
+    whose ids would be equal but for upper and lower case all get their extension (`face_png`, `face_jpg`), and where
+    that is not enough, a digest of their path. So an id depends on the file's own path and on files named alike, and
+    other photos may come and go. Very long names are cut and get a digest.
+    """
+    waiting = {path: path.relative_to(folder) for path in paths}
+    ids: dict[str, Path] = {}
+    for name_of in (_plain_id, _id_with_extension, _id_with_digest):
+        names = {path: name_of(relative) for path, relative in waiting.items()}
+        uses = Counter(name.casefold() for name in [*names.values(), *ids])
+        ids |= {name: path for path, name in names.items() if uses[name.casefold()] == 1}
+        waiting = {path: waiting[path] for path, name in names.items() if uses[name.casefold()] > 1}
+    assert not waiting, waiting
+    return dict(sorted(ids.items()))
+
+
+def _plain_id(relative: Path) -> str:
+    is_image_name = relative.suffix.lower() in EXTENSIONS  # "john.smith" has no extension to lose
+    return _safe("__".join((relative.with_suffix("") if is_image_name else relative).parts))
+
+
+def _id_with_extension(relative: Path) -> str:
+    return _safe(f"{_plain_id(relative)}_{relative.suffix[1:]}")
+
+
+def _id_with_digest(relative: Path) -> str:
+    return f"{_plain_id(relative)}-{_short_digest(str(relative))}"
+
+
+def _safe(name: str) -> str:
+    visible = "".join("_" if unicodedata.category(c)[0] == "C" else c for c in unicodedata.normalize("NFC", name))
+    plain = re.sub(r'[<>:"/\\|?*]', "_", visible).strip(" ").rstrip(" .") or "_"
+    if len(plain.encode()) <= LONGEST_ID:
+        return plain
+    return f"{plain.encode()[:LONGEST_ID].decode(errors='ignore')}-{_short_digest(name)}"
+
+
+def _short_digest(text: str) -> str:
+    return hashlib.sha256(os.fsencode(text)).hexdigest()[:8]
+
+
+def _shown(path: Path, folder: Path) -> str:
+    """Path below the folder for a report; bytes of the name that are no text are written as \\xNN."""
+    return os.fsencode(path.relative_to(folder).as_posix()).decode("utf-8", "backslashreplace")

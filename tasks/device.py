@@ -1,0 +1,42 @@
+"""Which device computes, and the lock that keeps two stages off one GPU."""
+
+import fcntl
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO
+
+import torch
+
+LOCKS = Path(tempfile.gettempdir()) / f"bfr-gpu-{os.getuid()}"
+
+
+@contextmanager
+def held_device() -> Iterator[torch.device]:
+    """The device to compute on, held while the block runs: a free GPU, else Apple's, else the CPU.
+
+    One flock per GPU index, so a dead process never keeps one; with all taken, waits for GPU 0. The CPU is not locked:
+    the operating system shares it well.
+    """
+    if not torch.cuda.is_available():
+        yield torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+        return
+    index, lock = _lock_a_gpu(torch.cuda.device_count())
+    with lock:
+        yield torch.device("cuda", index)
+
+
+def _lock_a_gpu(count: int) -> tuple[int, IO[str]]:
+    LOCKS.mkdir(exist_ok=True)
+    for index in range(count):
+        lock = (LOCKS / str(index)).open("w")
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return index, lock
+        except BlockingIOError:
+            lock.close()
+    lock = (LOCKS / "0").open("w")
+    fcntl.flock(lock, fcntl.LOCK_EX)
+    return 0, lock

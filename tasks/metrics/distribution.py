@@ -1,0 +1,154 @@
+"""FID: the Frechet distance between the features of two sets of images."""
+
+import hashlib
+import os
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from tasks.metrics.offline import INCEPTION, blamed, constructing, load_state, replaced
+from tasks.metrics.seeded import fill_seeded
+from tasks.store import BadInput
+
+
+@dataclass(frozen=True, eq=False)
+class FeatureStatistics:
+    """All that FID needs to know of a set of images.
+
+    metric: whose features these are; name: of the set, to be shown beside the number; n: how many images.
+    mean: [D], cov: [D, D] with the divisor n - 1, float64.
+    """
+
+    metric: str
+    name: str
+    n: int
+    mean: np.ndarray
+    cov: np.ndarray
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 over metric, n, mean and cov: says whether two columns used the same reference."""
+        start = hashlib.sha256(f"{self.metric}|{self.n}|".encode())
+        for values in (self.mean, self.cov):
+            start.update(values.astype("<f8").tobytes())
+        return start.hexdigest()
+
+    def save(self, path: Path) -> None:
+        """Write as .npz under a temporary name, then rename."""
+        temporary = path.with_name(f".{path.name}.{os.getpid()}")
+        with temporary.open("wb") as file:
+            np.savez(file, metric=self.metric, name=self.name, n=self.n, mean=self.mean, cov=self.cov)
+        os.replace(temporary, path)
+
+    @classmethod
+    def load(cls, path: Path) -> "FeatureStatistics":
+        """Read what `save` wrote. Raises BadInput if it is missing or something else."""
+        try:
+            with np.load(path, allow_pickle=False) as file:
+                return cls(str(file["metric"]), str(file["name"]), int(file["n"]), file["mean"], file["cov"])
+        except (OSError, EOFError, KeyError, ValueError) as error:
+            raise BadInput(
+                f"{path} cannot be read as feature statistics (.npz with metric, name, n, mean, cov): {error}.\n"
+                f"Compute it again."
+            ) from error
+
+
+def feature_statistics(features: Iterable[Tensor], metric: str, name: str) -> FeatureStatistics:
+    """Statistics of a set from its features in batches of [B, D]. Raises BadInput for fewer than two images."""
+    n, total, products = 0, np.zeros(()), np.zeros(())
+    for batch in features:
+        rows = batch.detach().cpu().double().numpy()
+        n += len(rows)
+        total = total + rows.sum(axis=0)
+        products = products + rows.T @ rows
+    if n < 2:
+        raise BadInput(f"{metric} of {name}: at least 2 images are needed for a covariance, found {n}.")
+    mean = total / n
+    return FeatureStatistics(metric, name, n, mean, (products - n * np.outer(mean, mean)) / (n - 1))
+
+
+def frechet_distance(a: FeatureStatistics, b: FeatureStatistics) -> float:
+    """|mu1 - mu2|^2 + tr(C1 + C2 - 2 (C1 C2)^(1/2)).
+
+    The trace of the root is the sum of the square roots of the eigenvalues of S C2 S, with S the symmetric root of C1:
+    real also for rank-deficient covariances, where a matrix root of C1 C2 is not. Raises BadInput for statistics of
+    different metrics.
+    """
+    if a.metric != b.metric:
+        raise BadInput(f"{a.name} has features of {a.metric}, {b.name} of {b.metric}: only equal ones can be compared.")
+    values, vectors = np.linalg.eigh(a.cov)
+    root = (vectors * np.sqrt(values.clip(min=0))) @ vectors.T
+    trace_of_root = np.sqrt(np.linalg.eigvalsh(root @ b.cov @ root).clip(min=0)).sum()
+    shift = a.mean - b.mean
+    return max(0.0, float(shift @ shift + np.trace(a.cov) + np.trace(b.cov) - 2 * trace_of_root))
+
+
+class SetScorer:
+    """A distribution metric: features of image batches, their statistics, and the distance of two sets.
+
+    extract: [N, 3, H, W] in [0, 1] on `device` to [N, D].
+    """
+
+    def __init__(self, metric: str, extract: Callable[[Tensor], Tensor], device: torch.device) -> None:
+        self.metric = metric
+        self.extract = extract
+        self.device = device
+
+    @torch.inference_mode()
+    def features(self, images: Tensor) -> Tensor:
+        """[N, 3, H, W] in [0, 1], on any device, to [N, D] on the scorer's."""
+        return self.extract(images.to(self.device))
+
+    def statistics(self, batches: Iterable[Tensor], name: str) -> FeatureStatistics:
+        """Statistics of the set `name`, given as batches of images."""
+        return feature_statistics(map(self.features, batches), self.metric, name)
+
+    def distance(self, a: FeatureStatistics, b: FeatureStatistics) -> float:
+        """Frechet distance; strongly biased by small sets, so compare only results of equal n."""
+        return frechet_distance(a, b)
+
+
+def fid_features(weights_dir: Path) -> nn.Module:
+    """pytorch-fid's Inception: [N, 3, H, W] in [0, 1], resized to 299 inside, to [N, 2048]. Raises MissingWeights."""
+    path = INCEPTION.find(weights_dir, "FID")
+    from pytorch_fid import inception  # here, not above: takes seconds
+
+    with blamed(path):
+        state = load_state(path)
+        with constructing(), replaced(inception, "load_state_dict_from_url", lambda url, progress: state):
+            network = inception.InceptionV3(normalize_input=True)
+    return _Pooled(network).requires_grad_(False).eval()
+
+
+class _Pooled(nn.Module):
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, images: Tensor) -> Tensor:
+        pooled: Tensor = self.network(images)[0]
+        return pooled.flatten(1)
+
+
+def fid_seeded_features() -> nn.Module:
+    """The FID Inception up to its second pooling, with seeded random weights: [N, 3, H, W] in [0, 1] to [N, 192].
+
+    The images keep their size, and the features are averaged over all positions. At 64 pixels the whole network, which
+    enlarges to 299, takes 100 times longer, and needs more images than a demo has for its 2048 features.
+    """
+    from torchvision.models import inception_v3  # here, not above: takes seconds
+
+    with constructing():
+        layers = inception_v3(weights=None, init_weights=False)
+    first = (layers.Conv2d_1a_3x3, layers.Conv2d_2a_3x3, layers.Conv2d_2b_3x3, layers.maxpool1)
+    second = (layers.Conv2d_3b_1x1, layers.Conv2d_4a_3x3, layers.maxpool2)
+    return fill_seeded(nn.Sequential(_ToSigned(), *first, *second, nn.AdaptiveAvgPool2d(1), nn.Flatten()), "fid_seeded")
+
+
+class _ToSigned(nn.Module):
+    def forward(self, images: Tensor) -> Tensor:
+        return 2 * images - 1

@@ -1,0 +1,82 @@
+"""Every Prefect task of the project: a stage, plus its cache key, its retry and its progress. No thinking happens here.
+
+The store is the cache; a Prefect result is only the path of an artefact under the same key. A recorded result whose
+artefact was deleted is made anew.
+"""
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+from prefect import task
+from prefect.artifacts import create_progress_artifact, update_progress_artifact
+from prefect.context import TaskRunContext
+
+from tasks import progress
+from tasks.stage import Source, Stage
+from tasks.stages.degrade import degrade
+from tasks.stages.evaluate import evaluate
+from tasks.stages.finetune import finetune
+from tasks.stages.ingest import ingest
+from tasks.stages.photos import photos
+from tasks.stages.pseudo_targets import pseudo_targets
+from tasks.stages.report import report
+from tasks.stages.restore import restore
+from tasks.store import ImageFolder, Strict
+
+TELL_EVERY_S = 5.0
+
+
+def node(stage: Stage) -> Callable[..., ImageFolder]:
+    """A Prefect task around a stage; called like the stage itself."""
+
+    def key(_: TaskRunContext, given: dict[str, Any]) -> str:
+        return stage.record(given["params"], **given["inputs"]).key
+
+    @task(name=stage.name, cache_key_fn=key, persist_result=True, result_serializer="json", retries=1)
+    def build(params: Strict, inputs: dict[str, Source]) -> str:
+        with _progress_artifact(stage.name):
+            return str(stage(params, **inputs).root)
+
+    def call(params: Strict, /, **inputs: Source) -> ImageFolder:
+        is_built = stage.is_built(params, **inputs)
+        return ImageFolder(Path(build.with_options(refresh_cache=not is_built)(params, inputs)))
+
+    return call
+
+
+@contextmanager
+def _progress_artifact(name: str) -> Iterator[None]:
+    """Show what `tasks.progress` counts as a Prefect progress artefact, if it takes more than a few seconds."""
+    told = time.monotonic()
+    artifact: UUID | None = None
+
+    def tell(what: str, done: int, total: int) -> None:
+        nonlocal told, artifact
+        if time.monotonic() - told < TELL_EVERY_S and not (artifact and done == total):
+            return
+        told = time.monotonic()
+        percent = 100 * done / total
+        if artifact is None:
+            artifact = create_progress_artifact(percent, key=name.replace("_", "-"), description=what)  # type: ignore[assignment]
+        else:
+            update_progress_artifact(artifact, percent, description=what)
+
+    token = progress.listener.set(tell)
+    try:
+        yield
+    finally:
+        progress.listener.reset(token)
+
+
+NODES = {
+    stage.name: node(stage) for stage in (photos, degrade, restore, pseudo_targets, finetune, evaluate, report, ingest)
+}
+
+
+def run(stage: Stage, params: Strict, /, **inputs: Source) -> ImageFolder:
+    """The Prefect driver of flows/steps.py: run a stage as its task."""
+    return NODES[stage.name](params, **inputs)

@@ -1,0 +1,92 @@
+"""The photos of the report: which ones to show, and as what, in one file of bounded size."""
+
+import base64
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from PIL import Image
+
+from tasks.report.data import ReportData
+
+MAX_PHOTOS = 12  # per degradation
+MAX_PNG_BYTES = 7_000_000  # all photos together: 9.3 MB in base64, so the page stays under 10 MB
+PIXELATED_SIDE = 128  # pixels; images up to this size are enlarged without smoothing
+
+
+@dataclass(frozen=True)
+class Picture:
+    """One image as the page holds it: the lossless PNG itself, never resized."""
+
+    role: str
+    uri: str
+    width: int
+    height: int
+
+    @property
+    def is_pixelated(self) -> bool:
+        """Whether to enlarge it without smoothing."""
+        return max(self.width, self.height) <= PIXELATED_SIDE
+
+
+@dataclass(frozen=True)
+class Photo:
+    """One row of the image grid: the photo in each role, None where that image does not exist."""
+
+    image_id: str
+    pictures: Sequence[Picture | None]
+
+    @property
+    def png_bytes(self) -> int:
+        """Size of its images before base64."""
+        return sum(len(picture.uri) * 3 // 4 for picture in self.pictures if picture)
+
+
+@dataclass(frozen=True)
+class Gallery:
+    """One degradation's rows and the roles that they have as columns; `left_out` photos did not fit the file."""
+
+    roles: Sequence[str]
+    photos: Sequence[Photo]
+    left_out: int
+
+
+def galleries(data: ReportData) -> dict[str, Gallery]:
+    """Each degradation's gallery: every degradation gets its first photo, then its second, until the file is full."""
+    names = [name for name, _ in data.degradations]
+    shown: dict[str, list[Photo]] = {name: [] for name in names}
+    left_out = dict.fromkeys(names, 0)
+    room = MAX_PNG_BYTES
+    for image_id in list(dict.fromkeys(data.grid_ids))[:MAX_PHOTOS]:
+        for name in names:
+            images = [data.image(name, role, image_id) for role in data.roles]
+            if all(image is None for image in images):
+                continue
+            photo = _photo(image_id, data.roles, images) if room > 0 or not shown[name] else None
+            if photo is not None and (photo.png_bytes <= room or not shown[name]):
+                shown[name].append(photo)
+                room -= photo.png_bytes
+            else:
+                left_out[name] += 1
+                room = 0
+    return {name: _gallery(data.roles, shown[name], left_out[name]) for name in names}
+
+
+def _photo(image_id: str, roles: Sequence[str], images: Sequence[np.ndarray | None]) -> Photo:
+    pairs = zip(roles, images, strict=True)
+    return Photo(image_id, [None if image is None else _picture(role, image) for role, image in pairs])
+
+
+def _picture(role: str, image: np.ndarray) -> Picture:
+    buffer = io.BytesIO()
+    Image.fromarray(image).save(buffer, format="PNG")
+    uri = "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")
+    return Picture(role, uri, image.shape[1], image.shape[0])
+
+
+def _gallery(roles: Sequence[str], photos: Sequence[Photo], left_out: int) -> Gallery:
+    """Drop the roles that no photo has."""
+    kept = [i for i in range(len(roles)) if any(photo.pictures[i] for photo in photos)]
+    rows = [Photo(photo.image_id, [photo.pictures[i] for i in kept]) for photo in photos]
+    return Gallery([roles[i] for i in kept], rows, left_out)

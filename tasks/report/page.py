@@ -1,0 +1,158 @@
+"""Write the report: results.csv, results.md and report.html, one offline file with everything inside."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from tasks.report.data import Method, MetricInfo, ReportData
+from tasks.report.figures import Gallery, galleries
+from tasks.report.tables import (
+    ARROWS,
+    DECIDABLE,
+    Cell,
+    Finding,
+    Results,
+    cautions,
+    compute_results,
+    decimals,
+    find,
+    heading,
+    number,
+    photo_count,
+    published_rows,
+    results_frame,
+    results_markdown,
+    shown_metrics,
+    table_rows,
+)
+
+KINDS = {
+    "full-reference": "compares each photo with its original",
+    "no-reference": "judges each photo alone, without the original",
+    "identity": "compares the face with the one in the original",
+    "distribution": "compares the whole set of photos with a reference set; one value, no interval",
+}
+
+
+@dataclass(frozen=True)
+class Section:
+    """What the page shows for one degradation; counts[i] is the n of column i, "" for one value per set."""
+
+    name: str
+    label: str
+    finding: Finding
+    cautions: Sequence[str]
+    rows: Sequence[tuple[Method, Sequence[Cell]]]
+    counts: Sequence[str]
+    gallery: Gallery
+    captions: Mapping[tuple[str, str], str]
+
+
+def write_report(data: ReportData, out_dir: Path) -> list[Path]:
+    """Write results.csv, results.md and report.html into `out_dir` and return their paths in that order."""
+    out_dir.mkdir(parents=True, exist_ok=True)
+    results = compute_results(data)
+    table, text, page = (out_dir / name for name in ("results.csv", "results.md", "report.html"))
+    results_frame(results).to_csv(table, index=False, float_format="%.6g")
+    text.write_text(results_markdown(data, results), encoding="utf-8")
+    page.write_text(render_page(data, results), encoding="utf-8")
+    return [table, text, page]
+
+
+def render_page(data: ReportData, results: Results) -> str:
+    """The HTML page: styles, script and images are inline, all text from `data` is escaped, nothing is fetched."""
+    folder = FileSystemLoader(Path(__file__).parent)
+    environment = Environment(
+        loader=folder, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    environment.filters |= {"duration": duration, "heading": heading}
+    photos = galleries(data)
+    sections = [
+        Section(
+            name,
+            label,
+            find(data, results, name),
+            cautions(results, name),
+            table_rows(data, results, name),
+            [photo_count(results, name, metric.name) for metric in shown_metrics(data)],
+            photos[name],
+            _captions(data, results, name),
+        )
+        for name, label in data.degradations
+    ]
+    return environment.get_template("report.html.j2").render(
+        data=data,
+        sections=sections,
+        metrics=shown_metrics(data),
+        absent=[(_metric_label(data, name), reason) for name, reason in data.absent.items()],
+        published=published_rows(data, results),
+        settings=setting_groups(data.settings),
+        kinds=KINDS,
+        arrows=ARROWS,
+        decidable=DECIDABLE,
+        total_s=sum(seconds for _, seconds, _, cached in data.timings if not cached),
+    )
+
+
+def duration(seconds: float) -> str:
+    """Seconds as people say them: "0.4 s", "12 s", "3 min 20 s", "2 h 5 min"; "–" when unknown."""
+    if not math.isfinite(seconds):
+        return "–"
+    if seconds < 10:
+        return f"{seconds:.1f} s" if seconds >= 0.1 else f"{seconds * 1000:.0f} ms"
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60} s"
+    return f"{whole // 3600} h {whole % 3600 // 60} min"
+
+
+def setting_groups(settings: Mapping[str, Any]) -> list[tuple[str, list[tuple[str, str]]]]:
+    """Nested settings as groups of (dotted name, value); the first group, named "", holds the plain top-level ones."""
+    plain = [(str(key), _value_text(value)) for key, value in settings.items() if not isinstance(value, Mapping)]
+    groups = [(str(key), _flatten(value)) for key, value in settings.items() if isinstance(value, Mapping)]
+    return ([("", plain)] if plain else []) + groups
+
+
+def _flatten(settings: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:
+    lines: list[tuple[str, str]] = []
+    for key, value in settings.items():
+        if isinstance(value, Mapping):
+            lines += _flatten(value, f"{prefix}{key}.")
+        else:
+            lines.append((f"{prefix}{key}", _value_text(value)))
+    return lines
+
+
+def _value_text(value: Any) -> str:
+    if isinstance(value, list | tuple):
+        return ", ".join(map(str, value)) or "none"
+    return "none" if value is None else str(value)
+
+
+def _captions(data: ReportData, results: Results, degradation: str) -> dict[tuple[str, str], str]:
+    """(role, image id) to the first per-photo metric of that image, for roles that are named like a method."""
+    metric = _first_photo_metric(data)
+    if metric is None or data.scores.empty:
+        return {}
+    scores = data.scores[(data.scores["degradation"] == degradation) & (data.scores["metric"] == metric.name)]
+    digits = decimals(results, metric.name)
+    return {
+        (role, row.image_id): f"{metric.label} {number(row.value, digits)}".rstrip()
+        for row in scores.itertuples()
+        for role in {row.method, next(m.label for m in data.methods if m.name == row.method)}
+        if math.isfinite(row.value)
+    }
+
+
+def _first_photo_metric(data: ReportData) -> MetricInfo | None:
+    return next((metric for metric in shown_metrics(data) if metric.kind != "distribution"), None)
+
+
+def _metric_label(data: ReportData, name: str) -> str:
+    return next((metric.label for metric in data.metrics if metric.name == name), name)

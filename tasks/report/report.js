@@ -1,0 +1,214 @@
+"use strict";
+
+/* The photos live in the grid; the slider and the zoom only point at the images that are already there. */
+const rowsOf = (grid) => [...grid.querySelectorAll("[data-row]")];
+const rolesOf = (grid) => [...grid.querySelectorAll(".head span")].map((span) => span.textContent);
+const imageAt = (row, column) => row.querySelector(`[data-column="${column}"] img`);
+const clamp = (value, low, high) => Math.min(Math.max(value, low), high);
+
+/* ---------------------------------------------------------------- before and after */
+
+function startCompare(box, grid) {
+  const find = (name) => box.querySelector(`[data-${name}]`);
+  const [stage, photo, left, right, divider] = ["stage", "photo", "left", "right", "divider"].map(find);
+  const rows = rowsOf(grid);
+  const roles = rolesOf(grid);
+
+  const put = (img, source) => {
+    img.src = source.src;
+    img.alt = source.alt;
+    img.className = source.className;
+  };
+
+  /* Roles that this photo does not have cannot be chosen; a choice that vanished moves to one that exists. */
+  const limit = (select, row) => {
+    for (const option of select.options) option.disabled = !imageAt(row, option.value);
+    if (select.selectedOptions[0].disabled) select.value = [...select.options].find((option) => !option.disabled).value;
+  };
+
+  const move = () => {
+    stage.style.setProperty("--cut", `${divider.value}%`);
+    divider.setAttribute("aria-valuetext", `${divider.value} % ${roles[left.value]}, then ${roles[right.value]}`);
+  };
+
+  const show = () => {
+    const row = rows[photo.value];
+    limit(left, row);
+    limit(right, row);
+    put(find("over"), imageAt(row, left.value));
+    put(find("under"), imageAt(row, right.value));
+    find("tag-left").textContent = roles[left.value];
+    find("tag-right").textContent = roles[right.value];
+    move();
+  };
+
+  const drag = (event) => {
+    const edge = stage.getBoundingClientRect();
+    divider.value = (100 * (event.clientX - edge.left)) / edge.width;
+    move();
+  };
+
+  stage.addEventListener("pointerdown", (event) => {
+    stage.setPointerCapture(event.pointerId);
+    drag(event);
+    divider.focus({ preventScroll: true });
+    event.preventDefault();
+  });
+  stage.addEventListener("pointermove", (event) => stage.hasPointerCapture(event.pointerId) && drag(event));
+  divider.addEventListener("input", move);
+  for (const select of [photo, left, right]) select.addEventListener("change", show);
+  find("swap").addEventListener("click", () => {
+    [left.value, right.value] = [right.value, left.value];
+    show();
+  });
+
+  const place = (role, otherwise) => (roles.includes(role) ? roles.indexOf(role) : otherwise);
+  left.value = place("pre-trained", 0);
+  right.value = place("adapted", roles.length - 1);
+  if (left.value === right.value) left.value = right.value === "0" ? 1 : 0;
+  box.hidden = false;
+  show();
+}
+
+/* ---------------------------------------------------------------- zoom, the same place in every column */
+
+const zoom = document.getElementById("zoom");
+const panels = zoom.querySelector("[data-panels]");
+const MAX_SCALE = 32;
+const view = { grid: null, row: 0, scale: 1, x: 0.5, y: 0.5 }; // x, y: the point in the middle, from 0 to 1
+
+function drawZoom() {
+  const margin = 0.5 / view.scale;
+  view.x = clamp(view.x, margin, 1 - margin);
+  view.y = clamp(view.y, margin, 1 - margin);
+  for (const img of panels.querySelectorAll("img")) {
+    const [width, height] = [img.offsetWidth, img.offsetHeight];
+    const [left, top] = [(0.5 - view.x * view.scale) * width, (0.5 - view.y * view.scale) * height];
+    img.style.transform = `translate(${left}px, ${top}px) scale(${view.scale})`;
+    img.classList.toggle("pixelated", (width * view.scale) / img.naturalWidth >= 2);
+  }
+  zoom.querySelector("[data-scale]").textContent = `${Math.round(view.scale * 10) / 10}×`;
+}
+
+/* Scale by `factor` and keep the point (px, py), in parts of the view, where it is. */
+function scaleBy(factor, px = 0.5, py = 0.5) {
+  const scale = clamp(view.scale * factor, 1, MAX_SCALE);
+  view.x += (px - 0.5) * (1 / view.scale - 1 / scale);
+  view.y += (py - 0.5) * (1 / view.scale - 1 / scale);
+  view.scale = scale;
+  drawZoom();
+}
+
+function moveBy(dx, dy) {
+  view.x += dx / view.scale;
+  view.y += dy / view.scale;
+  drawZoom();
+}
+
+function fit() {
+  Object.assign(view, { scale: 1, x: 0.5, y: 0.5 });
+  drawZoom();
+}
+
+function fillZoom() {
+  const row = rowsOf(view.grid)[view.row];
+  zoom.querySelector("#zoom-title").textContent = row.dataset.id;
+  panels.replaceChildren(
+    ...rolesOf(view.grid).flatMap((role, column) => {
+      const source = imageAt(row, column);
+      if (!source) return [];
+      const panel = document.createElement("div");
+      const label = document.createElement("span");
+      const box = document.createElement("div");
+      const img = document.createElement("img");
+      panel.className = "panel";
+      label.textContent = role;
+      box.className = "view";
+      Object.assign(img, { src: source.src, alt: source.alt, width: source.width, height: source.height, draggable: false });
+      img.addEventListener("load", drawZoom);
+      box.append(img);
+      panel.append(label, box);
+      return [panel];
+    }),
+  );
+  drawZoom();
+}
+
+function step(by) {
+  const count = rowsOf(view.grid).length;
+  view.row = (view.row + by + count) % count;
+  fillZoom();
+}
+
+function openZoom(grid, row) {
+  Object.assign(view, { grid, row, scale: 1, x: 0.5, y: 0.5 });
+  zoom.showModal();
+  fillZoom();
+}
+
+function placeIn(box, event) {
+  const edge = box.getBoundingClientRect();
+  return [(event.clientX - edge.left) / edge.width, (event.clientY - edge.top) / edge.height];
+}
+
+let dragged = null; // {box, x, y, moved}
+
+panels.addEventListener("pointerdown", (event) => {
+  const box = event.target.closest(".view");
+  if (!box) return;
+  box.setPointerCapture(event.pointerId);
+  dragged = { box, x: event.clientX, y: event.clientY, moved: false };
+});
+panels.addEventListener("pointermove", (event) => {
+  if (!dragged) return;
+  const [dx, dy] = [event.clientX - dragged.x, event.clientY - dragged.y];
+  if (!dragged.moved && Math.hypot(dx, dy) < 4) return;
+  moveBy(-dx / dragged.box.clientWidth, -dy / dragged.box.clientHeight);
+  Object.assign(dragged, { x: event.clientX, y: event.clientY, moved: true });
+});
+panels.addEventListener("pointerup", (event) => {
+  if (dragged && !dragged.moved) scaleBy(2, ...placeIn(dragged.box, event));
+  dragged = null;
+});
+panels.addEventListener("pointercancel", () => (dragged = null));
+panels.addEventListener(
+  "wheel",
+  (event) => {
+    const box = event.target.closest(".view");
+    if (!box) return;
+    event.preventDefault();
+    scaleBy(2 ** (-event.deltaY / 300), ...placeIn(box, event));
+  },
+  { passive: false },
+);
+
+for (const button of zoom.querySelectorAll("[data-step]")) button.addEventListener("click", () => step(Number(button.dataset.step)));
+for (const button of zoom.querySelectorAll("[data-zoom]")) button.addEventListener("click", () => scaleBy(Number(button.dataset.zoom)));
+zoom.querySelector("[data-fit]").addEventListener("click", fit);
+zoom.querySelector("[data-close]").addEventListener("click", () => zoom.close());
+zoom.addEventListener("click", (event) => event.target === zoom && zoom.close());
+window.addEventListener("resize", () => zoom.open && drawZoom());
+
+const KEYS = {
+  "+": () => scaleBy(2), "=": () => scaleBy(2), "-": () => scaleBy(0.5), 0: fit, n: () => step(1), p: () => step(-1),
+  ArrowLeft: () => moveBy(-0.15, 0), ArrowRight: () => moveBy(0.15, 0), ArrowUp: () => moveBy(0, -0.15), ArrowDown: () => moveBy(0, 0.15),
+};
+zoom.addEventListener("keydown", (event) => {
+  const action = KEYS[event.key];
+  if (!action || event.ctrlKey || event.metaKey || event.altKey) return;
+  event.preventDefault();
+  action();
+});
+
+/* ---------------------------------------------------------------- start */
+
+for (const section of document.querySelectorAll("[data-degradation]")) {
+  const grid = section.querySelector("[data-grid]");
+  if (!grid) continue;
+  const box = section.querySelector("[data-compare]");
+  if (box) startCompare(box, grid);
+  for (const button of grid.querySelectorAll(".open")) {
+    button.addEventListener("click", () => openZoom(grid, Number(button.closest("[data-row]").dataset.row)));
+  }
+}
+for (const hint of document.querySelectorAll("[data-needs-script]")) hint.hidden = false;

@@ -1,0 +1,407 @@
+"""The numbers of the report: means, changes against the baseline with intervals, and the sentence that sums them up.
+
+Every interval is a 95 % bootstrap interval over photos. A change counts as better or worse only when its interval
+leaves out zero and at least `DECIDABLE` photos were compared; everything else is "unclear". One value per set (FID)
+has no interval, so its change is shown but never judged.
+"""
+
+import html
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from tasks.metrics.bootstrap import mean_interval, paired_difference
+from tasks.report.data import Method, MetricInfo, ReportData
+
+DECIDABLE = 6  # photos; the smallest n whose changes, all in one direction, are unlikely (2^(1-n) < 5 %) by chance
+ROUGH = 20  # photos; below this the report says that its intervals are rough
+ARROWS = {"higher": "↑", "lower": "↓"}
+MARKS = {"better": " ✓", "worse": " ✗"}
+
+Verdict = Literal["better", "worse", "unclear", "single", ""]
+
+
+class Result(NamedTuple):
+    """One line of results.csv; NaN (None for `n` and `better`) where there is nothing to say."""
+
+    degradation: str
+    method: str
+    metric: str
+    mean: float
+    ci_low: float
+    ci_high: float
+    n: int | None
+    delta: float
+    delta_ci_low: float
+    delta_ci_high: float
+    better: bool | None
+
+
+Results = Mapping[tuple[str, str, str], Result]
+
+
+def compute_results(data: ReportData) -> dict[tuple[str, str, str], Result]:
+    """(degradation, method, metric) to its result, in display order; only what was measured."""
+    photos = {key: group.set_index("image_id")["value"] for key, group in _grouped(data.scores)}
+    sets = {key: float(group["value"].iloc[0]) for key, group in _grouped(data.set_scores)}
+    found: dict[tuple[str, str, str], Result] = {}
+    for degradation, _ in data.degradations:
+        for method in data.methods:
+            for metric in data.metrics:
+                key = (degradation, method.name, metric.name)
+                base = None if method == data.baseline else (degradation, data.baseline.name, metric.name)
+                if key in photos:
+                    found[key] = _photo_result(key, photos[key], photos.get(base), metric)
+                elif key in sets:
+                    found[key] = _set_result(key, sets[key], sets.get(base, math.nan))
+    return found
+
+
+def _grouped(frame: pd.DataFrame) -> list[tuple[tuple[str, str, str], pd.DataFrame]]:
+    return [] if frame.empty else list(frame.groupby(["degradation", "method", "metric"], sort=False))
+
+
+def _photo_result(
+    key: tuple[str, str, str], values: pd.Series, baseline: pd.Series | None, metric: MetricInfo
+) -> Result:
+    """Mean over the photos that have a finite value; change over those that both methods have."""
+    finite = _finite(values)
+    mean, low, high = _interval(finite) if len(finite) else (math.nan, math.nan, math.nan)
+    delta = delta_low = delta_high = math.nan
+    better = None
+    if baseline is not None:
+        ours, theirs = finite.align(_finite(baseline), join="inner")
+        if len(ours):
+            delta, delta_low, delta_high = _paired_interval(ours, theirs)
+            better = _is_better(delta_low, delta_high, len(ours), metric)
+    return Result(*key, mean, low, high, len(finite), delta, delta_low, delta_high, better)
+
+
+def _set_result(key: tuple[str, str, str], value: float, baseline: float) -> Result:
+    value = value if math.isfinite(value) else math.nan
+    return Result(*key, value, math.nan, math.nan, None, value - baseline, math.nan, math.nan, None)
+
+
+def _finite(values: pd.Series) -> pd.Series:
+    return values[np.isfinite(values)].sort_index()
+
+
+def _interval(values: pd.Series) -> tuple[float, float, float]:
+    """The mean with its interval; one photo has no interval."""
+    if len(values) == 1:
+        return float(values.iloc[0]), math.nan, math.nan
+    return mean_interval(values.to_numpy(dtype=float))
+
+
+def _paired_interval(ours: pd.Series, theirs: pd.Series) -> tuple[float, float, float]:
+    if len(ours) == 1:
+        return float(ours.iloc[0] - theirs.iloc[0]), math.nan, math.nan
+    return paired_difference(ours.to_numpy(dtype=float), theirs.to_numpy(dtype=float))
+
+
+def _is_better(low: float, high: float, n: int, metric: MetricInfo) -> bool | None:
+    """Whether the change is for the better, or None when the photos do not decide it."""
+    if n < DECIDABLE or not (low > 0 or high < 0):
+        return None
+    return (low > 0) == (metric.direction == "higher")
+
+
+def results_frame(results: Results) -> pd.DataFrame:
+    """The tidy table of results.csv: one row per degradation, method and metric; blank where there is nothing."""
+    frame = pd.DataFrame(list(results.values()), columns=list(Result._fields))
+    frame["n"] = frame["n"].astype("Int64")
+    frame["better"] = frame["better"].map({True: "true", False: "false"}).fillna("")
+    return frame
+
+
+def metrics_json(data: ReportData) -> dict[str, dict[str, dict[str, float]]]:
+    """{degradation: {method: {metric: mean}}} for `dvc metrics show`; what is not finite is left out."""
+    nested: dict[str, dict[str, dict[str, float]]] = {}
+    for (degradation, method, metric), result in compute_results(data).items():
+        if math.isfinite(result.mean):
+            nested.setdefault(degradation, {}).setdefault(method, {})[metric] = result.mean
+    return nested
+
+
+# ------------------------------------------------------------------------------------------------- numbers as text
+
+
+def decimals(results: Results, metric: str) -> int:
+    """Digits after the point for a metric's column: 4 for those that live in [0, 1], 2 for the others."""
+    means = [abs(r.mean) for r in results.values() if r.metric == metric and math.isfinite(r.mean)]
+    return 2 if max(means, default=0.0) > 1.5 else 4
+
+
+def number(value: float, digits: int, *, signed: bool = False) -> str:
+    """A number with a real minus sign; "" for NaN; no sign on what rounds to zero."""
+    if math.isnan(value):
+        return ""
+    text = f"{value:{'+' if signed else ''}.{digits}f}"
+    if not text.strip("+-0."):
+        text = text.strip("+-")
+    return text.replace("-", "−")
+
+
+def interval(low: float, high: float, digits: int) -> str:
+    """[low, high], or "" when there is none."""
+    return "" if math.isnan(low) else f"[{number(low, digits)}, {number(high, digits)}]"
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One method's result on one metric, as text; empty strings where nothing was measured.
+
+    bar: (low, mean, high) of the change in [-1, 1], right = better, on the scale of its column; None without interval.
+    """
+
+    value: str
+    interval: str
+    delta: str
+    delta_interval: str
+    verdict: Verdict
+    is_best: bool
+    bar: tuple[float, float, float] | None
+
+
+EMPTY = Cell("", "", "", "", "", False, None)
+
+
+def shown_metrics(data: ReportData) -> list[MetricInfo]:
+    """The metrics that have numbers: a metric that is absent has no column, only its reason."""
+    return [metric for metric in data.metrics if metric.name not in data.absent]
+
+
+def table_rows(data: ReportData, results: Results, degradation: str) -> list[tuple[Method, list[Cell]]]:
+    """The comparison table of one degradation: a row per method that was measured, a cell per shown metric."""
+    columns = [_column(data, results, degradation, metric) for metric in shown_metrics(data)]
+    rows = [(method, [column[method.name] for column in columns]) for method in data.methods]
+    return [(method, cells) for method, cells in rows if any(cell.value for cell in cells)]
+
+
+def _column(data: ReportData, results: Results, degradation: str, metric: MetricInfo) -> dict[str, Cell]:
+    found = {m.name: results.get((degradation, m.name, metric.name)) for m in data.methods}
+    digits = decimals(results, metric.name)
+    sign = 1 if metric.direction == "higher" else -1
+    measured = [r for r in found.values() if r is not None and math.isfinite(r.mean)]
+    best = max((round(sign * r.mean, digits) for r in measured), default=math.nan)
+    reach = max((max(abs(r.delta_ci_low), abs(r.delta_ci_high)) for r in measured if _has_interval(r)), default=0.0)
+    cells = dict.fromkeys(found, EMPTY)
+    for r in measured:
+        bar = None
+        if _has_interval(r) and reach > 0:
+            low, high = sorted((sign * r.delta_ci_low / reach, sign * r.delta_ci_high / reach))
+            bar = (low, sign * r.delta / reach, high)
+        cells[r.method] = Cell(
+            number(r.mean, digits),
+            interval(r.ci_low, r.ci_high, digits),
+            number(r.delta, digits, signed=True),
+            interval(r.delta_ci_low, r.delta_ci_high, digits),
+            _verdict(r, metric),
+            round(sign * r.mean, digits) == best,
+            bar,
+        )
+    return cells
+
+
+def _has_interval(result: Result) -> bool:
+    return math.isfinite(result.delta_ci_low)
+
+
+def _verdict(result: Result, metric: MetricInfo) -> Verdict:
+    if math.isnan(result.delta):
+        return ""
+    if metric.kind == "distribution":
+        return "single"
+    return {True: "better", False: "worse", None: "unclear"}[result.better]  # type: ignore[return-value]
+
+
+# ------------------------------------------------------------------------------------------------- sentences
+
+
+def photo_count(results: Results, degradation: str, metric: str | None = None) -> str:
+    """ "40", or "38-40" when it differs between methods or metrics; "" when none was counted."""
+    counts = {
+        r.n for r in results.values() if r.degradation == degradation and r.n is not None and metric in (None, r.metric)
+    }
+    return "" if not counts else "–".join(str(n) for n in sorted({min(counts), max(counts)}))
+
+
+@dataclass(frozen=True)
+class Finding:
+    """The headline of one degradation: a sentence, and whether the adapted restorer won, lost, or neither."""
+
+    sentence: str
+    tone: Literal["better", "worse", "mixed"]
+
+
+def find(data: ReportData, results: Results, degradation: str) -> Finding:
+    """Does the adapted restorer (without one: the first other method) beat the baseline here?"""
+    subject = _subject(data)
+    if subject is None:
+        return Finding(f"Only {data.baseline.label} was run, so there is nothing to compare.", "mixed")
+    pairs = f"{subject.label} with {data.baseline.label}"
+    judged: dict[str, list[str]] = {"better": [], "worse": [], "unclear": []}
+    changes, singles = [], []
+    for metric in shown_metrics(data):
+        result = results.get((degradation, subject.name, metric.name))
+        if result is None or math.isnan(result.delta):
+            continue
+        digits = decimals(results, metric.name)
+        if metric.kind == "distribution":
+            before, after = number(result.mean - result.delta, digits), number(result.mean, digits)
+            singles.append(f"{metric.label} went from {before} to {after} ({metric.direction} is better)")
+        else:
+            judged[_verdict(result, metric)].append(metric.label)
+            changes.append(_change(result, metric, digits))
+    tail = f" {'; '.join(singles)}: one value per set, so no interval." if singles else ""
+    if not changes:
+        return Finding(f"No metric with an interval compares {pairs}.{tail}", "mixed")
+    count = photo_count(results, degradation)
+    sentence = f"{_tally(subject, data.baseline, judged)}; {changes[0]} (n = {count}).{tail}"
+    return Finding(sentence, _tone(judged))
+
+
+def _subject(data: ReportData) -> Method | None:
+    adapted = [method for method in data.methods if method.kind == "adapted"]
+    others = [method for method in data.methods if method.kind == "other"]
+    return next(iter(adapted + others), None)
+
+
+def _change(result: Result, metric: MetricInfo, digits: int) -> str:
+    unit = f" {metric.unit}" if metric.unit else ""
+    bounds = interval(result.delta_ci_low, result.delta_ci_high, digits)
+    return f"{metric.label} {number(result.delta, digits, signed=True)}{unit} {bounds}".rstrip()
+
+
+def _tally(subject: Method, baseline: Method, judged: Mapping[str, Sequence[str]]) -> str:
+    total = sum(len(labels) for labels in judged.values())
+    wins = len(judged["better"])
+    metrics = "metric" if total == 1 else "metrics"
+    if wins:
+        start = f"{subject.label} beats {baseline.label} on {wins} of {total} {metrics}"
+    else:
+        start = f"{subject.label} does not beat {baseline.label} on any of {total} {metrics}"
+    rest = [
+        f"{words} on {len(judged[verdict])} ({', '.join(judged[verdict])})"
+        for verdict, words in (("worse", "is worse"), ("unclear", "shows no clear change"))
+        if judged[verdict]
+    ]
+    return ", ".join([start, " and ".join(rest)]) if rest else start
+
+
+def _tone(judged: Mapping[str, Sequence[str]]) -> Literal["better", "worse", "mixed"]:
+    if judged["better"] and not judged["worse"]:
+        return "better"
+    return "worse" if judged["worse"] and not judged["better"] else "mixed"
+
+
+def cautions(results: Results, degradation: str) -> list[str]:
+    """What weakens this degradation's numbers: few photos, or values that are missing for some of them."""
+    counts = [r.n for r in results.values() if r.degradation == degradation and r.n is not None]
+    if not counts:
+        return []
+    found = []
+    if max(counts) < DECIDABLE:
+        found.append(f"Only {max(counts)} photos: fewer than {DECIDABLE} cannot decide what is better.")
+    elif max(counts) < ROUGH:
+        found.append(f"Only {max(counts)} photos: with fewer than {ROUGH} the intervals are rough.")
+    if min(counts) < max(counts):
+        found.append("Some photos have no value on some metric; each n says how many were used.")
+    return found
+
+
+def published_rows(data: ReportData, results: Results) -> list[tuple[str, str, str, str, str, str]]:
+    """(degradation, method, metric, ours, published, source), as text; ours is "" where we have no such number."""
+    labels = dict(data.degradations)
+    methods = {method.name: method.label for method in data.methods}
+    metrics = {metric.name: metric.label for metric in data.metrics}
+    rows = []
+    for row in data.published.to_dict("records"):
+        ours = results.get((row["degradation"], row["method"], row["metric"]))
+        rows.append(
+            (
+                labels.get(row["degradation"], row["degradation"]),
+                methods.get(row["method"], row["method"]),
+                metrics.get(row["metric"], row["metric"]),
+                "" if ours is None else number(ours.mean, decimals(results, ours.metric)),
+                f"{row['value']:g}".replace("-", "−"),
+                row["source"],
+            )
+        )
+    return rows
+
+
+# ------------------------------------------------------------------------------------------------- Markdown
+
+
+def results_markdown(data: ReportData, results: Results) -> str:
+    """results.md: the findings, a table per degradation, what is absent, and each metric's protocol."""
+    parts = [f"# {_plain(data.title)}", f"Experiment {_plain(data.experiment)}."]
+    for name, label in data.degradations:
+        parts += [f"## {_plain(label)}", _plain(find(data, results, name).sentence)]
+        parts += [_markdown_table(data, results, name)]
+        parts += [f"*{_plain(text)}*" for text in cautions(results, name)]
+    parts += [
+        f"In brackets: change against {_plain(data.baseline.label)} with its 95 % bootstrap interval over photos. "
+        f"✓ better, ✗ worse: the interval leaves out zero and n is at least {DECIDABLE}. **Bold**: best of its column."
+    ]
+    if data.absent:
+        parts += ["## Not measured", _markdown_list((_label(data, name), why) for name, why in data.absent.items())]
+    parts += ["## Protocols", _markdown_list((m.label, _protocol(data, results, m)) for m in shown_metrics(data))]
+    if not data.published.empty:
+        header = ["Degradation", "Method", "Metric", "Ours", "Published", "Source"]
+        rows = [[_plain(text) for text in row] for row in published_rows(data, results)]
+        parts += ["## Beside the published numbers", _markdown_rows(header, rows)]
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _markdown_table(data: ReportData, results: Results, degradation: str) -> str:
+    header = ["Method"] + [_plain(heading(metric)) for metric in shown_metrics(data)]
+    rows = [
+        [_plain(method.label), *map(_markdown_cell, cells)] for method, cells in table_rows(data, results, degradation)
+    ]
+    if not rows:
+        return "No numbers for this degradation."
+    counts = [photo_count(results, degradation, metric.name) or "one set" for metric in shown_metrics(data)]
+    return _markdown_rows(header, [*rows, ["n", *counts]])
+
+
+def heading(metric: MetricInfo) -> str:
+    """A column's title: label, direction, unit."""
+    return f"{metric.label} {ARROWS[metric.direction]}" + (f" ({metric.unit})" if metric.unit else "")
+
+
+def _markdown_cell(cell: Cell) -> str:
+    if not cell.value:
+        return "–"
+    value = f"**{cell.value}**" if cell.is_best else cell.value
+    change = f" ({cell.delta} {cell.delta_interval}".rstrip() + ")" if cell.delta else ""
+    return value + change + MARKS.get(cell.verdict, "")
+
+
+def _markdown_rows(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = [header, ["---"] + ["---:"] * (len(header) - 1), *rows]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def _markdown_list(items: Iterable[tuple[str, str]]) -> str:
+    return "\n".join(f"- **{_plain(label)}**: {_plain(text)}" for label, text in items)
+
+
+def _label(data: ReportData, name: str) -> str:
+    return next((metric.label for metric in data.metrics if metric.name == name), name)
+
+
+def _protocol(data: ReportData, results: Results, metric: MetricInfo) -> str:
+    counts = {photo_count(results, name, metric.name) for name, _ in data.degradations} - {""}
+    return metric.protocol + (f" (n = {', '.join(sorted(counts))})" if counts else "")
+
+
+def _plain(text: str) -> str:
+    """Text that Markdown shows as it is: no tags, links or images, no table columns, no lines of its own."""
+    text = html.escape(" ".join(str(text).split()), quote=False)
+    return text.replace("|", "\\|").replace("*", "\\*").replace("`", "\\`").replace("](", "]\\(")

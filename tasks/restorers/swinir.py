@@ -1,0 +1,97 @@
+"""SwinIR as DT-BFR and DifFace use it: pixel-unshuffle in front, x2 nearest upsampling steps behind.
+
+The network is spandrel's (bit-identical to the reference implementation). This file knows its two settings (official
+and demo), the official key layout on disk, and how to run it on images of any size.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from spandrel import ModelLoader, UnsupportedModelError
+from spandrel.architectures.SwinIR import SwinIR
+from torch import Tensor
+
+from tasks.restorers.checkpoint import read_state_dict, write_state_dict
+from tasks.restorers.padding import run_padded
+from tasks.restorers.seeding import initial_weights
+from tasks.store import BadInput
+
+OFFICIAL_TO_SPANDREL = {"conv_first.1.weight": "conv_first.weight", "conv_first.1.bias": "conv_first.bias"}
+SPANDREL_TO_OFFICIAL = {ours: official for official, ours in OFFICIAL_TO_SPANDREL.items()}
+
+
+@dataclass(frozen=True)
+class SwinIRConfig:
+    """Shape of a SwinIR restorer. The feature width after the body is 64 in every one (fixed in the architecture)."""
+
+    embed_dim: int
+    depths: tuple[int, ...]
+    num_heads: tuple[int, ...]
+    window_size: int
+    mlp_ratio: float
+    unshuffle: int  # the output has the input's size, so the same factor is gained back in steps of 2: one of 2, 4, 8
+    feature_size: int  # side of the feature grid whose shift mask is stored; other sizes rebuild theirs
+    drop_path_rate: float  # stochastic depth, growing linearly over the blocks, active in training mode only
+
+
+OFFICIAL = SwinIRConfig(180, (6,) * 8, (6,) * 8, 8, 2.0, unshuffle=8, feature_size=64, drop_path_rate=0.1)  # 15.79 M
+DEMO = SwinIRConfig(60, (4, 4), (6, 6), 8, 2.0, unshuffle=4, feature_size=16, drop_path_rate=0.1)  # for 64 x 64 images
+
+
+def build(config: SwinIRConfig, seed: int = 0) -> SwinIR:
+    """A randomly initialised SwinIR, in training mode. The global generator is left as it was."""
+    if config.unshuffle not in (2, 4, 8):
+        raise ValueError(f"SwinIRConfig.unshuffle must be 2, 4 or 8, found {config.unshuffle}")
+    with initial_weights(seed):
+        return SwinIR(
+            img_size=config.feature_size,
+            embed_dim=config.embed_dim,
+            depths=list(config.depths),
+            num_heads=list(config.num_heads),
+            window_size=config.window_size,
+            mlp_ratio=config.mlp_ratio,
+            drop_path_rate=config.drop_path_rate,
+            upscale=config.unshuffle,
+            upsampler="nearest+conv",
+            start_unshuffle=config.unshuffle,
+        )
+
+
+def official_state_dict(model: SwinIR) -> dict[str, Tensor]:
+    """The state dict under the official names (`conv_first.1.*` because the unshuffle is layer 0 there)."""
+    return {SPANDREL_TO_OFFICIAL.get(key, key): value for key, value in model.state_dict().items()}
+
+
+def load_official_state_dict(model: SwinIR, state: Mapping[str, Tensor]) -> None:
+    """Fill `model` from a state dict in the official layout. The caller's mapping stays untouched."""
+    model.load_state_dict({OFFICIAL_TO_SPANDREL.get(key, key): value for key, value in state.items()})
+
+
+def save(model: SwinIR, path: Path) -> None:
+    """Write the weights in the official key layout, as `.safetensors` or `.pth`."""
+    write_state_dict(Path(path), official_state_dict(model))
+
+
+def load(path: Path) -> SwinIR:
+    """The SwinIR of a checkpoint in the official key layout; its configuration is read off the tensors' shapes.
+
+    Comes in training mode, with stochastic depth 0.1 (the official rate: a state dict does not tell).
+    Raises BadInput when the file is missing or holds another network.
+    """
+    try:
+        model = ModelLoader().load_from_state_dict(read_state_dict(Path(path))).model
+    except (UnsupportedModelError, RuntimeError) as error:
+        raise BadInput(f"{path}: expected SwinIR in the official key layout, found other tensors: {error}") from error
+    if not isinstance(model, SwinIR):
+        raise BadInput(f"{path}: expected SwinIR weights, found those of {type(model).__name__}.")
+    return model.train()
+
+
+def restore(model: SwinIR, lq: Tensor) -> Tensor:
+    """Restore images: padded to a multiple of unshuffle * window, cropped back, clamped.
+
+    lq: [N, 3, H, W] in [0, 1]. Same shape and range back. Leaves the model in evaluation mode.
+    (The reference pads to a multiple of 8 only and crashes on other sides; multiples of 64 agree exactly.)
+    """
+    return run_padded(model, lq, model.start_unshuffle * model.window_size)

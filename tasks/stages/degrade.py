@@ -1,0 +1,42 @@
+"""Stage `degrade`: HQ photos to LQ photos by a named degradation; every photo draws from a stream of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from tasks.degradation import PRESETS
+from tasks.degradation import degrade as degrade_image
+from tasks.degradation.camera import load_camera
+from tasks.degradation.raw import RawSettings
+from tasks.noise import numpy_stream
+from tasks.stage import build_in_shards, stage
+from tasks.store import BadInput, ImageFolder, Manifest
+
+if TYPE_CHECKING:
+    from tasks.params import DegradeParams
+
+SHARD = 500  # about half a minute of 512 x 512 photos
+
+
+@stage
+def degrade(out: Path, params: DegradeParams, record: Manifest, hq: ImageFolder, camera: Path | None = None) -> None:
+    """hq: the photos to degrade; camera: the camera file of a RAW degradation, if it is not the preset's."""
+
+    preset = PRESETS[params.preset]
+    if camera is not None:
+        if not isinstance(preset, RawSettings):
+            raise BadInput(f"degradation {params.name!r}: {params.preset!r} has no camera; remove `camera` and `iso`.")
+        assert params.iso is not None  # tasks/params.py: camera and iso go together
+        preset = replace(preset, camera=load_camera(camera), iso=params.iso)
+
+    def lq(ids: list[str]) -> Iterator[tuple[str, np.ndarray]]:
+        for image_id in ids:
+            rng = numpy_stream(params.seed, f"degrade/{params.name}", image_id)
+            yield image_id, degrade_image(hq.read(image_id), preset, rng)
+
+    build_in_shards(out, record, hq, SHARD, lq)

@@ -1,0 +1,77 @@
+"""Stage `evaluate`: every metric of one method's images, per image and over the set."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tasks.device import held_device
+from tasks.metrics.distribution import SetScorer
+from tasks.metrics.offline import Unavailable
+from tasks.metrics.registry import ImageScorer, build, find
+from tasks.progress import track
+from tasks.stage import batches, stage
+from tasks.store import BadInput, ImageFolder, Manifest, write_json
+from tasks.weights import WEIGHTS
+
+if TYPE_CHECKING:
+    from tasks.params import EvaluateParams
+
+BATCH = 16
+
+
+@stage
+def evaluate(
+    out: Path,
+    params: EvaluateParams,
+    record: Manifest,
+    images: ImageFolder,
+    hq: ImageFolder | None = None,
+    **weights: Path,
+) -> None:
+    """Write scores.csv (metric, image_id, value), set_scores.json {metric: value} and absent.json {metric: reason}.
+
+    hq: ground truth with the same image ids; weights: the metrics' weight files that are there, so that the key covers
+    them. A metric that needs what is missing is absent, and says why.
+    """
+    if hq is not None and images.ids != hq.ids:
+        raise BadInput(f"{images.root} and its ground truth {hq.root} hold different image ids; rerun their stages.")
+    rows: list[tuple[str, str, float]] = []
+    set_scores: dict[str, float] = {}
+    absent: dict[str, str] = {}
+    with held_device() as device:
+        for name in track(params.metrics, "metrics"):
+            if hq is None and find(name).kind != "no_reference":
+                absent[name] = "compares with ground truth, and these photos have none"
+                continue
+            try:
+                scorer = build(name, WEIGHTS, device)
+                if isinstance(scorer, ImageScorer):
+                    rows += [(name, image_id, value) for image_id, value in image_scores(scorer, images, hq)]
+                elif hq is not None:
+                    set_scores[name] = set_distance(scorer, images, hq)
+            except Unavailable as reason:
+                absent[name] = str(reason)
+    with (out / "scores.csv").open("w", newline="", encoding="utf-8") as file:
+        csv.writer(file).writerows([("metric", "image_id", "value"), *rows])
+    write_json(out / "set_scores.json", set_scores)
+    write_json(out / "absent.json", absent)
+
+
+def image_scores(scorer: ImageScorer, images: ImageFolder, hq: ImageFolder | None) -> list[tuple[str, float]]:
+    """(image id, value) for every image."""
+    scores: list[tuple[str, float]] = []
+    for ids in batches(images.ids, BATCH):
+        values = scorer(images.batch(ids), hq.batch(ids) if hq else None)
+        scores += zip(ids, values.tolist(), strict=True)
+    return scores
+
+
+def set_distance(scorer: SetScorer, images: ImageFolder, reference: ImageFolder) -> float:
+    """Distance of the two sets of images."""
+    ours, theirs = (
+        scorer.statistics((folder.batch(ids) for ids in batches(folder.ids, BATCH)), name)
+        for folder, name in ((images, "images"), (reference, "reference"))
+    )
+    return scorer.distance(ours, theirs)

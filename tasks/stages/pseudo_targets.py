@@ -1,0 +1,54 @@
+"""Stage `pseudo_targets`: restored photos to clean, content-preserving targets (DT-BFR, Algorithm 1)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from tasks.device import held_device
+from tasks.diffusion.schedule import Schedule
+from tasks.noise import ImageStreams
+from tasks.pseudo_targets import pseudo_targets as constrained_targets
+from tasks.pseudo_targets import step_indices, unconditional_targets
+from tasks.stage import batches, build_in_shards, stage
+from tasks.store import ImageFolder, Manifest, to_uint8
+from tasks.weights import load_prior
+
+if TYPE_CHECKING:
+    from tasks.params import PseudoTargetParams
+
+BATCH = 16
+SHARD = 32  # a killed run loses at most this many images
+
+
+@stage
+def pseudo_targets(
+    out: Path, params: PseudoTargetParams, record: Manifest, restored: ImageFolder, weights: Path
+) -> None:
+    """restored: the restorer's output y0; weights: the diffusion prior."""
+    settings = params.settings
+    schedule = Schedule.linear().respace(settings.respacing)
+    start, reg_end = step_indices(schedule, start_t=settings.start_t, stop_t=settings.stop_t)
+    targets = (
+        partial(constrained_targets, start=start, reg_end=reg_end, factor=settings.factor)
+        if settings.is_constrained
+        else partial(unconditional_targets, start=start)
+    )
+
+    with held_device() as device:
+        prior = load_prior(params.arch, weights, device)
+
+        def shard(ids: list[str]) -> Iterator[tuple[str, np.ndarray]]:
+            for some in batches(ids, BATCH):
+                y0 = restored.batch(some).to(device)
+                streams = ImageStreams(params.seed, record.stage, some, device)
+                with torch.autocast(device.type, torch.bfloat16, enabled=settings.bf16):
+                    images = targets(prior, schedule, y0, partial(streams.normal, *y0.shape[1:]))
+                yield from zip(some, map(to_uint8, images), strict=True)
+
+        build_in_shards(out, record, restored, SHARD, shard)

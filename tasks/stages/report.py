@@ -1,0 +1,132 @@
+"""Stage `report`: the results of one experiment as CSV, Markdown, JSON and one offline page."""
+
+from __future__ import annotations
+
+import json
+import platform
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+import torch
+
+from tasks.metrics.registry import find
+from tasks.report.data import PUBLISHED_COLUMNS, SCORE_COLUMNS, SET_SCORE_COLUMNS, Method, MetricInfo, ReportData
+from tasks.report.page import write_report
+from tasks.report.tables import metrics_json
+from tasks.stage import default_store, stage
+from tasks.store import ImageFolder, Manifest, Quarantined, write_json
+
+if TYPE_CHECKING:
+    from tasks.params import ReportParams
+
+METHODS = {
+    "lq": Method("lq", "LQ input", "input"),
+    "pretrained": Method("pretrained", "SwinIR, pre-trained", "baseline"),
+    "pseudo_target": Method("pseudo_target", "Pseudo-targets (diffusion at test time)", "other"),
+    "adapted": Method("adapted", "SwinIR, adapted", "adapted"),
+}
+ROLE_OF = {"lq": "LQ", "pretrained": "pre-trained", "pseudo_target": "pseudo-target", "adapted": "adapted"}
+PACKAGES = ("torch", "numpy", "lpips", "pytorch-fid", "pyiqa", "spandrel", "prefect", "dvc")
+GRID = 12
+
+
+@stage
+def report(out: Path, params: ReportParams, record: Manifest, **results: ImageFolder) -> None:
+    """results: by name, photos/…, images/<degradation>/<method> and scores/<degradation>/<method>.
+
+    Writes results.csv, results.md, report.html and metrics.json.
+    """
+    data = collect(params, results)
+    write_report(data, out)
+    write_json(out / "metrics.json", metrics_json(data))
+
+
+def collect(params: ReportParams, results: dict[str, ImageFolder]) -> ReportData:
+    """Everything that the report shows, read from the results."""
+    scores, set_scores, absent = read_scores(results)
+
+    def image(degradation: str, role: str, image_id: str) -> np.ndarray | None:
+        methods = {role: f"images/{degradation}/{method}" for method, role in ROLE_OF.items()}
+        folder = results.get("photos/test" if role == "HQ" else methods[role])
+        return folder.read(image_id) if folder and image_id in folder.ids else None
+
+    return ReportData(
+        experiment=params.name,
+        title=params.title,
+        settings=params.settings,
+        environment=environment(),
+        timings=timings(results),
+        methods=[METHODS[name] for name in params.methods],
+        degradations=[(name, name.replace("_", " ")) for name in params.degradations],
+        scores=scores,
+        set_scores=set_scores,
+        metrics=[info(name) for name in params.metrics],
+        absent=absent,
+        images=image,
+        grid_ids=results[f"images/{params.degradations[0]}/{params.methods[0]}"].ids[:GRID],
+        quarantine=quarantine(results),
+        published=published(params),
+    )
+
+
+def read_scores(results: dict[str, ImageFolder]) -> tuple[pd.DataFrame, pd.DataFrame, dict[str, str]]:
+    """Per-image scores, per-set scores and absent metrics of every scores/<degradation>/<method>."""
+    images: list[pd.DataFrame] = []
+    sets: list[tuple[str, str, str, float]] = []
+    absent: dict[str, str] = {}
+    for name, folder in results.items():
+        if not name.startswith("scores/"):
+            continue
+        _, degradation, method = name.split("/")
+        table = pd.read_csv(folder.path("scores.csv"), dtype={"image_id": str})
+        images.append(table.assign(degradation=degradation, method=method))
+        values = json.loads(folder.path("set_scores.json").read_text(encoding="utf-8"))
+        sets += [(degradation, method, metric, value) for metric, value in values.items()]
+        absent |= json.loads(folder.path("absent.json").read_text(encoding="utf-8"))
+    return (
+        pd.concat(images)[list(SCORE_COLUMNS)],
+        pd.DataFrame(sets, columns=list(SET_SCORE_COLUMNS)),
+        absent,
+    )
+
+
+def info(name: str) -> MetricInfo:
+    """A metric's column, as the report wants it."""
+    metric = find(name)
+    return MetricInfo(metric.name, metric.label, metric.direction, metric.kind.replace("_", "-"), metric.protocol)  # type: ignore[arg-type]
+
+
+def timings(results: dict[str, ImageFolder]) -> list[tuple[str, float, int, bool]]:
+    """(result, seconds that it took when it was made, its images, not cached): the store remembers."""
+    rows = []
+    for name, folder in results.items():
+        seconds = default_store().seconds(folder.manifest.key)
+        if seconds is not None:
+            rows.append((name, seconds, len(folder.ids), False))
+    return rows
+
+
+def quarantine(results: dict[str, ImageFolder]) -> list[Quarantined]:
+    """Files that were set aside, each once."""
+    return sorted({row for folder in results.values() for row in folder.quarantine})
+
+
+def environment() -> dict[str, str]:
+    """What the numbers were made with."""
+    device = torch.cuda.get_device_name() if torch.cuda.is_available() else f"CPU, {torch.get_num_threads()} threads"
+    return {"python": platform.python_version(), "device": device} | {name: version(name) for name in PACKAGES}
+
+
+def published(params: ReportParams) -> pd.DataFrame:
+    """The papers' numbers, one row each."""
+    rows = [
+        (degradation, method, metric, value, table.source)
+        for table in params.published
+        for degradation, methods in table.scores.items()
+        for method, values in methods.items()
+        for metric, value in values.items()
+    ]
+    return pd.DataFrame(rows, columns=list(PUBLISHED_COLUMNS))

@@ -1,0 +1,369 @@
+"""Where results live: image folders with manifests, content keys, and a store that never holds a half-written result.
+
+A result ("artefact") is one folder. Its key is the digest of what it is made from: the stage, its parameters, the
+contents of its inputs and the code that the stage uses. It is built in a temporary folder under a lock and renamed
+into place, so a killed run leaves nothing broken, two runs at once build it once, and going back to old parameters
+costs nothing. Long stages build their result shard by shard in the same way. The lock is an flock: the kernel frees
+it when its process dies.
+"""
+
+import ast
+import csv
+import fcntl
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import cache, cached_property
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from PIL import Image
+from pydantic import BaseModel, ConfigDict, ValidationError
+from torch import Tensor
+
+ROOT = Path(__file__).resolve().parent.parent
+MANIFEST = "manifest.json"
+QUARANTINE = "quarantine.csv"
+
+
+class BadInput(ValueError):
+    """Something that the user gave us cannot be used; the message names it, what was expected and what to do."""
+
+
+class Quarantined(NamedTuple):
+    """A file that was set aside, and why."""
+
+    file: str
+    reason: str
+
+
+# ------------------------------------------------------------------------------------------------- images
+
+
+def to_tensor(image: np.ndarray) -> Tensor:
+    """uint8 [H, W, 3] to float32 [3, H, W] in [0, 1]."""
+    return torch.from_numpy(image).permute(2, 0, 1).float().div_(255)
+
+
+def to_uint8(image: Tensor) -> np.ndarray:
+    """float [3, H, W] in [0, 1] to uint8 [H, W, 3]: clamped, rounded half to even."""
+    levels = image.detach().float().clamp(0, 1).mul(255).round().to("cpu", torch.uint8)
+    return np.ascontiguousarray(levels.permute(1, 2, 0).numpy())
+
+
+def read_png(path: Path) -> np.ndarray:
+    """uint8 RGB [H, W, 3] of an image that this project wrote. Raises BadInput with the file's name."""
+    try:
+        with Image.open(path) as image:
+            return np.array(image.convert("RGB"))
+    except OSError as error:
+        raise BadInput(f"{path}: cannot be read as an image ({error}). Delete its folder and rerun.") from error
+
+
+def write_png(path: Path, image: np.ndarray) -> None:
+    """Write uint8 RGB [H, W, 3] under a temporary name, then rename: readers never see half a file."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    Image.fromarray(image).save(temporary, format="PNG", compress_level=4)
+    os.replace(temporary, path)
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write JSON (sorted keys, so equal values give equal bytes) under a temporary name, then rename."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary.write_text(json.dumps(value, indent=1, sort_keys=True, ensure_ascii=False) + "\n", encoding="utf-8")
+    os.replace(temporary, path)
+
+
+def write_quarantine(folder: Path, quarantine: Sequence[Quarantined]) -> None:
+    """quarantine.csv (file, reason), also when empty: no file would not mean that all went well."""
+    with (folder / QUARANTINE).open("w", newline="", encoding="utf-8") as file:
+        csv.writer(file).writerows([Quarantined._fields, *quarantine])
+
+
+def read_quarantine(folder: Path) -> list[Quarantined]:
+    """Rows of quarantine.csv; none where the folder has no such file."""
+    path = folder / QUARANTINE
+    if not path.exists():
+        return []
+    with path.open(newline="", encoding="utf-8") as file:
+        return [Quarantined(row["file"], row["reason"]) for row in csv.DictReader(file)]
+
+
+# ---------------------------------------------------------------------------------------------- manifests
+
+
+class Strict(BaseModel):
+    """Base of every typed record: unknown keys are errors, values cannot be changed."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class FileRecord(Strict):
+    """One file of an artefact."""
+
+    sha256: str
+    bytes: int
+
+
+class Manifest(Strict):
+    """What a folder holds and what made it. It has no dates, so equal work gives equal bytes."""
+
+    stage: str
+    key: str
+    params: Any
+    inputs: dict[str, str]
+    code: str
+    generator: str | None = None
+    files: dict[str, FileRecord]
+
+    @property
+    def digest(self) -> str:
+        """Digest of the contents alone: two stages that write the same files are the same input to the next."""
+        return digest({name: record.sha256 for name, record in self.files.items()})
+
+
+class Artifact:
+    """A finished folder with a manifest.
+
+    root: the folder. Raises BadInput if it has no readable manifest.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.root = Path(root)
+        try:
+            self.manifest = Manifest.model_validate_json((self.root / MANIFEST).read_text(encoding="utf-8"))
+        except FileNotFoundError as error:
+            raise BadInput(
+                f"{self.root} is not a finished result (it has no {MANIFEST}). Run the stage that makes it first."
+            ) from error
+        except ValidationError as error:
+            raise BadInput(f"{self.root / MANIFEST} is damaged: {error}. Delete the folder and rerun.") from error
+
+    @property
+    def digest(self) -> str:
+        return self.manifest.digest
+
+    def path(self, name: str) -> Path:
+        """Path of one file of the artefact. Raises BadInput if the manifest does not list it."""
+        if name not in self.manifest.files:
+            raise BadInput(f"{self.root} holds no {name!r}; it holds {', '.join(list(self.manifest.files)[:8])} …")
+        return self.root / name
+
+    @property
+    def quarantine(self) -> list[Quarantined]:
+        return read_quarantine(self.root)
+
+
+class ImageFolder(Artifact):
+    """An artefact of PNGs (uint8 RGB), one per image id."""
+
+    @cached_property
+    def ids(self) -> list[str]:
+        """Image ids, sorted."""
+        return sorted(name.removesuffix(".png") for name in self.manifest.files if name.endswith(".png"))
+
+    def read(self, image_id: str) -> np.ndarray:
+        """uint8 [H, W, 3]."""
+        return read_png(self.path(f"{image_id}.png"))
+
+    def batch(self, ids: Sequence[str]) -> Tensor:
+        """float32 [N, 3, H, W] in [0, 1]. Raises BadInput if the images differ in size."""
+        images = [self.read(image_id) for image_id in ids]
+        if len({image.shape for image in images}) > 1:
+            sizes = {image_id: image.shape[:2] for image_id, image in zip(ids, images, strict=True)}
+            raise BadInput(f"{self.root}: images of one batch must have one size, found {sizes}. Set dataset.size.")
+        return torch.stack([to_tensor(image) for image in images])
+
+    def sha256(self, image_id: str) -> str:
+        return self.manifest.files[f"{image_id}.png"].sha256
+
+
+# --------------------------------------------------------------------------------------------------- keys
+
+
+def digest(value: Any) -> str:
+    """64 hex digits of a JSON-like value; mapping order does not matter."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True, ensure_ascii=True).encode()).hexdigest()
+
+
+def file_digest(path: Path) -> str:
+    """SHA-256 of a file's bytes."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+@cache
+def code_digest(module: str) -> str:
+    """Digest of a module of this project and of all project modules that it imports, directly or not.
+
+    Comments, docstrings, layout and imports for type checkers alone do not count, so editing them reruns nothing.
+    """
+    sources: dict[str, str] = {}
+    waiting = [module]
+    while waiting:
+        name = waiting.pop()
+        path = _module_path(name)
+        if name in sources or path is None:
+            continue
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        waiting += _project_imports(tree)
+        sources[name] = ast.dump(_without_docstrings(tree))
+    return digest(sources)
+
+
+def _module_path(name: str) -> Path | None:
+    base = ROOT.joinpath(*name.split("."))
+    return next((path for path in (base.with_suffix(".py"), base / "__init__.py") if path.exists()), None)
+
+
+def _project_imports(tree: ast.Module) -> Iterator[str]:
+    for node in _running_code(tree):
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names = [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
+        else:
+            continue
+        for name in names:
+            if name.startswith("tasks."):
+                parts = name.split(".")
+                yield from (".".join(parts[: n + 1]) for n in range(1, len(parts)))
+
+
+def _running_code(node: ast.AST) -> Iterator[ast.AST]:
+    """All nodes below `node`, but for `if TYPE_CHECKING:` blocks."""
+    for child in ast.iter_child_nodes(node):
+        if not (isinstance(child, ast.If) and ast.unparse(child.test) == "TYPE_CHECKING"):
+            yield child
+            yield from _running_code(child)
+
+
+def _without_docstrings(tree: ast.Module) -> ast.Module:
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef) and ast.get_docstring(node) is not None:
+            node.body = node.body[1:]
+    return tree
+
+
+# -------------------------------------------------------------------------------------------------- store
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Hold an exclusive flock on `path` (made if absent); waits for another holder, freed when the process dies."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+class Store:
+    """Content-addressed folders: `root/<stage>/<key>/`."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def path(self, stage: str, key: str) -> Path:
+        return self.root / stage / key
+
+    def has(self, stage: str, key: str) -> bool:
+        return (self.path(stage, key) / MANIFEST).exists()
+
+    def build(self, record: Manifest, make: Callable[[Path], None]) -> Path:
+        """Folder of the artefact `record` describes; `make(folder)` fills it if it is not there yet.
+
+        At most one process on the machine makes a key at a time; the others wait and take the result.
+        An exception in `make` leaves the store as it was.
+        """
+        final = self.path(record.stage, record.key)
+        if self.has(record.stage, record.key):
+            os.utime(final)
+            return final
+        with locked(self.root / "locks" / f"{record.stage}-{record.key}"):
+            if self.has(record.stage, record.key):
+                return final
+            final.parent.mkdir(parents=True, exist_ok=True)
+            work = Path(tempfile.mkdtemp(prefix=f"{record.stage}-", dir=_made(self.root / "tmp")))
+            try:
+                started = time.monotonic()
+                make(work)
+                write_json(work / MANIFEST, record.model_copy(update={"files": file_records(work)}).model_dump())
+                os.chmod(work, 0o755)
+                os.rename(work, final)
+                write_json(self._timing(record.key), {"stage": record.stage, "seconds": time.monotonic() - started})
+            finally:
+                shutil.rmtree(work, ignore_errors=True)
+        return final
+
+    def seconds(self, key: str) -> float | None:
+        """How long the artefact took to make, all waiting included; None if it was made elsewhere."""
+        path = self._timing(key)
+        return float(json.loads(path.read_text())["seconds"]) if path.exists() else None
+
+    def _timing(self, key: str) -> Path:
+        return _made(self.root / "timings") / f"{key}.json"
+
+    def prune(self, keep_days: float) -> list[Path]:
+        """Delete artefacts and left-over work not used for `keep_days` days; returns what was deleted."""
+        limit = time.time() - keep_days * 86400
+        old = [path for path in self.root.glob("*/*") if path.is_dir() and path.stat().st_mtime < limit]
+        for path in old:
+            shutil.rmtree(path)
+        return old
+
+
+def _made(folder: Path) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def file_records(folder: Path) -> dict[str, FileRecord]:
+    """Every file below a folder (the manifest left out), by its relative name."""
+    paths = sorted(path for path in folder.rglob("*") if path.is_file() and path.name != MANIFEST)
+    return {
+        path.relative_to(folder).as_posix(): FileRecord(sha256=file_digest(path), bytes=path.stat().st_size)
+        for path in paths
+    }
+
+
+def publish(source: Path, destination: Path) -> None:
+    """Copy an artefact to a workspace folder that DVC tracks. Copies, never links: DVC and users may write there.
+
+    Does nothing where the destination already is that artefact. The swap is two renames under a lock.
+    """
+    manifest = Artifact(source).manifest
+    with locked(destination.parent / f".{destination.name}.lock"):
+        if _is_copy(destination, manifest):
+            return
+        work = Path(tempfile.mkdtemp(prefix=f".{destination.name}-", dir=destination.parent))
+        try:
+            shutil.copytree(source, work / "new", copy_function=shutil.copyfile)
+            if destination.exists():
+                os.rename(destination, work / "old")
+            os.rename(work / "new", destination)
+        finally:
+            shutil.rmtree(work, ignore_errors=True)
+
+
+def _is_copy(destination: Path, manifest: Manifest) -> bool:
+    try:
+        there = Artifact(destination).manifest
+    except BadInput:
+        return False
+    return there == manifest and all(
+        (destination / name).is_file() and (destination / name).stat().st_size == record.bytes
+        for name, record in manifest.files.items()
+    )
+
+
+def link_files(source: Path, destination: Path, names: Iterable[str]) -> None:
+    """Hard-link finished store files into another store folder (both are read-only by convention)."""
+    for name in names:
+        os.link(source / name, destination / name)

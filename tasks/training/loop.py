@@ -1,0 +1,134 @@
+"""What every training run of this project shares: order of the data, learning rate, random numbers, resume, processes.
+
+A run is a function of its seed: step s takes its batch from `batch_at(s)` and its random numbers (stochastic depth)
+from a stream of its own, so a killed run goes on bit-equally from its last saved state, whatever the reader threads do.
+"""
+
+import math
+import os
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+
+import numpy as np
+import torch
+
+from tasks.noise import numpy_stream, stream_seed
+from tasks.store import BadInput
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator
+
+Batch = TypeVar("Batch")
+READ_AHEAD = 4  # batches in flight; decoding 48 PNGs of 512 x 512 takes as long as a training step on a large GPU
+
+
+class Stateful(Protocol):
+    """A network or an optimiser."""
+
+    def state_dict(self) -> dict[str, Any]: ...
+    def load_state_dict(self, state_dict: dict[str, Any], /) -> Any: ...
+
+
+def batch_indices(seed: int, n: int, batch: int, step: int) -> list[int]:
+    """Which `batch` of n images step `step` (from 0) sees: every image once an epoch, each epoch shuffled anew.
+
+    A batch that meets the end of an epoch runs on into the next. (DT-BFR's loader cuts it short there instead: with its
+    2,500 pairs every 157th batch has 4 images.)
+    """
+    positions = np.arange(step * batch, (step + 1) * batch)
+    epochs = {epoch: numpy_stream(seed, "batch_order", str(epoch)).permutation(n) for epoch in set(positions // n)}
+    return [int(epochs[position // n][position % n]) for position in positions]
+
+
+def read_ahead(batch_at: Callable[[int], Batch], steps: Iterable[int]) -> Iterator[Batch]:
+    """`batch_at(step)` for each step, in order, read by threads while the previous ones are in use."""
+    waiting: deque[Future[Batch]] = deque()
+    pool = ThreadPoolExecutor(READ_AHEAD)
+    try:
+        for step in steps:
+            waiting.append(pool.submit(batch_at, step))
+            if len(waiting) > READ_AHEAD:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def cosine_lr(step: int, iterations: int, lr: float, lr_min: float) -> float:
+    """Learning rate of step `step` (from 0): half a cosine from `lr` to `lr_min`, reached after `iterations`."""
+    return lr_min + (lr - lr_min) * 0.5 * (1 + math.cos(math.pi * step / iterations))
+
+
+def set_lr(optimizer: torch.optim.Optimizer, lr: float) -> None:
+    for group in optimizer.param_groups:
+        group["lr"] = lr
+
+
+def adamw(model: torch.nn.Module, lr: float) -> torch.optim.AdamW:
+    """AdamW as DT-BFR and DifFace set it: betas 0.9 and 0.999, no weight decay (which makes it Adam)."""
+    return torch.optim.AdamW(model.parameters(), lr=lr, weight_decay=0.0)
+
+
+@contextmanager
+def step_randomness(seed: int, step: int, accelerator: "Accelerator") -> Iterator[None]:
+    """Give the device's global generator, which stochastic depth draws from, a state of this step's own; put it back.
+
+    Every process has its own; other devices' generators stay untouched, so that threads can train one network per GPU.
+    """
+    device = accelerator.device
+    generator = torch.default_generator
+    if device.type == "cuda":
+        generator = torch.cuda.default_generators[torch.cuda.current_device() if device.index is None else device.index]
+    before = generator.get_state()
+    generator.manual_seed(stream_seed(seed, "train", f"{step}|{accelerator.process_index}") & (2**63 - 1))
+    try:
+        yield
+    finally:
+        generator.set_state(before)
+
+
+def sum_over_processes(accelerator: "Accelerator", model: torch.nn.Module) -> None:
+    """Add up the gradients of all processes. Does nothing in a run of one process."""
+    if accelerator.num_processes == 1:
+        return
+    for parameter in model.parameters():
+        gradient = parameter.grad if parameter.grad is not None else torch.zeros_like(parameter)
+        parameter.grad = accelerator.reduce(gradient, "sum")
+
+
+def is_due(step: int, save_every: int, iterations: int) -> bool:
+    """Whether the state is saved after step `step` (from 1)."""
+    return step % save_every == 0 or step == iterations
+
+
+def save_state(path: Path, parts: Mapping[str, Stateful], recipe: dict[str, Any], step: int) -> None:
+    """Write the state of networks and optimisers after `step` steps under a temporary name, then rename."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    torch.save({name: part.state_dict() for name, part in parts.items()} | {"recipe": recipe, "step": step}, temporary)
+    os.replace(temporary, path)
+
+
+def resume_from(path: Path, parts: Mapping[str, Stateful], recipe: dict[str, Any], device: torch.device) -> int:
+    """Put the parts into the state that `save_state` wrote and return its step; 0 if there is no such file.
+
+    Raises BadInput if a run with other settings wrote it.
+    """
+    if not path.exists():
+        return 0
+    state: dict[str, Any] = torch.load(path, map_location=device, weights_only=True)
+    if state["recipe"] != recipe:
+        changed = {
+            key: f"{state['recipe'].get(key)} -> {value}"
+            for key, value in recipe.items()
+            if state["recipe"].get(key) != value
+        }
+        raise BadInput(f"{path} belongs to a run with other settings ({changed}). Delete it to start anew.")
+    for name, part in parts.items():
+        part.load_state_dict(state[name])
+    return int(state["step"])

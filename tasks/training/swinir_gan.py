@@ -1,0 +1,142 @@
+"""Adapting SwinIR to pseudo targets, DT-BFR Eq. 8 and its released code: L1 + perceptual + adversarial loss.
+
+With generator G, discriminator D, degraded image y, pseudo target t and unpaired real image r:
+
+    o   = G(y)                                                   not clamped
+    L_G = mean|o - t| + 0.1 * sum_i LPIPS(o_i, t_i) + 0.1 * mean softplus(-D(o))
+    L_D = mean softplus(-D(r)) + mean softplus(D(o detached))
+
+each divided by the number of micro-batches, whose gradients add up to one step of G, then one of D. All networks stay
+in training mode: G with stochastic depth, D with three power iterations of its spectral norm a micro-batch.
+"""
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from tasks.training import loop, losses
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator
+
+Batch = tuple[Tensor, Tensor, Tensor]
+"""lq, pseudo target, real: each [B, 3, H, W] float32 in [0, 1], on the CPU."""
+
+
+@dataclass(frozen=True)
+class GanRecipe:
+    """Settings of one run.
+
+    iterations: optimiser steps; batch: images a step, given in micro-batches of `micro_batch` (which weighs the
+    perceptual loss too, see `losses.perceptual_sum`); lr: constant for D, falling to lr_min along a cosine for G.
+    has_leak: as in the released code, D is frozen in G's pass of the first micro-batch only, so that in the others G's
+    adversarial gradient also flows into D. False is what the paper describes.
+    bf16: bfloat16 autocast for G and the perceptual network, while D stays float32. Published: False.
+    """
+
+    iterations: int
+    batch: int
+    micro_batch: int
+    lr: float
+    lr_min: float
+    lambda_lpips: float
+    lambda_gan: float
+    has_leak: bool
+    bf16: bool
+    seed: int
+
+
+FINETUNE = GanRecipe(20_000, 16, 4, 2e-5, 5e-6, 0.1, 0.1, has_leak=True, bf16=False, seed=10_000)
+PRETRAIN = GanRecipe(800_000, 16, 4, 1e-4, 5e-6, 0.1, 0.1, has_leak=True, bf16=False, seed=10_000)
+
+
+class GanLosses(NamedTuple):
+    """The five losses as they enter the sums (weights applied), mean over the micro-batches of a step."""
+
+    l1: float
+    lpips: float
+    gan: float
+    real: float
+    fake: float
+
+
+def train(
+    generator: nn.Module,
+    discriminator: nn.Module,
+    perceptual: losses.Perceptual,
+    batch_at: Callable[[int], Batch],
+    recipe: GanRecipe,
+    accelerator: "Accelerator",
+    *,
+    resume: Path,
+    save_every: int,
+    on_step: Callable[[int, GanLosses], None] = lambda step, losses: None,
+) -> None:
+    """Train `generator` (and `discriminator`) in place, on the accelerator's device.
+
+    batch_at: the batch of step s (from 0), a pure function that threads may call; see `loop.batch_indices`.
+    perceptual: already on the device, in evaluation mode, its parameters frozen.
+    resume: state file, written every `save_every` steps and at the end; a run that finds it goes on from there.
+    on_step: called after every step with its number (from 1) and losses.
+
+    Several processes (`accelerate launch`) share the micro-batches of a step and add up their gradients. That equals
+    one process but for D's power iterations, of which each process then does fewer.
+    """
+    generator.to(accelerator.device).train()
+    discriminator.to(accelerator.device).train()
+    step_g, step_d = loop.adamw(generator, recipe.lr), loop.adamw(discriminator, recipe.lr)
+    parts: dict[str, loop.Stateful] = {
+        "generator": generator,
+        "discriminator": discriminator,
+        "adamw_g": step_g,
+        "adamw_d": step_d,
+    }
+    steps = range(loop.resume_from(resume, parts, asdict(recipe), accelerator.device), recipe.iterations)
+    for step, batch in zip(steps, loop.read_ahead(batch_at, steps), strict=True):
+        loop.set_lr(step_g, loop.cosine_lr(step, recipe.iterations, recipe.lr, recipe.lr_min))
+        step_g.zero_grad()
+        step_d.zero_grad()
+        with loop.step_randomness(recipe.seed, step, accelerator):
+            step_losses = accumulate(generator, discriminator, perceptual, batch, recipe, accelerator)
+        step_g.step()
+        step_d.step()
+        if loop.is_due(step + 1, save_every, recipe.iterations) and accelerator.is_main_process:
+            loop.save_state(resume, parts, asdict(recipe), step + 1)
+        on_step(step + 1, step_losses)
+
+
+def accumulate(
+    generator: nn.Module,
+    discriminator: nn.Module,
+    perceptual: losses.Perceptual,
+    batch: Batch,
+    recipe: GanRecipe,
+    accelerator: "Accelerator",
+) -> GanLosses:
+    """Add one batch's gradients to both networks, micro-batch by micro-batch, and return its losses."""
+    micro_batches = list(zip(*(torch.split(images, recipe.micro_batch) for images in batch), strict=True))
+    total = torch.zeros(len(GanLosses._fields), device=accelerator.device)
+    for index in range(accelerator.process_index, len(micro_batches), accelerator.num_processes):
+        is_frozen = index == 0 or not recipe.has_leak
+        lq, target, real = (images.to(accelerator.device) for images in micro_batches[index])
+        with torch.autocast(accelerator.device.type, torch.bfloat16, enabled=recipe.bf16):
+            output = generator(lq)
+            lpips = recipe.lambda_lpips * losses.perceptual_sum(perceptual, output, target)
+        output = output.float()
+        l1 = losses.l1(output, target)
+        discriminator.requires_grad_(not is_frozen)
+        gan = recipe.lambda_gan * losses.labelled_real(discriminator(output))
+        accelerator.backward((l1 + lpips + gan) / len(micro_batches))
+        discriminator.requires_grad_(True)
+        of_real = losses.labelled_real(discriminator(real))
+        accelerator.backward(of_real / len(micro_batches))
+        of_fake = losses.labelled_fake(discriminator(output.detach()))
+        accelerator.backward(of_fake / len(micro_batches))
+        total += torch.stack([l1, lpips, gan, of_real, of_fake]).detach()
+    loop.sum_over_processes(accelerator, generator)
+    loop.sum_over_processes(accelerator, discriminator)
+    return GanLosses(*(accelerator.reduce(total, "sum") / len(micro_batches)).tolist())

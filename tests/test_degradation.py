@@ -1,0 +1,484 @@
+import json
+import re
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import torchvision.transforms.functional as torchvision
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+from scipy.stats import ks_2samp
+
+from tasks.degradation import PRESETS, blur_jpeg, camera, degrade, masks, raw
+from tasks.degradation.blur_jpeg import BlurJpegParams, PhotometricJitter
+from tasks.degradation.camera import PUBLISHED_CAMERA, CalibratedCcms, Camera, NoiseDn, NormalIlluminant, load_camera
+from tasks.degradation.demosaic import bayer_network
+from tasks.store import BadInput
+
+GOLDEN = Path(__file__).parent / "golden" / "degradation"
+CROP = np.s_[:40, :40]
+BLUR_JPEG_CASES = sorted(path.stem for path in GOLDEN.glob("eq*.npz"))
+RAW_CASES = sorted(path.stem for path in GOLDEN.glob("raw_*.npz"))
+
+
+def load(case):
+    with np.load(GOLDEN / f"{case}.npz") as arrays:
+        return dict(arrays)
+
+
+def stream(seed=0):
+    return np.random.Generator(np.random.Philox(seed))
+
+
+def assert_within(found, expected, tolerance):
+    np.testing.assert_allclose(np.asarray(found, dtype=np.float64), expected, rtol=0, atol=tolerance)
+
+
+def assert_final_uint8(found, expected):
+    """The golden's gate: one level on at most 1 % of the values."""
+    difference = np.abs(found.astype(int) - expected.astype(int))
+    assert difference.max() <= 1
+    assert (difference > 0).mean() <= 0.01
+
+
+def psnr(a, b):
+    return 10 * np.log10(255**2 / np.mean((a.astype(float) - b) ** 2))
+
+
+# ------------------------------------------------------------------------------------- blur, JPEG: golden
+
+
+def blur_jpeg_params(golden):
+    return BlurJpegParams(
+        float(golden["sigma_x"]),
+        float(golden["sigma_y"]),
+        float(golden["theta"]),
+        float(golden["scale"]),
+        float(golden["noise_sigma_255"]),
+        int(golden["jpeg_quality"]),
+        channel_shift=tuple(golden["jitter_rgb_shift"].tolist()) if "jitter_rgb_shift" in golden else None,
+        is_gray=bool(golden["to_gray"]),
+    )
+
+
+def test_kernels_agree_with_the_reference():
+    golden = load("kernels")
+    for index, kind, sigma_x, sigma_y, theta in zip(
+        *(golden[key] for key in ("index", "type", "sigma_x", "sigma_y", "theta")), strict=True
+    ):
+        expected = golden[f"k{index:02d}"]
+        turned = (sigma_y, theta) if kind == "aniso" else (sigma_x, 0)
+        assert_within(blur_jpeg.gaussian_kernel(sigma_x, *turned, size=len(expected)), expected, 1e-12)
+
+
+@pytest.mark.parametrize("case", BLUR_JPEG_CASES)
+def test_each_blur_jpeg_stage_agrees_with_the_reference(case):
+    golden = load(case)
+    params, hq = blur_jpeg_params(golden), blur_jpeg.to_float(golden["input_u8"])
+    low = blur_jpeg.low_size(hq.shape[:2], params.scale)
+    blurred = blur_jpeg.blur(hq, params.sigma_x, params.sigma_y, params.theta)
+    assert_within(blurred[CROP], golden["blurred_crop"], 1e-6)
+    assert low == golden["jpeg_decoded_u8"].shape[:2]
+    assert_within(blur_jpeg.resize(blurred, low)[CROP], golden["down_crop"], 1e-6)  # carries the blur's error
+    noisy = blur_jpeg.add_noise(golden["down_crop"], params.noise_sigma_255, golden["noise_unit"][CROP])
+    assert_within(noisy, golden["noisy_crop"], 1e-6)
+    assert np.array_equal(blur_jpeg.to_u8(golden["noisy_crop"]), golden["jpeg_input_u8"][CROP])
+    decoded = blur_jpeg.jpeg(blur_jpeg.to_float(golden["jpeg_input_u8"]), params.jpeg_quality)
+    assert np.array_equal(blur_jpeg.to_u8(decoded), golden["jpeg_decoded_u8"])
+    upsampled = blur_jpeg.resize(decoded, hq.shape[:2])
+    assert_within(upsampled[CROP], golden["upsampled_crop"], 5e-7)
+    if params.is_gray:
+        assert_within(blur_jpeg.to_gray(upsampled)[CROP][..., 0], golden["gray_lq_crop"], 1e-6)
+        assert_within(blur_jpeg.to_gray(hq)[CROP][..., 0], golden["gray_gt_crop"], 1e-6)
+
+
+@pytest.mark.parametrize("case", BLUR_JPEG_CASES)
+def test_blur_jpeg_agrees_with_the_reference_end_to_end(case):
+    golden = load(case)
+    lq = blur_jpeg.apply(blur_jpeg.to_float(golden["input_u8"]), blur_jpeg_params(golden), golden["noise_unit"])
+    assert_final_uint8(lq, golden["final_u8"])
+
+
+def test_jpeg_agrees_with_libjpeg_vectors_and_with_pillow(tmp_path):
+    golden = load("jpeg_vectors")
+    outputs = [key for key in golden if key.startswith("out_")]
+    assert len(outputs) >= 10
+    for key in outputs:
+        name, quality = re.fullmatch(r"out_(.+)_q(\d+)", key).groups()
+        image = golden[f"in_{name}"]
+        decoded = blur_jpeg.to_u8(blur_jpeg.jpeg(blur_jpeg.to_float(image), int(quality)))
+        assert np.array_equal(decoded, golden[key]), key
+        Image.fromarray(image).save(tmp_path / "image.jpg", quality=int(quality))
+        assert np.array_equal(np.asarray(Image.open(tmp_path / "image.jpg")), decoded), key
+
+
+@given(
+    factors=st.tuples(st.floats(0.5, 1.5), st.floats(0.5, 1.5), st.floats(0, 1.5), st.floats(-0.1, 0.1)),
+    order=st.permutations(["brightness", "contrast", "saturation", "hue"]),
+    seed=st.integers(0, 99),
+)
+@settings(max_examples=25, deadline=None)
+def test_photometric_jitter_is_torchvisions(factors, order, seed):
+    image = stream(seed).random((16, 12, 3), dtype=np.float32)
+    jitter = PhotometricJitter(*factors, order=tuple(order))
+    expected = torch.from_numpy(image).permute(2, 0, 1)
+    for name in order:
+        expected = getattr(torchvision, f"adjust_{name}")(expected, getattr(jitter, name))
+    assert_within(blur_jpeg.jitter(image, jitter), expected.permute(1, 2, 0).numpy(), 2e-5)
+
+
+# ---------------------------------------------------------------------------------- blur, JPEG: properties
+
+
+@given(seed=st.integers(0, 2**32), name=st.sampled_from(sorted(blur_jpeg.PRESETS)))
+@settings(deadline=None)
+def test_drawn_parameters_lie_in_the_presets_ranges(seed, name):
+    ranges = blur_jpeg.PRESETS[name]
+    params = blur_jpeg.draw(stream(seed), ranges)
+    for value, (low, high) in (
+        (params.sigma_x, ranges.blur_sigma),
+        (params.sigma_y, ranges.blur_sigma),
+        (params.theta, (-np.pi, np.pi)),
+        (params.scale, ranges.scale),
+        (params.noise_sigma_255, ranges.noise_sigma_255),
+        (params.jpeg_quality, ranges.jpeg_quality),
+    ):
+        assert low <= value <= high
+    assert isinstance(params.jpeg_quality, int)
+
+
+def test_half_of_the_kernels_are_isotropic_and_rare_events_come_as_often_as_published():
+    rng, ranges = stream(), blur_jpeg.PRESETS["gfpgan"]
+    drawn = [blur_jpeg.draw(rng, ranges) for _ in range(4000)]
+    rates = [
+        np.mean([p.sigma_x == p.sigma_y for p in drawn]),
+        np.mean([p.channel_shift is not None for p in drawn]),
+        np.mean([p.photometric is not None for p in drawn]),
+        np.mean([p.is_gray for p in drawn]),
+    ]
+    assert_within(rates, [0.5, 0.3, 0.3, 0.01], 0.03)
+
+
+@given(height=st.integers(4, 70), width=st.integers(4, 70), seed=st.integers(0, 99))
+@settings(max_examples=30, deadline=None)
+def test_blur_jpeg_keeps_the_shape_of_any_photo_and_repeats_itself(height, width, seed):
+    hq = stream(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
+    lq = degrade(hq, PRESETS["demo64"], stream(seed))
+    assert lq.shape == hq.shape
+    assert lq.dtype == np.uint8
+    assert np.array_equal(lq, degrade(hq, PRESETS["demo64"], stream(seed)))
+
+
+def test_a_narrow_kernel_leaves_the_photo_unchanged():
+    image = stream().random((20, 20, 3), dtype=np.float32)
+    assert_within(blur_jpeg.blur(image, 0.1, 0.1, 0.0), image, 1e-7)
+    assert_within(blur_jpeg.blur(image, 0.1, 0.10001, 1.0), image, 1e-6)
+
+
+def test_skipping_the_kernels_empty_border_changes_nothing_that_counts(monkeypatch):
+    image = stream().random((64, 64, 3), dtype=np.float32)
+    fast = [blur_jpeg.blur(image, 1.5, sigma_y, 0.7) for sigma_y in (1.5, 3.0)]
+    monkeypatch.setattr(blur_jpeg, "NEGLIGIBLE_WEIGHT", -1.0)
+    for narrow, sigma_y in zip(fast, (1.5, 3.0), strict=True):
+        assert_within(narrow, blur_jpeg.blur(image, 1.5, sigma_y, 0.7), 1e-6)
+
+
+def test_the_target_is_gray_only_where_the_preset_says_so():
+    hq = load("eq9_01_iso")["input_u8"]
+    always = replace(blur_jpeg.PRESETS["difface"], gray_prob=1.0)
+    lq, target = blur_jpeg.training_pair(hq, always, stream())
+    assert np.array_equal(lq[..., 0], lq[..., 2])
+    assert np.array_equal(target[..., 0], target[..., 2])
+    lq, target = blur_jpeg.training_pair(hq, replace(always, gray_target=False), stream())
+    assert np.array_equal(lq[..., 0], lq[..., 2])
+    assert target is hq
+
+
+def test_a_photo_that_shrinks_to_nothing_is_an_error():
+    with pytest.raises(ValueError, match="8 x 8 image divided by r = 30 leaves no pixel"):
+        blur_jpeg.low_size((8, 8), 30.0)
+
+
+def test_ranges_the_wrong_way_round_are_an_error():
+    with pytest.raises(ValueError, match=r"scale: expected 0 <= low <= high, found \(8, 1\)"):
+        blur_jpeg.BlurJpegRanges((0.1, 2), (8, 1), (0, 20), (30, 100))
+
+
+@pytest.mark.parametrize("wrong", [np.zeros((8, 8, 3), np.float32), np.zeros((8, 8), np.uint8)])
+def test_anything_but_a_uint8_rgb_photo_is_an_error(wrong):
+    with pytest.raises(ValueError, match=r"expected a uint8 image \[H, W, 3\], found"):
+        degrade(wrong, PRESETS["demo64"], stream())
+
+
+# --------------------------------------------------------------------------------------------- RAW: golden
+
+
+def raw_params(golden):
+    b1, b2 = golden["noise_b1_b2_dn"].T
+    return raw.RawParams(int(golden["scale"]), golden["ccm"], golden["wb_gains_rgb"], b1, b2, 64, 1023, "GRBG")
+
+
+@pytest.mark.parametrize("case", RAW_CASES)
+def test_each_raw_stage_agrees_with_the_reference(case):
+    golden = load(case)
+    params = raw_params(golden)
+    camera_rgb = raw.unprocess(golden["input_u8"], params)
+    assert_within(camera_rgb[CROP], golden["linear_cam_lr_crop"], 1e-7)
+    assert_within(raw.mosaic(camera_rgb, params), golden["raw_clean_dn"], 1e-3)
+    assert_within(raw.noise_std(golden["raw_clean_dn"], params)[CROP], golden["noise_std_dn_crop"], 1e-5)
+    noisy = raw.add_noise(golden["raw_clean_dn"], params, golden["noise_unit"])
+    assert_within(noisy, golden["raw_noisy_dn"], 1e-3)
+    assert_within(raw.sparse_mosaic(golden["raw_noisy_dn"], params)[CROP], golden["mosaic_rgb_norm_crop"], 1e-6)
+    assert_within(raw.demosaic(golden["raw_noisy_dn"], params), golden["demosaiced"], 1e-5)
+    assert_within(raw.develop(golden["demosaiced"], params), golden["rendered"], 1e-5)
+    assert_within(raw.resize(golden["rendered"], (512, 512))[192:288, 192:288], golden["upsampled_crop"], 5e-7)
+    assert_final_uint8(raw.finish(golden["rendered"], (512, 512))[192:320, 192:320], golden["final_u8_crop"])
+
+
+@pytest.mark.parametrize("case", RAW_CASES)
+def test_raw_agrees_with_the_reference_end_to_end(case):
+    golden = load(case)
+    params, finish_size = raw_params(golden), (512, 512)  # the reference enlarges to 512 whatever the input
+    dn = raw.add_noise(raw.mosaic(raw.unprocess(golden["input_u8"], params), params), params, golden["noise_unit"])
+    developed = raw.develop(raw.demosaic(dn, params), params)
+    assert_final_uint8(raw.finish(developed, finish_size)[192:320, 192:320], golden["final_u8_crop"])
+    lq = raw.apply(golden["input_u8"], params, golden["noise_unit"])
+    assert np.array_equal(lq, raw.finish(developed, golden["input_u8"].shape[:2]))
+
+
+def test_the_demosaicing_network_has_the_published_size():
+    assert sum(parameter.numel() for parameter in bayer_network().parameters()) == 560_886
+
+
+# ----------------------------------------------------------------------------------------- RAW: properties
+
+NOISELESS = PUBLISHED_CAMERA.model_copy(update={"noise": (NoiseDn(iso=100, b1=0, b2=0),)})
+
+
+def test_averaging_before_the_colour_matrix_is_exact():
+    hq = load("eq9_01_iso")["input_u8"]
+    params = raw.draw(stream(), raw.RawSettings(4, 1500))
+    inverse = np.linalg.inv(params.ccm / params.ccm.sum(axis=1, keepdims=True))
+    full_size = (hq / 255) ** 2.2 @ inverse.T / params.wb_gains
+    averaged = full_size.reshape(32, 4, 32, 4, 3).mean(axis=(1, 3))
+    assert_within(raw.unprocess(hq, params), np.clip(averaged, 0, 1), 1e-12)
+
+
+def test_the_ccm_is_row_normalised_on_the_way_to_the_sensor_and_not_on_the_way_back():
+    ccm = np.array([[1.6, -0.5, -0.08], [-0.3, 1.5, -0.2], [0.0, -0.6, 1.63]])
+    params = replace(raw.draw(stream(), raw.RawSettings(4, 1500)), ccm=ccm)
+    gray = np.full((8, 8, 3), 128, dtype=np.uint8)
+    sensor = raw.unprocess(gray, params)
+    assert_within(sensor * params.wb_gains, (128 / 255) ** 2.2, 1e-12)
+    assert_within(raw.develop(sensor, params) ** 2.2, np.broadcast_to((128 / 255) ** 2.2 * ccm.sum(1), (2, 2, 3)), 1e-6)
+
+
+def test_a_noiseless_camera_returns_a_smooth_photo():
+    ramp = np.linspace(40, 215, 64)
+    hq = np.stack(np.broadcast_arrays(ramp[:, None], ramp[None, :], 128 + 0 * ramp[:, None]), axis=-1).astype(np.uint8)
+    lq = degrade(hq, raw.RawSettings(1, 100, NOISELESS), stream())
+    inside = np.s_[4:-4, 4:-4]
+    assert psnr(lq[inside], hq[inside]) > 38
+
+
+@pytest.mark.parametrize(
+    ("cfa", "flip"), [("RGGB", np.s_[:, ::-1]), ("BGGR", np.s_[::-1]), ("GBRG", np.s_[::-1, ::-1])]
+)
+def test_the_other_cfa_orders_are_mirror_images_of_grbg(cfa, flip):
+    hq = load("eq9_01_iso")["input_u8"]
+    grbg = replace(raw.draw(stream(), raw.RawSettings(4, 1500)), b1=np.full(4, 5.0), b2=np.full(4, -200.0))
+    noise_unit = stream(1).standard_normal((32, 32))
+
+    def developed(image, params, noise):
+        dn = raw.add_noise(raw.mosaic(raw.unprocess(image, params), params), params, noise)
+        return raw.develop(raw.demosaic(dn, params), params)
+
+    mirrored = developed(np.ascontiguousarray(hq[flip]), replace(grbg, cfa=cfa), noise_unit[flip])
+    assert_within(mirrored[flip], developed(hq, grbg, noise_unit), 1e-5)
+
+
+@pytest.mark.parametrize("scale", [2, 4, 8])
+def test_severe_raw_noise_is_worse_than_moderate_and_repeats_itself(scale):
+    hq = load("eq9_02_aniso")["input_u8"]
+    moderate, severe = (degrade(hq, PRESETS[f"raw_x{scale}_{name}"], stream(3)) for name in ("moderate", "severe"))
+    assert moderate.shape == hq.shape
+    assert np.array_equal(moderate, degrade(hq, PRESETS[f"raw_x{scale}_moderate"], stream(3)))
+    assert psnr(moderate, hq) > psnr(severe, hq) + 0.5
+
+
+def test_noise_has_the_variance_of_the_camera():
+    params = raw.draw(stream(), raw.RawSettings(4, 1500))
+    dn = np.full((256, 256), 500, dtype=np.float32)
+    noise = raw.add_noise(dn, params, stream(5).standard_normal(dn.shape)) - dn
+    x = (500 - 64) / 959
+    assert noise.std() == pytest.approx(959 * np.sqrt(6.1e-3 * x + 1.23e-4), rel=0.01)
+
+
+def test_a_size_that_leaves_an_odd_sensor_is_an_error():
+    with pytest.raises(ValueError, match="RAW x4: height and width must be multiples of 8, found 64 x 60"):
+        degrade(np.zeros((64, 60, 3), np.uint8), PRESETS["raw_x4_moderate"], stream())
+
+
+# -------------------------------------------------------------------------------------------------- camera
+
+
+def example():
+    return json.loads(re.search(r"^    \{.*?^    \}$", camera.__doc__, re.DOTALL | re.MULTILINE).group())
+
+
+def write(path, content):
+    path.write_text(json.dumps(content))
+    return path
+
+
+def test_the_camera_file_of_the_documentation_loads_and_degrades(tmp_path):
+    mine = load_camera(write(tmp_path / "camera.json", example()))
+    hq = load("eq9_01_iso")["input_u8"]
+    lq = degrade(hq, replace(PRESETS["raw_x4_moderate"], camera=mine, iso=800), stream())
+    assert 10 < psnr(lq, hq) < 40
+
+
+@pytest.mark.parametrize(
+    ("edit", "message"),
+    [
+        ({"cfa": "RGBG"}, r"camera\.json: cfa: Input should be 'RGGB'"),
+        ({"whitelevel": 1023}, r"camera\.json: whitelevel: Extra inputs"),
+        ({"black_level": 2000}, r"black_level 2000.0 must be below white_level 1023"),
+        ({"noise": [{"iso": 100, "b1": 1, "b3": 2}]}, r"camera\.json: noise\.0\.b1, b2\.b2: Field required"),
+        (
+            {"noise": [{"iso": iso, "shot": 1e-3, "read": 0} for iso in (200, 100)]},
+            r"iso must rise .* \[200.0, 100.0\]",
+        ),
+        ({"colour": {"kind": "ccm", "matrices": [[[1, 0, 0]] * 3]}}, r"expected an invertible colour matrix"),
+        ({"white_balance": {"kind": "daylight"}}, r"camera\.json: white_balance: .*'uniform', 'normal'"),
+    ],
+)
+def test_a_wrong_camera_file_names_the_file_and_the_key(tmp_path, edit, message):
+    with pytest.raises(BadInput, match=message):
+        load_camera(write(tmp_path / "camera.json", example() | edit))
+
+
+def test_a_missing_camera_file_is_a_clear_error(tmp_path):
+    with pytest.raises(BadInput, match=r"camera file .*nowhere\.json is missing"):
+        load_camera(tmp_path / "nowhere.json")
+
+
+def test_the_two_forms_of_noise_are_the_same_noise():
+    dn = example() | {"noise": [{"iso": 100, "b1": 0.959 * 6.1, "b2": 959**2 * 1.23e-4 - 64 * 0.959 * 6.1}]}
+    normalised = example() | {"noise": [{"iso": 100, "shot": 6.1e-3, "read": 1.23e-4}]}
+    for found, expected in zip(*(Camera.model_validate(c).noise_dn(100) for c in (dn, normalised)), strict=True):
+        assert_within(found, expected, 1e-9)
+
+
+def test_noise_is_linear_in_iso_between_entries_and_an_error_beyond():
+    (b1_low, b2_low), (b1, b2), (b1_high, b2_high) = (PUBLISHED_CAMERA.noise_dn(iso) for iso in (1500, 2250, 3000))
+    assert_within(b1, (b1_low + b1_high) / 2, 1e-9)
+    assert_within(b2, (b2_low + b2_high) / 2, 1e-9)
+    with pytest.raises(BadInput, match=r"ISO 3200 lies outside its noise table \(1500 to 3000\)"):
+        PUBLISHED_CAMERA.noise_dn(3200)
+
+
+def test_published_ccms_keep_white():
+    rng, gains = stream(), np.array([2.0, 1.0, 1.7])
+    for _ in range(20):
+        assert_within(PUBLISHED_CAMERA.colour.draw(rng, gains).sum(axis=1), np.ones(3), 1e-12)
+
+
+def test_a_calibrated_ccm_is_its_own_at_its_illuminant_and_between_its_neighbours_elsewhere():
+    ccms = [np.eye(3) + 0.1 * i for i in range(4)]
+    gains = [(1.5, 2.5), (2.0, 2.0), (2.5, 1.5), (4.0, 1.1)]
+    entries = [{"ccm": c.tolist(), "gains": g} for c, g in zip(ccms, gains, strict=True)]
+    colour = CalibratedCcms.model_validate({"kind": "calibrated_ccm", "entries": entries})
+    assert_within(colour.draw(stream(), np.array([2.0, 1.0, 2.0])), ccms[1], 1e-6)
+    between = colour.draw(stream(), np.array([2.2, 1.0, 1.8]))
+    assert np.all(between > ccms[0])
+    assert np.all(between < ccms[2])
+
+
+def test_a_normal_illuminant_stays_inside_its_limits():
+    illuminant = NormalIlluminant(
+        kind="normal", mean=(0.6, 0.5), covariance=((0.02, -0.01), (-0.01, 0.008)), low=(0.4, 0.3), high=(1.0, 0.65)
+    )
+    gains = np.array([illuminant.draw(stream(seed)) for seed in range(200)])
+    assert np.all(gains[:, 1] == 1)
+    assert np.all((1 / gains[:, 0] > 0.4) & (1 / gains[:, 0] < 1.0))
+    assert np.all((1 / gains[:, 2] > 0.3) & (1 / gains[:, 2] < 0.65))
+
+
+# --------------------------------------------------------------------------------------------------- masks
+
+
+class LegacyStream:
+    """numpy's old generator under the new one's method names: the reference's draws, seed for seed."""
+
+    def __init__(self, seed):
+        self.state = np.random.RandomState(seed)
+
+    def integers(self, low, high=None):
+        return self.state.randint(low, high)
+
+
+def test_box_and_irregular_masks_are_the_references_seed_for_seed():
+    golden, legacy = load("masks"), LegacyStream(12345)
+    for name in ("box", "irregular"):
+        drawn = []
+        for _ in range(500):
+            legacy.state.choice(1, p=[1.0])  # the reference picks among its one active generator
+            drawn.append(masks.MASKS[name](256, legacy))
+        assert np.array_equal(drawn[:8], golden[f"testseq_{name}"])
+        assert_within([mask.mean() for mask in drawn], golden[f"testseq_{name}_coverage"], 1e-7)
+
+
+@pytest.mark.parametrize(
+    ("name", "draw", "tolerance"),
+    [
+        ("box", masks.box_mask, 0.012),
+        ("irregular", masks.irregular_mask, 0.02),
+        ("outpainting", masks.outpainting_mask, 0.016),
+        ("train_mix", masks.training_mask, 0.02),
+    ],
+)
+def test_masks_cover_as_much_as_the_references(name, draw, tolerance):
+    expected, rng = load("masks")[f"stats_{name}_coverage"], stream(3)
+    coverage = np.array([draw(256, rng).mean() for _ in range(2000)])
+    assert coverage.mean() == pytest.approx(expected.mean(), abs=tolerance)
+    assert ks_2samp(coverage, expected).pvalue > 0.001
+
+
+def test_expand_and_half_masks_are_the_references():
+    golden, rng = load("masks"), stream()
+    assert np.array_equal(masks.expand_mask(256, rng), golden["testseq_expand"][0])
+    drawn = {masks.half_mask(256, rng).tobytes() for _ in range(30)}
+    assert drawn == {mask.tobytes() for mask in golden["testseq_half"]}
+
+
+@pytest.mark.parametrize("name", sorted(masks.MASKS))
+def test_masks_of_other_sizes_cover_as_much(name):
+    small, full = (
+        np.mean([masks.MASKS[name](n, rng).mean() for _ in range(600)])
+        for n, rng in ((64, stream(1)), (256, stream(2)))
+    )
+    assert small == pytest.approx(full, abs=0.04)
+
+
+def test_a_masked_photo_is_black_in_the_hole_and_itself_elsewhere():
+    hq = load("eq9_02_aniso")["input_u8"]
+    mask = masks.box_mask(256, stream())
+    lq = masks.mask_image(hq, mask)
+    assert not lq[mask].any()
+    assert np.array_equal(lq[~mask], hq[~mask])
+
+
+# ------------------------------------------------------------------------------------------------- package
+
+
+def test_the_package_needs_no_pipeline_tools():
+    code = "import sys, tasks.degradation; print(*{'prefect', 'dvc', 'pandas'} & set(sys.modules))"
+    root = Path(__file__).parent.parent
+    result = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=True)
+    assert result.stdout.strip() == ""

@@ -1,0 +1,423 @@
+"""The diffusion prior against the official systems' arrays, and the properties that its formulas promise."""
+
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from golden.weights import arrays, digest, fill_module, load_manifest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch.testing import assert_close
+
+from tasks.diffusion.lowpass import low_pass, resize, resize_matrix
+from tasks.diffusion.samplers import ddim_sample, ddim_sample_raw, ddim_step, p_sample, predict
+from tasks.diffusion.schedule import Schedule, kept_steps
+from tasks.diffusion.training_loss import discretized_log_likelihood, gaussian_kl, training_losses
+from tasks.diffusion.unet import GroupNorm, UNet, UNetConfig, timestep_embedding
+
+GOLDEN = Path(__file__).parent / "golden" / "diffusion"
+FULL = Schedule.linear(1000)
+seeded = settings(deadline=None, derandomize=True)
+TABLES = np.load(GOLDEN / "diffusion_tables.npz")
+CHAINS = ["1000", "250", "100", "50", "20", "ddim250", "ddim100", "ddim50", "ddim20"]
+NETWORKS = {
+    "tiny": UNetConfig(32, (1, 2, 4), (1, 2, 1), (16, 8), 32, num_head_channels=64),
+    "tiny_gen2res": UNetConfig(32, (1, 2, 4), (2, 2, 2), (8,), 32, resblock_updown=True, dropout=0.1),
+    "ffhq512": UNetConfig(32, (1, 2, 4, 8, 8, 16, 16), (1, 2, 2, 2, 2, 3, 4), (32, 16, 8), 512, num_head_channels=64),
+    "ffhq256_inpainting": UNetConfig(128, (1, 1, 2, 2, 4, 4), (2,) * 6, (16, 8), 256, num_head_channels=64),
+    "ffhq256_gen2res": UNetConfig(128, (1, 1, 2, 2, 4, 4), (2,) * 6, (16,), 256, resblock_updown=True, dropout=0.1),
+}
+
+
+def golden(file, key):
+    """An array as a tensor; noise, stored as float16, in float32."""
+    tensor = torch.from_numpy(np.load(GOLDEN / f"{file}.npz")[key])
+    return tensor.float() if tensor.dtype == torch.float16 else tensor
+
+
+def assert_near(ours, theirs, atol):
+    assert_close(ours, theirs, rtol=0, atol=atol)
+
+
+def network(name, gain=None):
+    return fill_module(UNet(NETWORKS[name]), load_manifest(GOLDEN / f"manifest_{name}.json"), gain=gain).eval()
+
+
+@pytest.fixture(scope="module")
+def tiny():
+    return network("tiny").requires_grad_(False)
+
+
+# The U-Net
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_the_state_dict_has_the_official_keys_and_shapes(name):
+    with torch.device("meta"):
+        state = UNet(NETWORKS[name]).state_dict()
+    manifest = load_manifest(GOLDEN / f"manifest_{name}.json")
+    assert {key: list(value.shape) for key, value in state.items()} == manifest["tensors"]
+    assert sum(math.prod(shape) for shape in manifest["tensors"].values()) == manifest["parameters"]
+
+
+@pytest.mark.parametrize("name", ["tiny", "tiny_gen2res"])
+def test_the_stand_in_weights_are_those_of_the_golden_run(name):
+    manifest = load_manifest(GOLDEN / f"manifest_{name}.json")
+    assert digest(arrays(manifest)) == manifest["sha256"]
+
+
+@pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])
+@pytest.mark.parametrize(
+    ("name", "case"), [("tiny", "a"), ("tiny", "b"), ("tiny", "c"), ("tiny_gen2res", "a"), ("tiny_gen2res", "b")]
+)
+def test_the_unet_gives_the_reference_output(name, case, memory_format):
+    model = network(name).to(memory_format=memory_format)
+    x = golden(f"unet_{name}", f"{case}/x").contiguous(memory_format=memory_format)
+    with torch.no_grad():
+        out = model(x, golden(f"unet_{name}", f"{case}/t"))
+    assert_near(out, golden(f"unet_{name}", f"{case}/out"), 2e-5)
+
+
+@pytest.mark.parametrize("name", ["tiny", "tiny_gen2res"])
+def test_the_unet_gives_the_reference_output_with_large_weights(name):
+    with torch.no_grad():
+        out = network(name, gain=1.0)(golden(f"unet_{name}", "gain1/x"), golden(f"unet_{name}", "gain1/t"))
+    assert_near(out, golden(f"unet_{name}", "gain1/out"), 2e-5)
+
+
+def test_the_timestep_embedding_is_the_reference_sinusoid():
+    ours = timestep_embedding(golden("unet_tiny", "embedding/t"), 32)
+    assert_near(ours, golden("unet_tiny", "embedding/out"), 1e-6)
+
+
+@pytest.mark.parametrize("name", ["tiny", "tiny_gen2res"])
+def test_a_new_unet_predicts_zero_and_learns_under_autocast(name):
+    torch.manual_seed(0)
+    model = UNet(NETWORKS[name]).to(memory_format=torch.channels_last)
+    optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)
+    x, noise = torch.rand(2, 3, 32, 32) * 2 - 1, torch.randn(2, 3, 32, 32)
+    losses = []
+    for _ in range(6):
+        with torch.autocast("cpu", torch.bfloat16):
+            loss = training_losses(model, FULL, x, torch.tensor([700, 30]), noise)["mse"].mean()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    assert losses[0] == pytest.approx((noise**2).mean().item(), rel=1e-6)  # an output of exactly zero
+    assert losses[-1] < 0.9 * losses[0]
+    assert all(parameter.grad.isfinite().all() for parameter in model.parameters())
+
+
+def test_bfloat16_autocast_returns_float32_near_the_full_precision_output(tiny):
+    x, t, full = (golden("unet_tiny", f"a/{key}") for key in ("x", "t", "out"))
+    with torch.autocast("cpu", torch.bfloat16):
+        out = tiny(x, t)
+    assert out.dtype == torch.float32
+    assert_near(out, full, 0.03)
+
+
+def test_group_norm_in_half_precision_survives_a_large_mean():
+    x = torch.randn(2, 64, 16, 16, generator=torch.manual_seed(0)).bfloat16() * 2 + 200
+    norm = GroupNorm(64)
+    assert norm(x).dtype == torch.bfloat16
+    assert_close(norm(x).float(), norm(x.float()), rtol=0.01, atol=0.01)
+
+
+def test_the_unet_rejects_sizes_that_do_not_halve(tiny):
+    with pytest.raises(ValueError, match=r"multiples of 4, found \(32, 30\)"):
+        tiny(torch.zeros(1, 3, 32, 30), torch.zeros(1))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"num_res_blocks": (1, 2)}, "num_res_blocks has 2 levels, channel_mult 3"),
+        ({"model_channels": 48}, "model_channels must be a multiple of 32, found 48"),
+        ({"attention_sizes": (12,)}, r"attention_sizes \[12\] are no level's image size; choose from \[32, 16, 8\]"),
+    ],
+)
+def test_a_config_that_does_not_fit_is_rejected(change, message):
+    parts = {"model_channels": 32, "channel_mult": (1, 2, 4), "num_res_blocks": (1, 2, 1), "attention_sizes": (16,)}
+    with pytest.raises(ValueError, match=message):
+        UNetConfig(**(parts | change), image_size=32)
+
+
+def test_attention_heads_that_do_not_divide_the_channels_are_rejected():
+    with pytest.raises(ValueError, match="32 channels do not split into attention heads of 64"):
+        UNet(UNetConfig(32, (1,), (1,), (), 32, num_head_channels=64))
+
+
+# The schedule
+
+
+@pytest.mark.parametrize("chain", ["linear1000", *CHAINS])
+@pytest.mark.parametrize(
+    "table",
+    [
+        "betas",
+        "alphas_cumprod",
+        "alphas_cumprod_prev",
+        "posterior_variance",
+        "posterior_log_variance_clipped",
+        "posterior_mean_coef1",
+        "posterior_mean_coef2",
+    ],
+)
+def test_the_tables_are_those_of_the_reference(chain, table):
+    schedule = FULL if chain == "linear1000" else FULL.respace(chain)
+    np.testing.assert_allclose(getattr(schedule, table).numpy(), TABLES[f"{chain}/{table}"], rtol=1e-9, atol=0)
+
+
+@pytest.mark.parametrize("chain", CHAINS)
+def test_the_kept_steps_are_those_of_the_reference(chain):
+    assert FULL.respace(chain).timestep_map.tolist() == TABLES[f"{chain}/timestep_map"].tolist()
+
+
+@pytest.mark.parametrize("key", [key for key in TABLES.files if key.startswith("space_")])
+def test_further_respacings_are_those_of_the_reference(key):
+    _, steps, spec = key.split("_")
+    assert kept_steps(int(steps), spec) == TABLES[key].tolist()
+
+
+@seeded
+@given(count=st.integers(2, 1000))
+def test_respacing_keeps_the_ends_and_the_noise_levels(count):
+    schedule = FULL.respace(str(count))
+    kept = schedule.timestep_map.tolist()
+    assert len(kept) == len(schedule) == count
+    assert kept == sorted(set(kept))
+    assert (kept[0], kept[-1]) == (0, 999)
+    assert_close(schedule.alphas_cumprod, FULL.alphas_cumprod[kept], rtol=1e-12, atol=0)
+
+
+def test_the_first_parts_of_a_chain_take_its_remainder():
+    assert kept_steps(11, "2,2,1") == [0, 3, 4, 7, 8]
+
+
+def test_respacing_twice_still_names_steps_of_the_original_chain():
+    assert FULL.respace("ddim250").respace("ddim10").timestep_map.tolist() == list(range(0, 1000, 100))
+
+
+@pytest.mark.parametrize(
+    ("spec", "message"),
+    [
+        ("ddim999", "no whole stride takes 999 of 1000 steps; use '999'"),
+        ("1001", "cannot keep 1001 of the 1000 steps in part 1"),
+        ("10,600", "cannot keep 600 of the 500 steps in part 2"),
+        ("", "expected a count"),
+        ("0", "expected a count"),
+        ("ddim10,20", "expected a count"),
+        ("2.5", "expected a count"),
+    ],
+)
+def test_a_bad_respacing_is_rejected(spec, message):
+    with pytest.raises(ValueError, match=message):
+        FULL.respace(spec)
+
+
+@pytest.mark.parametrize("k", range(5))
+def test_one_step_of_the_chain_is_the_references(k, tiny):
+    schedule, i = FULL.respace("250"), int(golden("diffusion_ops", "t")[k])
+    x_start = golden("diffusion_ops", "x_start")
+    noise, x_t, output, x_0, mean, log_variance, posterior_mean, eps = (
+        golden("diffusion_ops", key)[k]
+        for key in (
+            "noise", "x_t", "model_output", "pred_xstart", "p_mean", "p_log_variance", "posterior_mean", "eps_rederived"
+        )
+    )  # fmt: skip
+    assert_near(schedule.q_sample(x_start, i, noise), x_t, 5e-6)
+    assert_near(tiny(x_t, schedule.t(i, x_t)), output, 2e-5)
+    prediction = predict(lambda x, t: output, schedule, x_t, i)
+    assert_near(prediction.x_0, x_0, 2e-6 / math.sqrt(schedule.alphas_cumprod[i]) + 2e-6)
+    assert_near(prediction.log_variance, log_variance, 1e-5)
+    assert_near(schedule.posterior_mean(x_0, x_t, i), mean, 5e-6)
+    assert_near(schedule.posterior_mean(x_start, x_t, i), posterior_mean, 5e-6)
+    assert_near(schedule.predict_eps(x_t, i, x_0), eps, 5e-6)
+
+
+def test_a_tensor_of_indices_gives_every_image_its_own_step():
+    schedule, i = FULL.respace("50"), torch.tensor([0, 7, 49])
+    x, noise = torch.randn(2, 3, 3, 8, 8, generator=torch.manual_seed(0))
+    for operation in (schedule.q_sample, schedule.predict_x0, schedule.predict_eps):
+        rows = [operation(x[n : n + 1], int(step), noise[n : n + 1]) for n, step in enumerate(i)]
+        assert_close(operation(x, i, noise), torch.cat(rows))
+    rows = [schedule.posterior_mean(x[n : n + 1], noise[n : n + 1], int(step)) for n, step in enumerate(i)]
+    assert_close(schedule.posterior_mean(x, noise, i), torch.cat(rows))
+    rows = [schedule.log_variance(x[n : n + 1], int(step)) for n, step in enumerate(i)]
+    assert_close(schedule.log_variance(x, i), torch.cat(rows))
+    assert schedule.t(i, x).tolist() == schedule.timestep_map[i].tolist()
+    assert schedule.t(7, x).tolist() == [int(schedule.timestep_map[7])] * 3
+
+
+@seeded
+@given(i=st.integers(0, 999))
+def test_the_noise_of_a_noised_image_is_found_again(i):
+    x_0, noise = torch.randn(2, 1, 3, 4, 4, generator=torch.manual_seed(i), dtype=torch.float64).clamp(-1, 1)
+    x_t = FULL.q_sample(x_0, i, noise)
+    assert_close(FULL.predict_x0(x_t, i, noise), x_0, rtol=0, atol=1e-9)
+    assert_close(FULL.predict_eps(x_t, i, x_0), noise, rtol=0, atol=1e-9)
+
+
+@pytest.mark.parametrize("i", [-1, 1000])
+def test_a_step_outside_the_schedule_is_rejected(i):
+    with pytest.raises(IndexError, match=rf"step index {i} is outside this schedule's 0 … 999"):
+        FULL.q_sample(torch.zeros(1, 3, 4, 4), i, torch.zeros(1, 3, 4, 4))
+
+
+# The samplers
+
+
+def test_ancestral_sampling_follows_the_reference_chain(tiny):
+    schedule, x = FULL.respace("20"), golden("ddpm", "x_T")
+    states, predictions, noise = (golden("ddpm", key) for key in ("x", "pred_xstart", "noise"))
+    for k, i in enumerate(reversed(range(20))):
+        assert_near(predict(tiny, schedule, x, i).x_0, predictions[k], 5e-4)
+        x = p_sample(tiny, schedule, x, i, noise[k])
+        assert_near(x, states[k], 2e-5)
+
+
+@pytest.mark.parametrize("eta", [0.0, 0.5, 1.0])
+@pytest.mark.parametrize(("kind", "sample"), [("rederived", ddim_sample), ("raw", ddim_sample_raw)])
+def test_ddim_follows_the_reference_chain(tiny, kind, sample, eta):
+    schedule, x = FULL.respace("ddim10"), golden("ddim", "x_T")
+    states, noise = golden("ddim", f"{kind}/eta{eta:g}"), golden("ddim", "noise")
+    for k, i in enumerate(reversed(range(10))):
+        x = sample(tiny, schedule, x, i, noise[k], eta=eta)
+        assert_near(x, states[k], 1e-4 if eta else 5e-4)
+
+
+@pytest.mark.parametrize("sample", [ddim_sample, ddim_sample_raw])
+def test_deterministic_ddim_with_the_true_noise_recovers_the_image(sample):
+    schedule = FULL.respace("10")
+    x_0, noise = torch.randn(2, 1, 3, 8, 8, generator=torch.manual_seed(0)).clamp(-0.9, 0.9)
+
+    def knows_the_image(x_t, t):
+        i = schedule.timestep_map.tolist().index(int(t[0]))
+        eps = schedule.predict_eps(x_t, i, x_0)
+        return torch.cat([eps, torch.zeros_like(eps)], dim=1)
+
+    x = schedule.q_sample(x_0, 9, noise)
+    for i in reversed(range(10)):
+        x = sample(knows_the_image, schedule, x, i, noise, eta=0.0)
+    assert_near(x, x_0, 1e-4)
+
+
+@seeded
+@given(i=st.integers(1, 249))
+def test_ddim_with_eta_one_draws_from_the_posterior(i):
+    schedule = FULL.respace("250")
+    x_0, eps, noise = torch.randn(3, 1, 3, 4, 4, generator=torch.manual_seed(i), dtype=torch.float64)
+    x_t = schedule.q_sample(x_0, i, eps)
+    posterior = schedule.posterior_mean(x_0, x_t, i) + schedule.posterior_variance[i].sqrt() * noise
+    assert_close(ddim_step(schedule, i, x_0, eps, noise, eta=1.0), posterior, rtol=0, atol=1e-9)
+
+
+def test_the_last_step_is_free_of_noise(tiny):
+    schedule, x = FULL.respace("20"), golden("unet_tiny", "a/x")
+    unused = torch.full_like(x, torch.nan)
+    for step in (p_sample(tiny, schedule, x, 0, unused), ddim_sample(tiny, schedule, x, 0, unused, eta=1.0)):
+        assert step.isfinite().all()
+
+
+# The low-pass filter
+
+
+@pytest.mark.parametrize("size", [64, 128])
+@pytest.mark.parametrize("factor", [4, 8, 16, 32])
+def test_the_low_pass_filter_is_the_references(size, factor):
+    file, small = f"lowpass_{size}", size // factor
+    x = golden(file, "x")
+    assert_near(resize_matrix(size, small, x.dtype, x.device), golden(file, f"N{factor}/D"), 2e-6)
+    assert_near(resize_matrix(small, size, x.dtype, x.device), golden(file, f"N{factor}/U"), 2e-6)
+    assert_near(resize(x, small, small), golden(file, f"N{factor}/low"), 2e-6)
+    assert_near(low_pass(x, factor), golden(file, f"N{factor}/out"), 2e-6)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert_near(low_pass(x, factor), golden(file, f"N{factor}/out"), 2e-6)
+
+
+sizes = st.tuples(st.integers(1, 5), st.integers(1, 5), st.sampled_from([1, 2, 3, 4, 8]))
+
+
+@seeded
+@given(size=sizes, seed=st.integers(0, 2**31))
+def test_the_low_pass_filter_is_linear_and_keeps_flat_images(size, seed):
+    rows, columns, factor = size
+    shape = (2, 1, 3, rows * factor, columns * factor)
+    x, y = torch.randn(shape, generator=torch.manual_seed(seed), dtype=torch.float64)
+    assert_close(low_pass(2 * x - y, factor), 2 * low_pass(x, factor) - low_pass(y, factor))
+    flat = torch.full_like(x, 0.7)
+    assert_close(low_pass(flat, factor), flat)
+
+
+@seeded
+@given(size=sizes, seed=st.integers(0, 2**31))
+def test_the_low_pass_filter_has_no_preferred_direction(size, seed):
+    rows, columns, factor = size
+    x = torch.randn(1, 3, rows * factor, columns * factor, generator=torch.manual_seed(seed), dtype=torch.float64)
+    for turned in (lambda a: a.flip(-1), lambda a: a.flip(-2), lambda a: a.transpose(-1, -2)):
+        assert_close(low_pass(turned(x), factor), turned(low_pass(x, factor)))
+
+
+def test_the_low_pass_filter_rejects_sizes_that_the_factor_does_not_divide():
+    with pytest.raises(ValueError, match="multiples of factor 16, found 64 x 40"):
+        low_pass(torch.zeros(1, 3, 64, 40), 16)
+
+
+# The training loss
+
+
+@pytest.mark.parametrize("case", ["mse1000", "rescaled1000", "mse250", "rescaled250"])
+def test_the_training_losses_are_the_references(tiny, case):
+    respacing = str(np.load(GOLDEN / "training_losses.npz")[f"{case}/respacing"])
+    schedule = FULL.respace(respacing) if respacing else FULL
+    x_start, i, noise, mse, vb, loss = (
+        golden("training_losses", f"{case}/{key}") for key in ("x_start", "t", "noise", "mse", "vb", "loss")
+    )
+    ours = training_losses(tiny, schedule, x_start, i, noise)
+    scale = len(schedule) / 1000 if case.startswith("rescaled") else 1.0  # the official "rescaled" variant
+    assert_near(ours["mse"], mse, 1e-5)
+    assert_near(ours["vb"] * scale, vb, 1e-5)
+    assert_near(ours["mse"] + ours["vb"] * scale, loss, 1e-5)
+    assert_close(ours["loss"], ours["mse"] + ours["vb"])
+
+
+@pytest.mark.parametrize("i", [0, 500])
+def test_the_variational_term_trains_the_variance_alone(i):
+    x_start, noise = torch.randn(2, 1, 3, 8, 8, generator=torch.manual_seed(0)).clamp(-1, 1)
+    output = torch.cat([noise + 0.1, torch.zeros_like(noise)], dim=1).requires_grad_()
+    training_losses(lambda x, t: output, FULL, x_start, torch.tensor([i]), noise)["vb"].sum().backward()
+    eps_gradient, v_gradient = output.grad.chunk(2, dim=1)
+    assert eps_gradient.eq(0).all()
+    assert v_gradient.isfinite().all()
+    assert v_gradient.ne(0).any()
+
+
+@seeded
+@given(i=st.integers(1, 999))
+def test_the_true_noise_costs_nothing_but_the_variance(i):
+    x_start, noise = torch.randn(2, 1, 3, 8, 8, generator=torch.manual_seed(i)).clamp(-1, 1)
+    posterior = torch.cat([noise, torch.full_like(noise, -1.0)], dim=1)
+    losses = training_losses(lambda x, t: posterior, FULL, x_start, torch.tensor([i]), noise)
+    assert losses["mse"].item() == 0
+    assert losses["vb"].item() == pytest.approx(0, abs=1e-5)
+
+
+@seeded
+@given(mean=st.floats(-1, 1), log_sigma=st.floats(-6, 1))
+def test_the_probabilities_of_all_grey_levels_sum_to_one(mean, log_sigma):
+    levels = torch.arange(256, dtype=torch.float64) / 127.5 - 1
+    log_likelihood = discretized_log_likelihood(levels, torch.tensor(mean), torch.tensor(log_sigma))
+    assert log_likelihood.exp().sum().item() == pytest.approx(1, abs=1e-6)
+
+
+@seeded
+@given(st.lists(st.floats(-3, 3), min_size=4, max_size=4))
+def test_the_kl_divergence_is_that_of_torch(numbers):
+    mean1, log_variance1, mean2, log_variance2 = torch.tensor(numbers, dtype=torch.float64)
+    p = torch.distributions.Normal(mean1, (log_variance1 / 2).exp())
+    q = torch.distributions.Normal(mean2, (log_variance2 / 2).exp())
+    ours = gaussian_kl(mean1, log_variance1, mean2, log_variance2)
+    assert_close(ours, torch.distributions.kl_divergence(p, q))

@@ -1,0 +1,471 @@
+"""Metrics: against the official arrays, offline and safe loading, seeded features, statistics and intervals."""
+
+import hashlib
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import scipy.io
+import torch
+import torch.nn.functional as F
+from golden.restorer_weights import arrays, load_manifest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tasks.metrics import bootstrap, full_reference, offline, perceptual, registry
+from tasks.metrics.distribution import (
+    FeatureStatistics,
+    feature_statistics,
+    fid_seeded_features,
+    frechet_distance,
+)
+from tasks.metrics.no_reference import MissingPackage
+from tasks.store import BadInput, read_png, to_tensor
+
+GOLDEN = Path(__file__).parent / "golden" / "metrics"
+PAIRS = json.loads((GOLDEN / "image_metrics.json").read_text())
+CPU = torch.device("cpu")
+MATH = np.load(GOLDEN / "fid_math.npz")
+
+
+def image(name):
+    """[1, 3, H, W] in [0, 1]."""
+    return to_tensor(read_png(GOLDEN / "images" / name))[None]
+
+
+def pair(name):
+    return image(PAIRS[name]["restored"]), image(PAIRS[name]["gt"])
+
+
+def tiles(name, side=64):
+    """The image cut into [N, 3, side, side]."""
+    pieces = F.unfold(image(name), side, stride=side)
+    return pieces[0].T.reshape(-1, 3, side, side)
+
+
+def noisy(x, sigma):
+    noise = np.random.default_rng(0).standard_normal(x.shape, dtype=np.float32)
+    return (x + sigma * torch.from_numpy(noise)).clamp(0, 1)
+
+
+def blurred(x, sigma):
+    offset = torch.arange(-8.0, 9.0)
+    weight = torch.exp(-(offset**2) / (2 * sigma**2))
+    weight = (weight / weight.sum()).repeat(3, 1, 1, 1)
+    padded = F.pad(x, (8, 8, 8, 8), mode="reflect")
+    return F.conv2d(F.conv2d(padded, weight, groups=3), weight.mT, groups=3)
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory):
+    """A weights folder whose trunks are the golden data's stand-ins."""
+    folder = tmp_path_factory.mktemp("weights")
+    for manifest, file in (("vgg16_features", offline.VGG16), ("fid_inception", offline.INCEPTION)):
+        state = {
+            key: torch.from_numpy(value) for key, value in arrays(load_manifest(GOLDEN / f"{manifest}.json")).items()
+        }
+        save(state, folder, file)
+    yield folder
+    for file in (offline.VGG16, offline.INCEPTION):
+        (folder / file.place).unlink()
+
+
+def save(state, folder, file):
+    path = folder / file.place
+    path.parent.mkdir(parents=True, exist_ok=True)
+    torch.save(state, path)
+
+
+# ------------------------------------------------------------------------------------------ full reference
+
+
+@pytest.mark.parametrize("name", PAIRS)
+@pytest.mark.parametrize(
+    ("metric", "key", "tolerance"),
+    [
+        ("psnr", "psnr_rgb", 1e-4),
+        ("psnr_matched", "psnr_rgb_corrected", 1e-4),
+        ("ssim", "ssim_rgb", 1e-6),
+        ("ssim_matched", "ssim_rgb_corrected", 1e-6),
+    ],
+)
+def test_psnr_and_ssim_are_those_of_the_evaluation_scripts(metric, key, tolerance, name):
+    value = registry.build(metric, Path(), CPU)(*pair(name))
+    assert value.item() == pytest.approx(PAIRS[name]["official"][key], abs=tolerance, rel=0)
+
+
+@pytest.mark.parametrize("metric", ["psnr", "ssim", "psnr_matched", "ssim_matched", "lpips_seeded"])
+def test_an_image_has_the_same_value_in_any_batch(metric):
+    scorer = registry.build(metric, Path(), CPU)
+    reference = tiles("gt_c256.png")[:3]
+    restored = torch.stack([noisy(reference[0], 0.1), reference[1] * 0.9, blurred(reference[2:], 2)[0]])
+    single = torch.cat([scorer(r[None], g[None]) for r, g in zip(restored, reference, strict=True)])
+    assert single.shape == (3,)
+    torch.testing.assert_close(scorer(restored, reference), single, rtol=0, atol=1e-6)
+
+
+def test_equal_images_have_infinite_psnr_and_an_ssim_of_one():
+    x = tiles("gt_c256.png")[:2]
+    assert torch.isposinf(full_reference.psnr(x, x)).all()
+    torch.testing.assert_close(full_reference.ssim(x, x), torch.ones(2, dtype=torch.float64))
+
+
+@given(gain=st.floats(0.2, 1.5), offset=st.floats(-0.3, 0.3))
+def test_matching_undoes_any_brightness_and_contrast(gain, offset):
+    reference = tiles("gt_c256.png")[:1].double()
+    assert full_reference.psnr_matched(reference * gain + offset, reference).item() > 150
+
+
+def test_matching_a_flat_image_gives_the_mean_of_the_ground_truth():
+    reference = tiles("gt_c256.png")[:1]
+    flat = torch.full_like(reference, 0.3)
+    expected = reference.double().mean(dim=(2, 3), keepdim=True).expand_as(reference)
+    torch.testing.assert_close(full_reference.match_mean_std(flat, reference), expected, rtol=0, atol=1e-6)
+
+
+def test_ssim_says_how_large_an_image_must_be():
+    with pytest.raises(BadInput, match="at least 11 x 11 pixels, found 10 x 64"):
+        full_reference.ssim(torch.zeros(1, 3, 10, 64), torch.zeros(1, 3, 10, 64))
+
+
+# ---------------------------------------------------------------------------------------------- perceptual
+
+
+@pytest.mark.parametrize("name", ["c256_blur", "a203x257_noise"])
+def test_lpips_is_that_of_the_reference(weights, name):
+    value = registry.build("lpips", weights, CPU)(*pair(name))
+    expected = json.loads((GOLDEN / "lpips.json").read_text())[name]["vgg"]
+    assert value.item() == pytest.approx(expected, abs=1e-5, rel=0)
+
+
+def test_the_lpips_loss_has_gradients_and_stays_in_evaluation_mode():
+    loss = perceptual.perceptual_module("lpips_seeded", Path())
+    x = tiles("gt_c256.png")[:2]
+    y = noisy(x, 0.1).requires_grad_()
+    loss.train()
+    value = loss(y, x)
+    value.sum().backward()
+    assert value.shape == (2,)
+    assert y.grad.abs().amax(dim=(1, 2, 3)).min() > 0
+    assert not any(parameter.requires_grad for parameter in loss.parameters())
+    assert not any(module.training for module in loss.modules())
+
+
+def test_lpips_seeded_is_symmetric_and_zero_for_equal_images():
+    loss = perceptual.lpips_seeded()
+    x = tiles("gt_c256.png")[:4]
+    torch.testing.assert_close(loss(x, blurred(x, 2)), loss(blurred(x, 2), x))
+    assert torch.equal(loss(x, x), torch.zeros(4))
+
+
+@pytest.mark.parametrize("name", ["gt_c256.png", "gt_a203x257.png", "gt_c512.png"])
+def test_lpips_seeded_rises_with_noise_and_with_blur(name):
+    scorer = registry.build("lpips_seeded", Path(), CPU)
+    x = tiles(name)
+    for worse in ([noisy(x, s) for s in (0.02, 0.05, 0.1, 0.2)], [blurred(x, s) for s in (0.5, 1, 2, 4)]):
+        values = torch.stack([scorer(y, x) for y in worse])
+        assert (values.diff(dim=0) > 0).all(), "for every single tile"
+        assert values[-1].mean() > 10 * values[0].mean()
+
+
+def test_lpips_says_how_large_an_image_must_be():
+    with pytest.raises(BadInput, match="at least 31 pixels a side, found 30 x 64"):
+        perceptual.lpips_seeded()(torch.zeros(1, 3, 30, 64), torch.zeros(1, 3, 30, 64))
+
+
+# ---------------------------------------------------------------------------------------------- seeded weights
+
+
+def weights_digest(network):
+    return hashlib.sha256(b"".join(p.numpy().astype("<f4").tobytes() for p in network.parameters())).hexdigest()[:16]
+
+
+def test_seeded_weights_never_change():
+    assert weights_digest(perceptual.lpips_seeded()) == "50a7c2d3a597b158"
+    assert weights_digest(fid_seeded_features()) == "94a10c04ab33d42b"
+
+
+@pytest.mark.parametrize("build", [perceptual.lpips_seeded, fid_seeded_features])
+def test_seeded_networks_neither_use_nor_move_the_global_generator(build):
+    torch.manual_seed(1)
+    before = torch.random.get_rng_state()
+    first = weights_digest(build())
+    assert torch.equal(torch.random.get_rng_state(), before)
+    torch.manual_seed(2)
+    assert weights_digest(build()) == first
+
+
+def test_the_seeded_fid_network_is_the_start_of_the_fid_inception(weights):
+    whole = registry.build("fid", weights, CPU).extract.network
+    start = fid_seeded_features()
+    trained = torch.nn.Sequential(*whole.blocks[:2]).state_dict()
+    start.load_state_dict(dict(zip(start.state_dict(), trained.values(), strict=True)))
+    x = tiles("gt_c256.png")[:2]
+    expected = whole.blocks[1](whole.blocks[0](2 * x - 1)).mean(dim=(2, 3))
+    torch.testing.assert_close(start(x), expected)
+
+
+# -------------------------------------------------------------------------------------------- distribution
+
+
+def test_fid_features_are_those_of_the_reference(weights):
+    golden = np.load(GOLDEN / "inception_features.npz")
+    expected = dict(zip(golden["files"], golden["features"], strict=True))
+    scorer = registry.build("fid", weights, CPU)
+    for name in ("gt_a203x257.png", "res_c256_blur.png", "res_c512_colorcast.png"):
+        found = scorer.features(image(name))[0, ::4].numpy()
+        assert np.abs(found - expected[name]).max() <= 1e-4 * np.abs(expected[name]).max()
+
+
+def golden_statistics(case, which, batch=7):
+    return feature_statistics(torch.from_numpy(MATH[f"{case}/{which}"]).split(batch), "fid", which)
+
+
+@pytest.mark.parametrize("case", ["full_rank", "rank_deficient"])
+def test_the_frechet_distance_is_that_of_the_official_code(case):
+    a, b = golden_statistics(case, "a"), golden_statistics(case, "b")
+    assert frechet_distance(a, b) == pytest.approx(float(MATH[f"{case}/official"]), abs=1e-4, rel=0)
+    assert frechet_distance(b, a) == pytest.approx(frechet_distance(a, b), abs=1e-6)
+    assert frechet_distance(a, a) == pytest.approx(0, abs=1e-6)
+
+
+@given(batch=st.integers(1, 300))
+def test_statistics_do_not_depend_on_the_batches(batch):
+    features = MATH["full_rank/a"].astype(np.float64)
+    found = golden_statistics("full_rank", "a", batch)
+    assert found.n == 300
+    np.testing.assert_allclose(found.mean, features.mean(axis=0), rtol=0, atol=1e-12)
+    np.testing.assert_allclose(found.cov, np.cov(features, rowvar=False), rtol=0, atol=1e-11)
+
+
+def test_statistics_survive_a_round_trip_and_their_digest_tells_sets_apart(tmp_path):
+    a, b = golden_statistics("full_rank", "a"), golden_statistics("full_rank", "b")
+    a.save(tmp_path / "a.npz")
+    loaded = FeatureStatistics.load(tmp_path / "a.npz")
+    assert (loaded.metric, loaded.name, loaded.n) == ("fid", "a", 300)
+    assert loaded.digest == a.digest != b.digest
+    assert frechet_distance(loaded, b) == frechet_distance(a, b)
+
+
+def test_what_cannot_be_compared_is_refused(tmp_path):
+    a = golden_statistics("full_rank", "a")
+    other = feature_statistics([torch.rand(4, 32)], "fid_seeded", "photos")
+    with pytest.raises(BadInput, match="a has features of fid, photos of fid_seeded"):
+        frechet_distance(a, other)
+    with pytest.raises(BadInput, match="at least 2 images are needed for a covariance, found 1"):
+        feature_statistics([torch.rand(1, 32)], "fid", "one photo")
+    (tmp_path / "broken.npz").write_bytes(b"PK nonsense")
+    with pytest.raises(BadInput, match=r"broken\.npz cannot be read as feature statistics"):
+        FeatureStatistics.load(tmp_path / "broken.npz")
+
+
+def test_fid_seeded_rises_with_noise_and_with_blur():
+    scorer = registry.build("fid_seeded", Path(), CPU)
+    x = tiles("gt_c512.png")
+    clean = scorer.statistics(x.split(16), "clean")
+    for worse in ([noisy(x, s) for s in (0.02, 0.05, 0.1)], [blurred(x, s) for s in (0.5, 1, 2)]):
+        sets = [scorer.statistics(y.split(16), "worse") for y in worse]
+        assert np.diff([scorer.distance(s, clean) for s in sets]).min() > 0
+        assert scorer.distance(sets[-1], clean) > 10 * scorer.distance(sets[0], clean)
+
+
+# -------------------------------------------------------------------------------------------- no reference
+
+
+@pytest.fixture
+def offline_only(monkeypatch):
+    """Any attempt to reach the network fails."""
+
+    def refuse(*_):
+        raise AssertionError("tried to use the network")
+
+    monkeypatch.setattr("socket.socket.connect", refuse)
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+
+
+def test_musiq_scores_as_the_library_does(tmp_path, offline_only):
+    import pyiqa
+
+    library = pyiqa.create_metric("musiq", pretrained=False, device=CPU)
+    save(library.net.state_dict(), tmp_path, offline.MUSIQ_KONIQ)
+    x = tiles("gt_c256.png")[:2]
+    found = registry.build("musiq", tmp_path, CPU)(x)
+    torch.testing.assert_close(found, library(x).flatten().double())
+
+
+def test_maniqa_scores_as_the_library_does(tmp_path, offline_only, monkeypatch):
+    import pyiqa
+    import timm
+
+    asked = []
+    create_model = timm.create_model
+
+    def create_small(name, pretrained):
+        asked.append(pretrained)
+        return create_model(name, depth=10, mlp_ratio=0.125)
+
+    monkeypatch.setattr(timm, "create_model", create_small)
+    monkeypatch.setattr("pyiqa.archs.maniqa_arch.uniform_crop", one_crop)
+    library = pyiqa.create_metric("maniqa-pipal", pretrained=False, device=CPU)
+    save({"params": library.net.state_dict()}, tmp_path, offline.MANIQA_PIPAL)
+    x = tiles("gt_c256.png")[:2]
+    found = registry.build("maniqa_pipal", tmp_path, CPU)(x)
+    (tmp_path / offline.MANIQA_PIPAL.place).unlink()
+    torch.testing.assert_close(found, library(x).flatten().double(), rtol=1e-4, atol=1e-6)
+    assert asked == [True, False], "the backbone comes with the checkpoint, so nothing is downloaded"
+    assert timm.create_model is create_small
+
+
+def one_crop(images, crop_size, crop_num):
+    """In place of 20 crops of each image, which take minutes."""
+    return F.interpolate(images, size=(crop_size, crop_size), mode="bilinear")
+
+
+@pytest.fixture
+def niqe(tmp_path):
+    rng = np.random.default_rng(0)
+    root = rng.standard_normal((36, 36))
+    path = tmp_path / offline.NIQE_PARAMETERS.place
+    path.parent.mkdir(parents=True)
+    scipy.io.savemat(path, {"mu_prisparam": rng.standard_normal((1, 36)), "cov_prisparam": root @ root.T})
+    return registry.build("niqe", tmp_path, CPU)
+
+
+def test_niqe_scores_every_image_by_itself(niqe):
+    x = torch.cat(pair("a203x257_noise"))
+    together = niqe(x)
+    assert together.shape == (2,)
+    assert torch.isfinite(together).all()
+    torch.testing.assert_close(torch.cat([niqe(x[:1]), niqe(x[1:])]), together)
+
+
+def test_niqe_refuses_images_without_two_blocks(niqe):
+    with pytest.raises(offline.Unavailable, match="two blocks of 96 x 96 pixels, found 100 x 190"):
+        niqe(torch.rand(1, 3, 100, 190))
+
+
+# ------------------------------------------------------------------------------------------ absent or broken
+
+
+@pytest.mark.parametrize("metric", [metric for metric in registry.METRICS.values() if metric.needs])
+def test_missing_weights_are_named_with_source_licence_and_place(metric, tmp_path):
+    with pytest.raises(offline.MissingWeights) as caught:
+        registry.build(metric.name, tmp_path, CPU)
+    (file,) = metric.needs
+    for part in (str(tmp_path / file.place), f"needed by {metric.label.split()[0]}", file.url, file.licence):
+        assert part in str(caught.value)
+
+
+def test_without_pyiqa_its_metrics_say_what_to_install_and_under_which_licence(tmp_path, monkeypatch):
+    save({}, tmp_path, offline.MUSIQ_KONIQ)
+    monkeypatch.setitem(sys.modules, "pyiqa", None)
+    with pytest.raises(MissingPackage, match=r"pip install pyiqa.*non-commercial use only"):
+        registry.build("musiq", tmp_path, CPU)
+
+
+def truncated(path):
+    path.write_bytes(path.read_bytes()[:1000])
+
+
+def emptied(path):
+    path.write_bytes(b"")
+
+
+def of_another_network(path):
+    torch.save({"weight": torch.zeros(3)}, path)
+
+
+def with_code(path):
+    torch.save({"params": {"weight": subprocess.Popen}}, path)
+
+
+@pytest.mark.parametrize("damage", [truncated, emptied, of_another_network, with_code])
+@pytest.mark.parametrize(
+    ("metric", "file"), [("lpips", offline.VGG16), ("fid", offline.INCEPTION), ("musiq", offline.MUSIQ_KONIQ)]
+)
+def test_unusable_weights_are_named_and_never_executed(metric, file, damage, tmp_path):
+    save({"weight": torch.zeros(1000)}, tmp_path, file)
+    damage(tmp_path / file.place)
+    with pytest.raises(BadInput, match=f"{Path(file.place).name} does not hold the expected weights"):
+        registry.build(metric, tmp_path, CPU)
+
+
+# ------------------------------------------------------------------------------------------------ registry
+
+
+def test_an_unknown_metric_is_refused_with_the_nearest_name():
+    with pytest.raises(
+        BadInput, match=r"unknown metric 'lpip_seeded'\. Did you mean 'lpips_seeded'\? Valid: psnr, ssim"
+    ):
+        registry.build("lpip_seeded", Path(), CPU)
+
+
+def test_labels_are_unique_and_protocols_are_one_line():
+    metrics = registry.METRICS.values()
+    assert len({metric.label for metric in metrics}) == len(metrics)
+    assert all(metric.protocol and "\n" not in metric.protocol for metric in metrics)
+
+
+def test_a_full_reference_metric_needs_a_ground_truth_of_the_same_shape():
+    scorer = registry.build("psnr", Path(), CPU)
+    with pytest.raises(BadInput, match=r"PSNR \(dB\) compares with a ground truth"):
+        scorer(torch.zeros(1, 3, 16, 16))
+    with pytest.raises(BadInput, match="shape, 1 x 3 x 16 x 16, found 1 x 3 x 16 x 12"):
+        scorer(torch.zeros(1, 3, 16, 16), torch.zeros(1, 3, 16, 12))
+
+
+def test_the_table_imports_without_pipeline_tools_and_metric_libraries():
+    code = (
+        "import sys, tasks.metrics.registry, tasks.metrics.bootstrap;"
+        "print({'prefect', 'dvc', 'pandas', 'pyiqa', 'lpips', 'torchvision', 'pytorch_fid'} & set(sys.modules))"
+    )
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert result.stdout.strip() == "set()"
+
+
+# ----------------------------------------------------------------------------------------------- intervals
+
+
+def test_intervals_cover_the_truth_as_often_as_theory_says():
+    """On the same normal data as mean +- 1.96 s / sqrt(n), so that the luck of the draw cancels."""
+    n, trials = 64, 200
+    data = 3 + np.random.default_rng(0).standard_normal((trials, n))
+    mean, half = data.mean(axis=1), 1.96 * data.std(axis=1) / np.sqrt(n)
+    _, low, high = np.array([bootstrap.mean_interval(values) for values in data]).T
+    assert np.abs(low - (mean - half)).max() < 0.2 * half.mean()
+    assert np.abs(high - (mean + half)).max() < 0.2 * half.mean()
+    assert np.mean((low < 3) & (high > 3)) == pytest.approx(np.mean(np.abs(mean - 3) < half), abs=0.02)
+
+
+def test_pairing_removes_what_both_methods_share():
+    rng = np.random.default_rng(0)
+    difficulty = 5 * rng.standard_normal(64)
+    a, b = difficulty + 0.5 + 0.1 * rng.standard_normal(64), difficulty + 0.1 * rng.standard_normal(64)
+    mean, low, high = bootstrap.paired_difference(a, b)
+    assert mean == pytest.approx(a.mean() - b.mean())
+    assert 0.4 < low < mean < high < 0.6
+    assert bootstrap.mean_interval(a).low < bootstrap.mean_interval(b).high, "unpaired, nothing is decided"
+    assert bootstrap.paired_difference(b, a).mean == -mean
+
+
+def test_equal_values_give_an_equal_interval_on_every_call():
+    values = np.random.default_rng(1).standard_normal(20)
+    assert bootstrap.mean_interval(values) == bootstrap.mean_interval(list(values))
+    assert bootstrap.mean_interval([2.0, 2.0]) == (2.0, 2.0, 2.0)
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [([1.0], "at least 2"), ([[1.0, 2.0]], "shape"), ([1.0, float("inf")], "found 1 that are not")],
+)
+def test_an_interval_needs_several_finite_values(values, message):
+    with pytest.raises(ValueError, match=message):
+        bootstrap.mean_interval(values)
+
+
+def test_pairs_must_be_complete():
+    with pytest.raises(ValueError, match="two values for every image"):
+        bootstrap.paired_difference([1.0, 2.0], [1.0, 2.0, 3.0])

@@ -1,0 +1,171 @@
+"""Algorithm 1 of DT-BFR against the official system's arrays, and what holds for any prior."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from golden.weights import fill_module, load_manifest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch.testing import assert_close
+
+from tasks.diffusion.lowpass import low_pass
+from tasks.diffusion.schedule import Schedule
+from tasks.diffusion.unet import UNet, UNetConfig
+from tasks.noise import ImageStreams
+from tasks.pseudo_targets import pseudo_targets, step_indices, unconditional_targets
+
+GOLDEN = Path(__file__).parent / "golden" / "diffusion"
+FULL = Schedule.linear(1000)
+seeded = settings(deadline=None, derandomize=True)
+TINY = UNetConfig(32, (1, 2, 4), (1, 2, 1), (16, 8), 32, num_head_channels=64)
+
+
+@pytest.fixture(scope="module")
+def tiny():
+    return fill_module(UNet(TINY), load_manifest(GOLDEN / "manifest_tiny.json")).eval()
+
+
+class Recorded:
+    """A denoiser that remembers its inputs."""
+
+    def __init__(self, denoise):
+        self.denoise, self.x, self.t = denoise, [], []
+
+    def __call__(self, x, t):
+        self.x.append(x)
+        self.t.append(int(t[0]))
+        return self.denoise(x, t)
+
+
+def stored_noise(file, start, reg_end):
+    """The golden draws in the official order: start; per step the sampler's, then the reference's."""
+    references = iter(file["noise_lowfreq"])
+    yield file["noise_start"]
+    for step, i in zip(file["noise_step"], reversed(range(start)), strict=True):
+        yield step
+        if i >= max(reg_end, 1):
+            yield next(references)
+
+
+@pytest.mark.parametrize(
+    ("name", "case"),
+    [
+        ("dtbfr", "official"),
+        ("dtbfr_short", "constrained"),
+        ("dtbfr_short", "constrained_n8"),
+        ("dtbfr_short", "reg_end0"),
+        ("dtbfr_short", "unconditional"),
+    ],
+)
+def test_the_pseudo_targets_are_the_references(tiny, name, case):
+    file = np.load(GOLDEN / f"{name}.npz")
+    schedule, start = FULL.respace(str(file["respacing"])), int(file["start"])
+    reg_end, factor, y0 = int(file[f"{case}/reg_end"]), int(file[f"{case}/N"]), torch.from_numpy(file["y0"])
+    recorded = Recorded(tiny)
+    draws = stored_noise(file, start, start if case == "unconditional" else reg_end)
+
+    def noise():
+        return torch.from_numpy(next(draws)).float()
+
+    if case == "unconditional":
+        image = unconditional_targets(recorded, schedule, y0, noise, start=start)
+    else:
+        image = pseudo_targets(recorded, schedule, y0, noise, start=start, reg_end=reg_end, factor=factor)
+
+    assert recorded.t == file[f"{case}/model_t"].tolist()
+    assert next(draws, None) is None
+    for k, x in zip(file["keep_calls"], file[f"{case}/x"], strict=True):
+        assert_close(recorded.x[k], torch.from_numpy(x), rtol=0, atol=2e-5)
+    assert_close(image, torch.from_numpy(file[f"{case}/image"]), rtol=0, atol=2e-5)
+
+
+def white_prior(x, t):
+    """The exact denoiser of white-noise images, whose E[eps | x_t] is √(1 - a-bar) x_t; middle variance."""
+    a_bar = FULL.alphas_cumprod[t].float()[:, None, None, None]
+    return torch.cat([(1 - a_bar).sqrt() * x, torch.zeros_like(x)], dim=1)
+
+
+def photos(count):
+    return torch.rand(count, 3, 16, 16, generator=torch.manual_seed(0))
+
+
+def streams_of(ids):
+    streams = ImageStreams(0, "pseudo_targets", ids)
+    return lambda: streams.normal(3, 16, 16)
+
+
+SETTINGS = {"start": 12, "reg_end": 7, "factor": 8}
+
+
+@seeded
+@given(cut=st.integers(1, 4))
+def test_an_image_gets_the_same_pseudo_target_in_any_batch(cut):
+    schedule, ids, y0 = FULL.respace("20"), list("abcde"), photos(5)
+    whole = pseudo_targets(white_prior, schedule, y0, streams_of(ids), **SETTINGS)
+    parts = [
+        pseudo_targets(white_prior, schedule, y0[part], streams_of(ids[part]), **SETTINGS)
+        for part in (slice(0, cut), slice(cut, 5))
+    ]
+    assert_close(torch.cat(parts), whole, rtol=0, atol=1e-6)
+
+
+def test_the_constraint_keeps_the_low_frequencies_of_the_restoration():
+    schedule, ids, y0 = FULL.respace("250"), list("abcd"), torch.full((4, 3, 16, 16), 0.9)
+    free = unconditional_targets(white_prior, schedule, y0, streams_of(ids), start=150)
+    held = pseudo_targets(white_prior, schedule, y0, streams_of(ids), start=150, reg_end=10, factor=8)
+
+    def distance(image):
+        return low_pass(image - y0, 8).abs().mean()
+
+    assert distance(held) < 0.5 * distance(free)
+
+
+def test_the_targets_stay_in_range_and_need_no_gradient():
+    y0 = photos(2).requires_grad_()
+    targets = pseudo_targets(white_prior, FULL.respace("20"), y0, streams_of("ab"), **SETTINGS)
+    assert targets.shape == y0.shape
+    assert not targets.requires_grad
+    assert targets.min() >= 0
+    assert targets.max() <= 1
+
+
+@pytest.mark.parametrize("variant", [unconditional_targets, pseudo_targets])
+def test_every_step_is_reported(variant):
+    constraint = {"reg_end": 2, "factor": 4} if variant is pseudo_targets else {}
+    reported = []
+    variant(white_prior, FULL.respace("20"), photos(1), streams_of("a"), start=6, on_step=reported.append, **constraint)
+    assert reported == [5, 4, 3, 2, 1, 0]
+
+
+@pytest.mark.parametrize(("start", "reg_end"), [(20, 3), (7, 7), (5, 9), (5, -1)])
+def test_steps_that_do_not_fit_the_schedule_are_rejected(start, reg_end):
+    with pytest.raises(ValueError, match=rf"0 <= reg_end < start < 20.*start = {start}, reg_end = {reg_end}"):
+        pseudo_targets(
+            white_prior, FULL.respace("20"), photos(1), streams_of("a"), start=start, reg_end=reg_end, factor=4
+        )
+
+
+def test_the_papers_steps_are_the_official_codes():
+    assert step_indices(FULL.respace("250"), start_t=600, stop_t=360) == (150, 90)
+
+
+@seeded
+@given(count=st.integers(20, 1000), start_t=st.integers(200, 999), gap=st.integers(100, 199))
+def test_the_steps_enclose_the_papers_timesteps(count, start_t, gap):
+    schedule, stop_t = FULL.respace(str(count)), start_t - gap
+    start, reg_end = step_indices(schedule, start_t=start_t, stop_t=stop_t)
+    t = schedule.timestep_map.tolist()
+    assert t[start - 1] < start_t <= t[start]
+    assert t[reg_end - 1] <= stop_t < t[reg_end]
+    assert reg_end < start
+
+
+@pytest.mark.parametrize(
+    ("start_t", "stop_t", "message"),
+    [(1000, 360, "K = 1000 is above the last kept step, t = 999"), (600, 590, "no kept step lies between L = 590")],
+)
+def test_timesteps_that_the_schedule_cannot_meet_are_rejected(start_t, stop_t, message):
+    with pytest.raises(ValueError, match=message):
+        step_indices(FULL.respace("20"), start_t=start_t, stop_t=stop_t)

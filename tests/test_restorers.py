@@ -1,0 +1,176 @@
+"""Restorers: the networks against the official systems' arrays, their files, and the one interface over them."""
+
+import hashlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from golden.restorer_weights import arrays, fill_module, load_manifest
+from golden.restorer_weights import test_image as golden_image
+from spandrel import ModelLoader
+
+from tasks.restorers import RESTORERS, RestorerSpec, load_restorer, srcnn, swinir
+from tasks.store import BadInput
+
+GOLDEN = Path(__file__).parent / "golden" / "restorers"
+CPU = torch.device("cpu")
+TINY = swinir.SwinIRConfig(12, (2, 2), (2, 2), 8, 2.0, unshuffle=8, feature_size=8, drop_path_rate=0.0)
+
+
+def image(tag, height, width):
+    """[1, 3, H, W] in [0, 1]."""
+    return torch.from_numpy(golden_image(f"pub1|{tag}", height, width)).permute(2, 0, 1)[None].float() / 255
+
+
+def fill_swinir(model, manifest):
+    state = {key: torch.from_numpy(value) for key, value in arrays(load_manifest(GOLDEN / manifest)).items()}
+    swinir.load_official_state_dict(model, swinir.official_state_dict(model) | state)
+    return model
+
+
+@pytest.fixture(scope="module")
+def official():
+    return fill_swinir(swinir.build(swinir.OFFICIAL), "swinir.json").eval()
+
+
+@pytest.mark.parametrize(
+    ("tag", "height", "width", "step"), [("swinir128", 128, 128, 1), ("swinir192x128", 192, 128, 4)]
+)
+def test_the_official_swinir_gives_the_reference_output(official, tag, height, width, step):
+    golden = np.load(GOLDEN / "swinir.npz")
+    with torch.no_grad():
+        output = official(image(tag, height, width))
+    expected = golden[tag.replace("swinir", "out") + ("" if step == 1 else f"_s{step}")]
+    np.testing.assert_allclose(output[..., ::step, ::step], expected, rtol=0, atol=1e-4 * np.abs(expected).max())
+    restored = swinir.restore(official, image(tag, height, width))
+    torch.testing.assert_close(restored, output.clamp(0, 1))
+
+
+def test_the_official_swinir_has_the_published_size_and_keys(official):
+    manifest = load_manifest(GOLDEN / "swinir.json")
+    assert sum(parameter.numel() for parameter in official.parameters()) == manifest["parameters"] == 15_792_587
+    state = swinir.official_state_dict(official)
+    assert {key: list(value.shape) for key, value in state.items()} == {
+        key: shape for key, (shape, _) in manifest["tensors"].items()
+    }
+
+
+def test_the_tiny_swinir_of_the_goldens_has_the_reference_keys():
+    state = swinir.official_state_dict(swinir.build(TINY))
+    assert list(state) == list(load_manifest(GOLDEN / "tiny_swinir.json")["tensors"])
+
+
+@pytest.mark.parametrize("suffix", [".safetensors", ".pth"])
+def test_a_saved_swinir_is_read_back_by_us_and_by_spandrel(tmp_path, suffix):
+    model = swinir.build(swinir.DEMO, seed=3)
+    path = tmp_path / f"demo{suffix}"
+    swinir.save(model, path)
+    lq = image("swinir64", 64, 64)
+    expected = swinir.restore(model, lq)
+    assert torch.equal(swinir.restore(swinir.load(path), lq), expected)
+    assert torch.equal(ModelLoader().load_from_file(path)(lq), expected)
+
+
+def test_a_saved_swinir_has_the_official_key_layout(tmp_path):
+    path = tmp_path / "demo.pth"
+    swinir.save(swinir.build(swinir.DEMO), path)
+    keys = torch.load(path, weights_only=True).keys()
+    assert {"conv_first.1.weight", "conv_first.1.bias"} <= keys
+    assert not {"conv_first.weight", "conv_first.bias"} & keys
+    assert [file.name for file in tmp_path.iterdir()] == ["demo.pth"]
+
+
+def test_loading_leaves_the_callers_state_dict_alone():
+    model = swinir.build(swinir.DEMO)
+    state = swinir.official_state_dict(model)
+    before = list(state)
+    swinir.load_official_state_dict(model, state)
+    assert list(state) == before
+
+
+def test_building_repeats_for_a_seed_and_leaves_the_global_generator_alone():
+    before = torch.random.get_rng_state()
+    one, same, other = (swinir.build(swinir.DEMO, seed).conv_first.weight for seed in (1, 1, 2))
+    assert torch.equal(torch.random.get_rng_state(), before)
+    assert torch.equal(one, same)
+    assert not torch.equal(one, other)
+
+
+@pytest.mark.parametrize(("height", "width"), [(64, 64), (70, 64), (33, 90)])
+def test_any_size_is_restored_to_the_same_size_and_range(height, width):
+    model = swinir.build(swinir.DEMO).train()
+    lq = image("odd", height, width)
+    restored = swinir.restore(model, lq)
+    assert restored.shape == lq.shape
+    assert restored.min() >= 0
+    assert restored.max() <= 1
+    assert not model.training
+    assert torch.equal(restored, swinir.restore(model, lq))
+
+
+def test_srcnn_gives_the_reference_output():
+    model = fill_module(srcnn.build(srcnn.OFFICIAL), load_manifest(GOLDEN / "srcnn.json")).eval()
+    assert sum(parameter.numel() for parameter in model.parameters()) == 1_031_247
+    expected = np.load(GOLDEN / "srcnn.npz")["out64"]
+    with torch.no_grad():
+        output = model(image("srcnn64", 64, 64))
+    np.testing.assert_allclose(output, expected, rtol=0, atol=1e-4 * np.abs(expected).max())
+
+
+def test_srcnn_is_read_back_with_its_size(tmp_path):
+    model = srcnn.build(srcnn.SRCNNConfig(16, 3))
+    srcnn.save(model, tmp_path / "srcnn.safetensors")
+    lq = image("odd", 30, 34)
+    assert torch.equal(srcnn.restore(srcnn.load(tmp_path / "srcnn.safetensors"), lq), srcnn.restore(model, lq))
+
+
+def test_every_restorer_keeps_shape_and_range_and_gives_an_image_the_same_result_in_any_batch(tmp_path):
+    swinir.save(swinir.build(swinir.DEMO), tmp_path / "swinir.safetensors")
+    srcnn.save(srcnn.build(srcnn.SRCNNConfig(16, 2)), tmp_path / "srcnn.safetensors")
+    lq = torch.cat([image(f"batch{i}", 64, 64) for i in range(3)])
+    for arch in ("identity", "swinir", "srcnn"):
+        weights = None if arch == "identity" else tmp_path / f"{arch}.safetensors"
+        restorer = load_restorer(RestorerSpec(arch, weights), CPU)
+        restored = restorer.restore(lq, ["a", "b", "c"])
+        assert restored.shape == lq.shape
+        assert restored.min() >= 0
+        assert restored.max() <= 1
+        torch.testing.assert_close(restorer.restore(lq[1:2], ["b"]), restored[1:2], rtol=0, atol=1e-4)
+
+
+def test_the_identity_returns_the_lq_image():
+    lq = image("odd", 20, 24)
+    assert torch.equal(load_restorer(RestorerSpec("identity"), CPU).restore(lq, ["a"]), lq)
+
+
+def test_an_unknown_restorer_is_answered_with_the_valid_names():
+    with pytest.raises(BadInput, match=r"'swinr' is unknown. Did you mean 'swinir'\? Valid: identity, swinir"):
+        load_restorer(RestorerSpec("swinr"), CPU)
+
+
+@pytest.mark.parametrize("arch", sorted(set(RESTORERS) & {"swinir", "srcnn"}))
+def test_a_weights_file_that_is_missing_damaged_or_foreign_is_named(tmp_path, arch):
+    def load(path):
+        return load_restorer(RestorerSpec(arch, path), CPU)
+
+    with pytest.raises(BadInput, match="needs weights"):
+        load(None)
+    with pytest.raises(BadInput, match=r"gone\.pth is missing: expected restorer weights there"):
+        load(tmp_path / "gone.pth")
+    for name in ("damaged.safetensors", "damaged.pth"):
+        (tmp_path / name).write_bytes(hashlib.sha256(b"x").digest() * 9)
+        with pytest.raises(BadInput, match=rf"{name}: expected a file of tensors"):
+            load(tmp_path / name)
+    (tmp_path / "weights.onnx").write_bytes(b"")
+    with pytest.raises(BadInput, match=r"expected a \*\.safetensors or \*\.pth file, found '\.onnx'"):
+        load(tmp_path / "weights.onnx")
+    torch.save({"weight": torch.zeros(3)}, tmp_path / "foreign.pth")
+    with pytest.raises(BadInput, match=r"foreign\.pth: expected .* found other tensors"):
+        load(tmp_path / "foreign.pth")
+
+
+def test_a_checkpoint_that_would_run_code_is_refused(tmp_path):
+    torch.save({"path": Path("x")}, tmp_path / "unsafe.pth")
+    with pytest.raises(BadInput, match=r"unsafe\.pth: expected a file of tensors"):
+        load_restorer(RestorerSpec("swinir", tmp_path / "unsafe.pth"), CPU)
