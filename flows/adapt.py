@@ -36,7 +36,7 @@ METHODS: tuple[MethodName, ...] = ("lq", "pretrained", "pseudo_target", "adapted
 
 @flow(name="adapt", flow_run_name="{folder}", log_prints=True)
 def adapt(
-    folder: str, experiment: str = "demo", name: str = "my_photos", fit: Literal["aligned", "crop"] = "aligned"
+    folder: str, experiment: str = "demo", name: str = "my_photos", fit: Literal["aligned", "crop"] = "crop"
 ) -> None:
     """Photos in; adapted checkpoint, restored photos and report out, below data/<name>/.
 
@@ -99,7 +99,13 @@ def adapt(
 def ingest_params(folder: str, size: int, fit: Literal["aligned", "crop"]) -> IngestParams:
     """Parameters of the stage `ingest` for a folder as it is now."""
     root = Path(folder).expanduser().resolve()
-    content = digest(
-        {str(path.relative_to(root)): file_digest(path) if path.is_file() else "" for path in discover(root)}
-    )
+    content = digest({str(path.relative_to(root)): _content(path) for path in discover(root)})
     return IngestParams(folder=root, content=content, size=size, fit=fit)
+
+
+def _content(path: Path) -> str:
+    """Digest of a file; of one that cannot be read, the reason, which the stage will quarantine it for."""
+    try:
+        return file_digest(path)
+    except OSError as error:
+        return str(error)

@@ -23,12 +23,13 @@ def restore(
     experiment: str = "demo",
     weights: str | None = None,
     name: str = "restored",
-    fit: Literal["aligned", "crop"] = "aligned",
+    fit: Literal["aligned", "crop"] = "crop",
 ) -> None:
     """Restored photos below data/<name>/<method>/.
 
     method: "restorer" is one pass of the experiment's restorer; "pseudo_target" also runs the diffusion prior (DT-BFR,
-    Algorithm 1). weights: another checkpoint for the restorer, for example data/my_photos/adapted_model/model.safetensors.
+    Algorithm 1). weights: another checkpoint for the restorer, say
+    data/my_photos/adapted_model/model.safetensors.
     """
     settings = load_experiment(experiment)
     work = Workspace(name, nodes.run)

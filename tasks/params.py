@@ -208,7 +208,7 @@ class EvaluateParams(Strict):
 
 
 class IngestParams(Strict):
-    """Stage `ingest`: a user's folder. `content` is the digest of its files: the same folder with other photos is new."""
+    """Stage `ingest`: a user's folder. `content` is the digest of its files: with other photos it is a new input."""
 
     folder: Path
     content: str

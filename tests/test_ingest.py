@@ -3,6 +3,7 @@ import json
 import os
 import struct
 import zlib
+from contextlib import suppress
 from pathlib import Path
 
 import cv2
@@ -10,7 +11,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from PIL import Image, ImageCms, ImageFilter
+from PIL import Image, ImageCms, ImageFile, ImageFilter
 
 from tasks.data import ingest
 from tasks.data.ingest import Ingest, PairedIngest, discover, image_ids, pair, to_square
@@ -108,7 +109,7 @@ def test_cmyk_without_a_profile_keeps_its_colours(tmp_path):
 def test_16_bit_gray_is_rounded_to_8_bits(tmp_path, name):
     levels = np.random.default_rng(0).integers(0, 65536, (48, 64), dtype=np.uint16)
     levels[0, :2] = 0, 65535
-    cv2.imwrite(str(tmp_path / name), levels)
+    save(tmp_path / name, levels)
     assert_shows(tmp_path / name, as_rgb(np.rint(levels / 257)), 0)
 
 
@@ -204,7 +205,8 @@ def test_gray_with_alpha_and_a_transparent_colour_become_white(tmp_path):
     assert_shows(tmp_path / "la.png", as_rgb(np.where(GRAY > 127, GRAY, 255)), 0)
     first = tuple(int(level) for level in PHOTO[0, 0])
     save(tmp_path / "key.png", PHOTO, transparency=first)
-    assert_shows(tmp_path / "key.png", np.where((PHOTO == first).all(-1, keepdims=True), 255, PHOTO), 0)
+    key = np.equal(PHOTO, first).all(-1, keepdims=True)
+    assert_shows(tmp_path / "key.png", np.where(key, 255, PHOTO), 0)
 
 
 def test_a_fully_transparent_image_is_refused(tmp_path):
@@ -256,7 +258,12 @@ def test_an_icc_profile_counts_under_alpha_and_in_gray(tmp_path):
 
 
 def test_an_srgb_profile_leaves_the_pixels_alone(tmp_path):
-    assert_shows(save(tmp_path / "a.png", PHOTO, icc_profile=srgb_profile()), PHOTO, 0)
+    profile = bytearray(srgb_profile())
+    tag = profile.index(b"gXYZ")
+    profile[struct.unpack(">I", profile[tag + 4 : tag + 8])[0] + 11] ^= (
+        4  # as far off as other makers' sRGB profiles are
+    )
+    assert_shows(save(tmp_path / "a.png", PHOTO, icc_profile=bytes(profile)), PHOTO, 0)
 
 
 @pytest.mark.parametrize("profile", [b"not a profile", linear_gray_profile().replace(b"GRAY", b"CMYK")])
@@ -326,9 +333,8 @@ def test_a_bad_file_is_refused_with_its_reason(tmp_path, name):
 
 
 def test_the_limit_of_megapixels_is_checked_in_the_header(tmp_path, monkeypatch):
-    monkeypatch.setattr(Image.Image, "load", lambda _: pytest.fail("the file was decoded"))
-    path = tmp_path / "a.png"
-    path.write_bytes(png_bytes())
+    path = save(tmp_path / "a.png", PHOTO)
+    monkeypatch.setattr(ImageFile.ImageFile, "load", lambda _: pytest.fail("the file was decoded"))
     assert "64 x 48 pixels by its header" in reason(path, max_megapixels=0.003)
 
 
@@ -356,10 +362,8 @@ def test_damage_anywhere_gives_a_photo_or_a_reason_and_no_other_error(tmp_path_f
     data[start : start + len(value)] = value
     path = tmp_path_factory.getbasetemp() / "damaged"
     path.write_bytes(data)
-    try:
+    with suppress(BadInput):
         assert read_photo(path).dtype == np.uint8
-    except BadInput as error:
-        assert str(error)
 
 
 # ------------------------------------------------------------------------------------ files and their ids
@@ -568,16 +572,21 @@ def test_unpaired_and_half_broken_pairs_are_quarantined(tmp_path):
 def test_folders_without_a_common_photo_are_an_error(tmp_path):
     save(tmp_path / "lq" / "a_lq.png")
     save(tmp_path / "hq" / "a_hq.png")
-    with pytest.raises(BadInput, match="no photo in common.*'a_lq'.*'a_hq'"):
+    with pytest.raises(BadInput, match=r"no photo in common.*'a_lq'.*'a_hq'"):
         pair(tmp_path / "lq", tmp_path / "hq")
 
 
 # --------------------------------------------------------------------- the real pack, where it is at hand
 
 
+def thumbnail(photo):
+    """float [16, 16]: enough to see which way up the face is, and whether it is there at all."""
+    return np.asarray(Image.fromarray(photo).convert("L").resize((16, 16), Image.Resampling.BOX)).astype(float)
+
+
 @pytest.mark.skipif(not REAL_FACES.is_dir(), reason="the real photos are not part of the repository")
 def test_real_files_are_read_or_refused_as_their_manifest_expects():
-    reference = read_photo(REAL_FACES / "unusual" / "lossless.webp").astype(float)
+    upright = thumbnail(read_photo(REAL_FACES / "unusual" / "lossless.webp"))
     records = [r for r in json.loads((REAL_FACES / "manifest.json").read_text()) if r.get("expect")]
     assert len(records) == 41
     for record in records:
@@ -587,7 +596,5 @@ def test_real_files_are_read_or_refused_as_their_manifest_expects():
             continue
         photo = read_photo(path)
         assert list(photo.shape[1::-1]) == record["size"], path
-        if path.name not in ("rgba.png", "rgba_cutout.png", "one_bit.png"):
-            small = np.asarray(Image.fromarray(photo).resize((32, 32), Image.Resampling.BOX)).mean(-1)
-            upright = np.asarray(Image.fromarray(reference.astype(np.uint8)).resize((32, 32), Image.Resampling.BOX))
-            assert np.abs(small - upright.mean(-1)).mean() < 4, path
+        if not path.name.startswith("rgba") and path.parent.name == "unusual":  # the others are other pictures
+            assert np.abs(thumbnail(photo) - upright).mean() < 4, path

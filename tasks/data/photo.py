@@ -191,7 +191,7 @@ def _from_profile(image: Image.Image, profile: bytes | None) -> Image.Image:
         )
         return plain
     moved = np.asarray(ImageChops.difference(plain, converted)).max()
-    return converted if moved > 2 else plain  # up to 2 levels: another maker's sRGB profile, nothing but rounding
+    return converted if moved > 2 else plain  # HP's common sRGB profile moves colours by 1 level: rounding
 
 
 def _convert_colours(image: Image.Image, profile: bytes) -> Image.Image:

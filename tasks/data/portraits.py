@@ -1,8 +1,8 @@
 """Procedural demo faces: drawn portraits that stand in for aligned photographs (no person is depicted).
 
-Everything is placed in unit coordinates (x to the right, y down, the image is [0,1] x [0,1]) with the eyes at y = 0.47 and the
-mouth at y = 0.72, turned by `Pose`, drawn on a supersampled canvas, lit by the normals of a head-shaped height field and
-averaged down. Random draws never depend on the size, so a seed is one picture at any resolution.
+Everything is placed in unit coordinates (x to the right, y down, the image is [0,1] x [0,1]) with the eyes at y = 0.47
+and the mouth at y = 0.72, turned by `Pose`, drawn on a supersampled canvas, lit by the normals of a head-shaped height
+field and averaged down. Random draws never depend on the size, so a seed is one picture at any resolution.
 """
 
 from collections.abc import Iterator, Sequence
@@ -34,7 +34,7 @@ WHITE = np.array([250.0, 250.0, 246.0])
 
 
 class Canvas:
-    """Drawing surface in unit coordinates; a fourth channel marks what the light falls on (255) and what shows as painted (0).
+    """Drawing surface in unit coordinates; a fourth channel is 255 where the light falls, 0 where paint shows as it is.
 
     Widths are in 1/256 of the image side.
     """
@@ -65,7 +65,7 @@ class Canvas:
 
     @contextmanager
     def clip(self, points: np.ndarray, opacity: float = 1.0, blur: float = 0.0) -> Iterator[None]:
-        """Keep of what the block draws only the part inside `points`, softened by `blur` (unit sigma) and mixed by `opacity`."""
+        """Keep what the block draws inside `points` and near them, blurred by `blur` (unit sigma), mixed by `opacity`."""
         margin = 0.04 + 3 * blur
         x0, y0 = np.clip((np.min(points, 0) - margin) * self.side, 0, self.side).astype(int)
         x1, y1 = np.clip((np.max(points, 0) + margin) * self.side, 0, self.side).astype(int) + 1
@@ -96,7 +96,7 @@ class Pose:
     roll: float
     width: float
 
-    def __call__(self, points: np.ndarray, lift: float = 0.0) -> np.ndarray:
+    def __call__(self, points: np.ndarray | Sequence[float], lift: float = 0.0) -> np.ndarray:
         """Frontal face coordinates [..., 2] to the image; `lift` brings a part nearer to the viewer (nose > 0)."""
         points = np.asarray(points, float)
         x, y = points[..., 0] - 0.5, points[..., 1] - 0.5
@@ -140,7 +140,7 @@ def curve(knots: Sequence[tuple[float, float]], count: int = 24) -> np.ndarray:
 
 
 def backdrop(canvas: Canvas, rng: np.random.Generator) -> None:
-    """Gradient with one of: bokeh, wall boards, bricks, blurred blocks, rough plaster. Not lit by the portrait's light."""
+    """Gradient with one of: bokeh, wall boards, bricks, blurred blocks, rough plaster. Not lit."""
     base = rng.uniform(25, 225) + rng.normal(0, 28, 3)
     other = base + rng.normal(0, 35) + rng.normal(0, 18, 3)
     direction = rng.uniform(0, 2 * np.pi)
@@ -281,7 +281,7 @@ def complexion(canvas: Canvas, pose: Pose, skin: np.ndarray, rng: np.random.Gene
 def eye(
     canvas: Canvas, pose: Pose, side: int, skin: np.ndarray, look: dict[str, float], rng: np.random.Generator
 ) -> None:
-    """Almond with a textured iris, pupil, catch-light, lids and lashes. `look`: gaze, openness, lash, iris index, light side."""
+    """Almond with a textured iris, pupil, catch-light, lids and lashes. `look`: gaze, open, lash, iris, light side."""
     cx, cy, half, lift = 0.5 + side * 0.12, 0.47, 0.054, look["open"]
     upper = curve([(cx - half, cy + 0.004), (cx + side * -0.005, cy - lift), (cx + half, cy + 0.002)])
     lower = curve([(cx - half, cy + 0.004), (cx + side * 0.01, cy + lift * 0.72), (cx + half, cy + 0.002)])
@@ -384,7 +384,7 @@ def mouth(canvas: Canvas, pose: Pose, skin: np.ndarray, rng: np.random.Generator
 
 @dataclass(frozen=True)
 class HairStyle:
-    """Hair lives between the hairline (depth 0) and the outer contour (depth 1), at an angle from -1 (ear) to 1 (ear)."""
+    """Hair lives between the hairline (depth 0) and the outer contour (depth 1), at angles from ear (-1) to ear (1)."""
 
     colour: np.ndarray
     kind: int  # 0 parted, 1 fringe, 2 brushed back, 3 curls, 4 shorn or bald
@@ -539,7 +539,7 @@ def glasses(canvas: Canvas, pose: Pose, rng: np.random.Generator) -> None:
 
 
 def shade_map(pose: Pose, light: np.ndarray, ambient: float, key: np.ndarray) -> np.ndarray:
-    """Light on the head [SHADE_GRID, SHADE_GRID, 3] around 1, from the normals of a height field (skull, nose, cheeks, brow, lips)."""
+    """Light on the head [SHADE_GRID, SHADE_GRID, 3] around 1, from the normals of a height field."""
     axis = (np.arange(SHADE_GRID, dtype=np.float32) + 0.5) / SHADE_GRID
     x, y = np.meshgrid(axis, axis)
     centre = pose((0.5, 0.5), -0.8)

@@ -142,11 +142,12 @@ def _captions(data: ReportData, results: Results, degradation: str) -> dict[tupl
         return {}
     scores = data.scores[(data.scores["degradation"] == degradation) & (data.scores["metric"] == metric.name)]
     digits = decimals(results, metric.name)
+    labels = {method.name: method.label for method in data.methods}
     return {
-        (role, row.image_id): f"{metric.label} {number(row.value, digits)}".rstrip()
-        for row in scores.itertuples()
-        for role in {row.method, next(m.label for m in data.methods if m.name == row.method)}
-        if math.isfinite(row.value)
+        (role, str(image_id)): f"{metric.label} {number(value, digits)}".rstrip()
+        for method, image_id, value in zip(scores["method"], scores["image_id"], scores["value"], strict=True)
+        for role in {str(method), labels[str(method)]}
+        if math.isfinite(value)
     }
 
 

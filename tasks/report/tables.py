@@ -53,16 +53,18 @@ def compute_results(data: ReportData) -> dict[tuple[str, str, str], Result]:
         for method in data.methods:
             for metric in data.metrics:
                 key = (degradation, method.name, metric.name)
-                base = None if method == data.baseline else (degradation, data.baseline.name, metric.name)
+                base = (degradation, data.baseline.name, metric.name)
+                is_baseline = method == data.baseline
                 if key in photos:
-                    found[key] = _photo_result(key, photos[key], photos.get(base), metric)
+                    found[key] = _photo_result(key, photos[key], None if is_baseline else photos.get(base), metric)
                 elif key in sets:
-                    found[key] = _set_result(key, sets[key], sets.get(base, math.nan))
+                    found[key] = _set_result(key, sets[key], math.nan if is_baseline else sets.get(base, math.nan))
     return found
 
 
 def _grouped(frame: pd.DataFrame) -> list[tuple[tuple[str, str, str], pd.DataFrame]]:
-    return [] if frame.empty else list(frame.groupby(["degradation", "method", "metric"], sort=False))
+    groups = frame.groupby(["degradation", "method", "metric"], sort=False) if not frame.empty else ()
+    return [((str(degradation), str(method), str(metric)), rows) for (degradation, method, metric), rows in groups]
 
 
 def _photo_result(

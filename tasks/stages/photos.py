@@ -14,7 +14,7 @@ from tasks.noise import stream_seed
 from tasks.progress import track
 from tasks.stage import stage
 from tasks.stages.ingest import write_photos
-from tasks.store import ROOT, Manifest, write_png, write_quarantine
+from tasks.store import ROOT, BadInput, Manifest, write_png, write_quarantine
 
 if TYPE_CHECKING:
     from tasks.params import Folders, PhotosParams
@@ -44,4 +44,6 @@ def split_of(dataset: Folders, split: str) -> Ingest:
     if split == "real":
         return Ingest(ROOT / dataset.real, dataset.size)
     hq = Ingest(ROOT / dataset.hq, dataset.size)
+    if len(hq) <= dataset.test:
+        raise BadInput(f"{hq.folder} has {len(hq)} photos; dataset.test = {dataset.test} leaves none to fine-tune on.")
     return hq[-dataset.test :] if split == "test" else hq[: -dataset.test]
