@@ -7,9 +7,9 @@ from prefect import flow
 from prefect.logging import get_run_logger
 
 from flows.publishing import show_report
-from flows.steps import ADAPTED_WEIGHTS, Workspace, metric_weights
+from flows.steps import ADAPTED_WEIGHTS, Workspace, check, metric_weights, photo_folders
 from tasks import nodes
-from tasks.data.ingest import discover
+from tasks.data.ingest import PhotoFolder
 from tasks.params import (
     EvaluateParams,
     FineTuneParams,
@@ -29,26 +29,37 @@ from tasks.stages.photos import photos
 from tasks.stages.pseudo_targets import pseudo_targets
 from tasks.stages.report import report
 from tasks.stages.restore import restore
-from tasks.store import ROOT, digest, file_digest
+from tasks.store import ROOT
 
 METHODS: tuple[MethodName, ...] = ("lq", "pretrained", "pseudo_target", "adapted")
 
 
 @flow(name="adapt", flow_run_name="{folder}", log_prints=True)
 def adapt(
-    folder: str, experiment: str = "demo", name: str = "my_photos", fit: Literal["aligned", "crop"] = "crop"
+    folder: str,
+    hq: str | None = None,
+    experiment: str = "demo",
+    name: str = "my_photos",
+    fit: Literal["aligned", "crop"] = "crop",
 ) -> None:
     """Photos in; adapted checkpoint, restored photos and report out, below data/<name>/.
 
-    folder: your LQ photos, aligned face crops; experiment: the entry of params.yaml whose models and settings to use;
+    folder: your LQ photos, aligned face crops; hq: ground truth by the same names, if you have it: it is used to score
+    the results and for nothing else; experiment: the entry of params.yaml whose models and settings to use;
     fit: "crop" takes the centre of photos that are not square, "aligned" sets them aside.
     """
     settings = load_experiment(experiment)
+    check(settings)
     weights = ROOT / settings.restorer.weights
     work = Workspace(name, nodes.run)
     by_arch = RestoreParams(arch=settings.restorer.arch)
 
-    lq = work.make("lq", ingest, ingest_params(folder, settings.dataset.size, fit))
+    folders = {"folder": PhotoFolder(Path(folder).expanduser().resolve())}
+    if hq:
+        folders["hq"] = PhotoFolder(Path(hq).expanduser().resolve())
+    intake = IngestParams(size=settings.dataset.size, fit=fit)
+    lq = work.make("lq", ingest, intake, **folders)
+    truth = {"hq": work.make("hq", ingest, intake.model_copy(update={"side": "hq"}), **folders)} if hq else {}
     restored = work.make("restored", restore, by_arch, lq=lq, weights=weights)
     targets = work.make(
         "pseudo_targets",
@@ -57,7 +68,12 @@ def adapt(
         restored=restored,
         weights=ROOT / settings.prior.weights,
     )
-    real = work.make("real", photos, PhotosParams(seed=settings.seed, dataset=settings.dataset, split="real"))
+    real = work.make(
+        "real",
+        photos,
+        PhotosParams(seed=settings.seed, dataset=settings.dataset, split="real"),
+        **photo_folders(settings.dataset)["real"],
+    )
     model = work.make(
         "adapted_model",
         finetune,
@@ -69,13 +85,14 @@ def adapt(
     )
     adapted = work.make("adapted", restore, by_arch, lq=lq, weights=model.path(ADAPTED_WEIGHTS))
 
-    results: dict[str, Source] = {}
+    results: dict[str, Source] = {"photos/test": truth["hq"]} if hq else {}
     for method, images in zip(METHODS, (lq, restored, targets, adapted), strict=True):
         scores = work.make(
             f"scores/{method}",
             evaluate,
             EvaluateParams(metrics=settings.metrics),
             images=images,
+            **truth,
             **metric_weights(settings.metrics),
         )
         results |= {f"images/photos/{method}": images, f"scores/photos/{method}": scores}
@@ -94,18 +111,3 @@ def adapt(
         log.warning("Set aside: %s: %s", file, reason)
     log.info("Restored %d photos: %s", len(adapted.ids), work.root / "adapted")
     show_report(work)
-
-
-def ingest_params(folder: str, size: int, fit: Literal["aligned", "crop"]) -> IngestParams:
-    """Parameters of the stage `ingest` for a folder as it is now."""
-    root = Path(folder).expanduser().resolve()
-    content = digest({str(path.relative_to(root)): _content(path) for path in discover(root)})
-    return IngestParams(folder=root, content=content, size=size, fit=fit)
-
-
-def _content(path: Path) -> str:
-    """Digest of a file; of one that cannot be read, the reason, which the stage will quarantine it for."""
-    try:
-        return file_digest(path)
-    except OSError as error:
-        return str(error)

@@ -12,6 +12,7 @@ from tasks.params import load_experiment
 def benchmark(experiment: str = "demo") -> None:
     """Run every step of an experiment of params.yaml; what is already in the store is not made again."""
     settings, params = load_experiment(experiment), params_digest()
+    steps.check(settings)
     work = steps.Workspace(experiment, nodes.run)
     steps.photos(settings, work)
     steps.degrade(settings, work)

@@ -6,10 +6,10 @@ from typing import Literal
 from prefect import flow
 from prefect.logging import get_run_logger
 
-from flows.adapt import ingest_params
 from flows.steps import Workspace
 from tasks import nodes
-from tasks.params import PseudoTargetParams, RestoreParams, load_experiment
+from tasks.data.ingest import PhotoFolder
+from tasks.params import IngestParams, PseudoTargetParams, RestoreParams, load_experiment
 from tasks.stages.ingest import ingest
 from tasks.stages.pseudo_targets import pseudo_targets
 from tasks.stages.restore import restore as restore_stage
@@ -33,7 +33,8 @@ def restore(
     """
     settings = load_experiment(experiment)
     work = Workspace(name, nodes.run)
-    lq = work.make("lq", ingest, ingest_params(folder, settings.dataset.size, fit))
+    photos = PhotoFolder(Path(folder).expanduser().resolve())
+    lq = work.make("lq", ingest, IngestParams(size=settings.dataset.size, fit=fit), folder=photos)
     checkpoint = Path(weights).expanduser().resolve() if weights else ROOT / settings.restorer.weights
     restored = work.make(
         "restorer", restore_stage, RestoreParams(arch=settings.restorer.arch), lq=lq, weights=checkpoint

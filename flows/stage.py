@@ -7,7 +7,7 @@ python -m flows.stage prune --days 30
 import argparse
 import sys
 
-from flows.steps import STEPS, Workspace
+from flows.steps import STEPS, Workspace, check
 from tasks.params import load, load_experiment
 from tasks.stage import default_store
 from tasks.stages.train import TRAINING
@@ -31,7 +31,9 @@ def main(arguments: list[str] | None = None) -> int:
     elif given.stage in TRAINING:
         TRAINING[given.stage](load())
     else:
-        STEPS[given.stage](load_experiment(given.experiment), Workspace(given.experiment))
+        experiment = load_experiment(given.experiment)
+        check(experiment)
+        STEPS[given.stage](experiment, Workspace(given.experiment))
     return 0
 
 

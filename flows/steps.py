@@ -9,8 +9,10 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from tasks.data.ingest import PhotoFolder
 from tasks.metrics.registry import METRICS
 from tasks.params import (
+    Dataset,
     DegradeParams,
     EvaluateParams,
     Experiment,
@@ -19,6 +21,7 @@ from tasks.params import (
     PseudoTargetParams,
     ReportParams,
     RestoreParams,
+    Split,
 )
 from tasks.stage import Source, Stage, default_store
 from tasks.stages.degrade import degrade as degrade_stage
@@ -28,8 +31,8 @@ from tasks.stages.photos import photos as photos_stage
 from tasks.stages.pseudo_targets import pseudo_targets as pseudo_targets_stage
 from tasks.stages.report import report as report_stage
 from tasks.stages.restore import restore as restore_stage
-from tasks.store import ROOT, ImageFolder, Strict, publish
-from tasks.weights import WEIGHTS
+from tasks.store import ROOT, BadInput, ImageFolder, Strict, publish
+from tasks.weights import WEIGHTS, required
 
 Run = Callable[..., ImageFolder]
 ADAPTED_WEIGHTS = "model.safetensors"
@@ -71,10 +74,32 @@ class Workspace:
         return self.results[name]
 
 
+def check(experiment: Experiment) -> None:
+    """Raises BadInput, before any work starts, for weights and folders of photos that are not there."""
+    required(ROOT / experiment.prior.weights, "the prior")
+    required(ROOT / experiment.restorer.weights, "the restorer")
+    for file in METRICS[experiment.finetune.perceptual].needs:
+        file.find(WEIGHTS, f"the loss finetune.perceptual = {experiment.finetune.perceptual}")
+    if experiment.dataset.kind == "folders":
+        for key, folder in (("hq", experiment.dataset.hq), ("real", experiment.dataset.real)):
+            if not (ROOT / folder).is_dir():
+                raise BadInput(
+                    f"{ROOT / folder} is missing (dataset.{key}). Put the photos there, or correct the path."
+                )
+
+
 def photos(experiment: Experiment, work: Workspace) -> None:
-    for split in ("finetune", "test", "real"):
+    for split, folder in photo_folders(experiment.dataset).items():
         params = PhotosParams(seed=experiment.seed, dataset=experiment.dataset, split=split)
-        work.make(f"photos/{split}", photos_stage, params)
+        work.make(f"photos/{split}", photos_stage, params, **folder)
+
+
+def photo_folders(dataset: Dataset) -> dict[Split, dict[str, Source]]:
+    """What the stage `photos` reads for each split; nothing for procedural faces."""
+    if dataset.kind == "portraits":
+        return {"finetune": {}, "test": {}, "real": {}}
+    hq, real = PhotoFolder(ROOT / dataset.hq), PhotoFolder(ROOT / dataset.real)
+    return {"finetune": {"folder": hq}, "test": {"folder": hq}, "real": {"folder": real}}
 
 
 def degrade(experiment: Experiment, work: Workspace) -> None:

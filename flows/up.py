@@ -102,7 +102,22 @@ def run(name: str, parameters: list[str]) -> int:
         options = [word for parameter in parameters for word in ("--param", parameter)]
         command = [PREFECT, "deployment", "run", name, "--watch", *options]
         print("$", " ".join(["prefect", *command[1:]]), flush=True)
-        return subprocess.run(command, env=settings(), cwd=ROOT).returncode
+        code = subprocess.run(command, env=settings(), cwd=ROOT).returncode
+        if code:
+            print(f"The run failed; its log: {(HOME / 'serve.log').relative_to(ROOT)}")
+        else:
+            print_results(name, dict(parameter.split("=", 1) for parameter in parameters))
+        return code
+
+
+def print_results(name: str, parameters: dict[str, str]) -> None:
+    """Print the tables of the run that just ended, and where its page is."""
+    flow, deployment = name.split("/")
+    folder = {"benchmark": deployment, "adapt": parameters.get("name", "my_photos")}.get(flow)
+    report = ROOT / "data" / str(folder) / "report"
+    if report.is_dir():
+        print((report / "results.md").read_text(encoding="utf-8"))
+        print(f"Open {report / 'report.html'}")
 
 
 def _is_served(name: str) -> bool:

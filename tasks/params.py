@@ -49,6 +49,7 @@ def suggestion(name: str, valid: typing.Iterable[str]) -> str:
 
 DegradationName = Annotated[str, one_of("degradation", DEGRADATIONS)]
 MetricName = Annotated[str, one_of("metric", METRICS)]
+Split = Literal["finetune", "test", "real"]
 MethodName = Literal["lq", "pretrained", "pseudo_target", "adapted"]
 
 
@@ -125,6 +126,7 @@ class FineTune(Strict):
     lambda_gan: NonNegativeFloat = Field(description="published: 0.1")
     perceptual: Literal["lpips", "lpips_seeded"] = Field(description="published: lpips (VGG-16)")
     discriminator_width: PositiveInt = Field(description="published: 64")
+    bf16: bool = Field(default=False, description="bfloat16 autocast of the restorer; published: float32")
     has_leak: bool = Field(
         default=True, description="the released code's slip: G's adversarial gradient also reaches D. The paper: false"
     )
@@ -167,7 +169,7 @@ class PhotosParams(Strict):
 
     seed: int
     dataset: Dataset
-    split: Literal["finetune", "test", "real"]
+    split: Split
 
 
 class DegradeParams(Strict):
@@ -208,12 +210,11 @@ class EvaluateParams(Strict):
 
 
 class IngestParams(Strict):
-    """Stage `ingest`: a user's folder. `content` is the digest of its files: with other photos it is a new input."""
+    """Stage `ingest`: a user's folder; of two folders with the same faces, the photos of `side`."""
 
-    folder: Path
-    content: str
     size: PositiveInt
     fit: Literal["aligned", "crop"]
+    side: Literal["lq", "hq"] = "lq"
 
 
 class ReportParams(Strict):

@@ -8,13 +8,13 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 
 from tasks.progress import track
 from tasks.store import (
     ROOT,
-    Artifact,
     BadInput,
     ImageFolder,
     Manifest,
@@ -27,7 +27,15 @@ from tasks.store import (
     write_png,
 )
 
-Source = Artifact | Path
+
+class Digested(Protocol):
+    """An input whose contents have a digest: an artefact, or a folder of a user's photos."""
+
+    @property
+    def digest(self) -> str: ...
+
+
+Source = Digested | Path
 Make = Callable[..., None]
 
 
@@ -40,7 +48,8 @@ def default_store() -> Store:
 class Stage:
     """`make(out, params, record, **inputs)` fills the empty folder `out`; `record` says what is being made.
 
-    Inputs are artefacts or single files (weights, a camera file); their contents, not their paths, enter the key.
+    Inputs are artefacts, folders of photos or single files (weights, a camera file); their contents, not their paths,
+    enter the key.
     """
 
     name: str
@@ -71,7 +80,7 @@ def stage(make: Make) -> Stage:
 
 def source_digest(name: str, source: Source) -> str:
     """Content digest of an input. Raises BadInput if the file is missing."""
-    if isinstance(source, Artifact):
+    if not isinstance(source, Path):
         return source.digest
     if not source.is_file():
         raise BadInput(

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from copy import copy
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Literal, TypeVar
 
@@ -19,7 +20,7 @@ import numpy as np
 from PIL import Image
 
 from tasks.data.photo import EXTENSIONS, FORMATS, MAX_MEGAPIXELS, has_image_signature, read_photo
-from tasks.store import BadInput, Quarantined
+from tasks.store import BadInput, Quarantined, digest, file_digest
 
 Fit = Literal["aligned", "crop"]
 Job = TypeVar("Job")
@@ -28,6 +29,28 @@ Result = TypeVar("Result")
 SYSTEM_FOLDERS = {"__MACOSX", "@eaDir", "$RECYCLE.BIN", "System Volume Information"}
 LONGEST_ID = 160  # bytes; file systems allow 255, and the store adds to the name
 WORKERS = min(4, os.cpu_count() or 1)
+
+
+class PhotoFolder:
+    """A folder of photos as the input of a stage: its digest covers the names below it and the contents, not its place.
+
+    Raises BadInput, when the digest is taken, if the folder is missing or a part of it cannot be listed.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    @cached_property
+    def digest(self) -> str:
+        return digest({str(path.relative_to(self.path)): _content(path) for path in discover(self.path)})
+
+
+def _content(path: Path) -> str:
+    """Digest of a file; of one that cannot be read, the reason, which it will be quarantined for."""
+    try:
+        return file_digest(path)
+    except OSError as error:
+        return str(error.strerror)
 
 
 # ---------------------------------------------------------------------------------------------- streams

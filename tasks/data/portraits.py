@@ -65,7 +65,7 @@ class Canvas:
 
     @contextmanager
     def clip(self, points: np.ndarray, opacity: float = 1.0, blur: float = 0.0) -> Iterator[None]:
-        """Keep what the block draws inside `points` and near them, blurred by `blur` (unit sigma), mixed by `opacity`."""
+        """Keep what the block draws inside `points` (and far from them), softened by `blur`, mixed by `opacity`."""
         margin = 0.04 + 3 * blur
         x0, y0 = np.clip((np.min(points, 0) - margin) * self.side, 0, self.side).astype(int)
         x1, y1 = np.clip((np.max(points, 0) + margin) * self.side, 0, self.side).astype(int) + 1

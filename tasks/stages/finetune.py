@@ -51,7 +51,7 @@ def finetune(
         lambda_lpips=settings.lambda_lpips,
         lambda_gan=settings.lambda_gan,
         has_leak=settings.has_leak,
-        bf16=False,
+        bf16=settings.bf16,
         seed=params.seed,
     )
     rows: list[tuple[float, ...]] = []

@@ -2,30 +2,44 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tasks.data.ingest import Ingest
+import numpy as np
+
+from tasks.data.ingest import Ingest, PairedIngest, PhotoFolder
 from tasks.stage import stage
-from tasks.store import BadInput, Manifest, write_png, write_quarantine
+from tasks.store import BadInput, Manifest, Quarantined, write_png, write_quarantine
 
 if TYPE_CHECKING:
     from tasks.params import IngestParams
 
 
 @stage
-def ingest(out: Path, params: IngestParams, record: Manifest) -> None:
-    """Write every usable photo; the others go to quarantine.csv. Raises BadInput if none is usable."""
-    write_photos(out, Ingest(params.folder, params.size, params.fit))
+def ingest(
+    out: Path, params: IngestParams, record: Manifest, folder: PhotoFolder, hq: PhotoFolder | None = None
+) -> None:
+    """Write every usable photo of `folder`; the others go to quarantine.csv. Raises BadInput if none is usable.
+
+    hq: a folder of ground truth by the same names. Then only photos that are usable in both are written.
+    """
+    if hq is None:
+        alone = Ingest(folder.path, params.size, params.fit)
+        write_photos(out, alone, alone.quarantine)
+    else:
+        pairs = PairedIngest(folder.path, hq.path, params.size, params.fit)
+        side = ((image_id, lq if params.side == "lq" else truth) for image_id, lq, truth in pairs)
+        write_photos(out, side, pairs.quarantine)
 
 
-def write_photos(out: Path, source: Ingest) -> None:
-    """Write every usable photo of a folder, and quarantine.csv with the others."""
+def write_photos(out: Path, photos: Iterable[tuple[str, np.ndarray]], quarantine: list[Quarantined]) -> None:
+    """Write the photos (id, uint8 [H, W, 3]), and quarantine.csv with what was set aside while they were read."""
     count = 0
-    for image_id, image in source:
+    for image_id, image in photos:
         write_png(out / f"{image_id}.png", image)
         count += 1
     if not count:
-        reasons = "\n".join(f"  {file}: {reason}" for file, reason in source.quarantine[:10])
-        raise BadInput(f"{source.folder}: none of its {len(source)} photos can be used:\n{reasons}")
-    write_quarantine(out, source.quarantine)
+        reasons = "\n".join(f"  {file}: {reason}" for file, reason in quarantine[:10])
+        raise BadInput(f"None of the {len(quarantine)} photos can be used:\n{reasons}")
+    write_quarantine(out, quarantine)

@@ -8,28 +8,30 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from tasks.data.ingest import Ingest
+from tasks.data.ingest import Ingest, PhotoFolder
 from tasks.data.portraits import portrait
 from tasks.noise import stream_seed
 from tasks.progress import track
 from tasks.stage import stage
 from tasks.stages.ingest import write_photos
-from tasks.store import ROOT, BadInput, Manifest, write_png, write_quarantine
+from tasks.store import BadInput, Manifest, write_png, write_quarantine
 
 if TYPE_CHECKING:
     from tasks.params import Folders, PhotosParams
 
 
 @stage
-def photos(out: Path, params: PhotosParams, record: Manifest) -> None:
-    """Draw or read the split's photos; files that cannot be used go to quarantine.csv."""
+def photos(out: Path, params: PhotosParams, record: Manifest, folder: PhotoFolder | None = None) -> None:
+    """Draw the split's photos, or read them from `folder`; files that cannot be used go to quarantine.csv."""
     if params.dataset.kind == "portraits":
         count = getattr(params.dataset, params.split)
         for image_id, image in portraits(params.seed, params.split, count, params.dataset.size):
             write_png(out / f"{image_id}.png", image)
         write_quarantine(out, [])
     else:
-        write_photos(out, split_of(params.dataset, params.split))
+        assert folder is not None  # flows/steps.py: a data set of folders comes with its folder
+        source = split_of(params.dataset, params.split, folder)
+        write_photos(out, source, source.quarantine)
 
 
 def portraits(seed: int, split: str, count: int, size: int) -> Iterator[tuple[str, np.ndarray]]:
@@ -39,11 +41,11 @@ def portraits(seed: int, split: str, count: int, size: int) -> Iterator[tuple[st
         yield image_id, portrait(stream_seed(seed, "portraits", image_id), size)
 
 
-def split_of(dataset: Folders, split: str) -> Ingest:
+def split_of(dataset: Folders, split: str, folder: PhotoFolder) -> Ingest:
     """The files of a split: DT-BFR fine-tunes on the first of the sorted photos and tests on the last."""
+    hq = Ingest(folder.path, dataset.size)
     if split == "real":
-        return Ingest(ROOT / dataset.real, dataset.size)
-    hq = Ingest(ROOT / dataset.hq, dataset.size)
+        return hq
     if len(hq) <= dataset.test:
         raise BadInput(f"{hq.folder} has {len(hq)} photos; dataset.test = {dataset.test} leaves none to fine-tune on.")
     return hq[-dataset.test :] if split == "test" else hq[: -dataset.test]

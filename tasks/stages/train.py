@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,7 +15,10 @@ from torch import Tensor
 from tasks.degradation import PRESETS
 from tasks.degradation.blur_jpeg import BlurJpegRanges, training_pair
 from tasks.device import held_device
+from tasks.diffusion.schedule import Schedule
+from tasks.diffusion.training_loss import training_losses
 from tasks.diffusion.unet import UNet
+from tasks.metrics.full_reference import psnr
 from tasks.metrics.perceptual import lpips_seeded
 from tasks.noise import numpy_stream
 from tasks.progress import Bar
@@ -35,12 +37,13 @@ if TYPE_CHECKING:
 
 DEMO = ROOT / "data" / "weights" / "demo"
 SAVE_EVERY = 250
+HELD_OUT = 64  # faces that a card's scores are measured on
 
 
 def train_prior(params: Params) -> None:
     """data/weights/demo/prior.safetensors: a small ADM U-Net of faces."""
     settings = params.demo_prior
-    faces = training_faces(settings)
+    faces = faces_of(settings, "train", settings.faces)
     recipe = prior.PriorRecipe(
         iterations=settings.iterations,
         batch=settings.batch,
@@ -50,8 +53,9 @@ def train_prior(params: Params) -> None:
         bf16=settings.bf16,
         seed=settings.seed,
     )
-    started, recent = time.monotonic(), Recent()
+    state = training_state("prior", settings)
     with held_device() as device, Bar("train_prior (steps)", recipe.iterations) as bar:
+        log = TrainingLog(bar, state)
         with initial_weights(settings.seed):
             model = UNet(PRIORS[settings.arch])
         averaged = prior.train(
@@ -59,20 +63,29 @@ def train_prior(params: Params) -> None:
             torch.from_numpy(faces).permute(0, 3, 1, 2).contiguous(),
             recipe,
             device,
-            resume=training_state("prior", settings),
+            resume=state,
             save_every=SAVE_EVERY,
-            on_step=partial(recent.note, bar),
+            on_step=log.note,
         )
+        scores = prior_scores(averaged, settings, device)
     write_state_dict(DEMO / "prior.safetensors", averaged.state_dict())
-    write_card("prior", settings, recent, time.monotonic() - started, device)
+    write_card("prior", settings, scores, log, device)
+
+
+def prior_scores(model: UNet, settings: PriorTraining, device: torch.device) -> dict[str, float]:
+    """Mean squared error of the predicted noise on faces that the prior has not seen."""
+    faces = torch.from_numpy(faces_of(settings, "held_out", HELD_OUT)).permute(0, 3, 1, 2)
+    recipe = prior.PriorRecipe(1, HELD_OUT, settings.lr, settings.warmup, settings.ema, False, settings.seed)
+    x_start, t, noise = prior.draw(faces, 0, recipe, device)
+    with torch.no_grad():
+        terms = training_losses(model.eval(), Schedule.linear(), x_start, t, noise)
+    return {"held_out_noise_mse": float(terms["mse"].mean())}
 
 
 def train_restorer(params: Params) -> None:
     """data/weights/demo/swinir.safetensors: a small SwinIR that has seen Eq. 9 and nothing else."""
     settings = params.demo_restorer
-    faces = training_faces(settings)
-    ranges = PRESETS[settings.degradation]
-    assert isinstance(ranges, BlurJpegRanges)
+    faces = faces_of(settings, "train", settings.faces)
     recipe = supervised.SupervisedRecipe(
         iterations=settings.iterations,
         lr=settings.lr,
@@ -82,18 +95,13 @@ def train_restorer(params: Params) -> None:
         seed=settings.seed,
     )
 
-    def pair(step: int, index: int) -> tuple[Tensor, Tensor]:
-        rng = numpy_stream(settings.seed, "train_restorer", f"{step}/{index}")
-        face = faces[index]
-        lq, hq = training_pair(np.ascontiguousarray(face[:, ::-1]) if rng.random() < 0.5 else face, ranges, rng)
-        return to_tensor(lq), to_tensor(hq)
-
     def batch_at(step: int) -> tuple[Tensor, Tensor]:
-        pairs = [pair(step, index) for index in batch_indices(settings.seed, len(faces), settings.batch, step)]
-        return torch.stack([lq for lq, _ in pairs]), torch.stack([hq for _, hq in pairs])
+        indices = batch_indices(settings.seed, len(faces), settings.batch, step)
+        return degraded(faces[indices], settings, [f"{step}/{index}" for index in indices])
 
-    started, recent = time.monotonic(), Recent()
+    state = training_state("swinir", settings)
     with held_device() as device, Bar("train_restorer (steps)", recipe.iterations) as bar:
+        log = TrainingLog(bar, state)
         accelerator = Accelerator(cpu=device.type == "cpu")
         perceptual = lpips_seeded().to(device)
 
@@ -106,28 +114,68 @@ def train_restorer(params: Params) -> None:
             batch_at,
             recipe,
             accelerator,
-            resume=training_state("swinir", settings),
+            resume=state,
             save_every=SAVE_EVERY,
-            on_step=partial(recent.note, bar),
+            on_step=log.note,
         )
+        scores = restorer_scores(averaged, settings, perceptual)
     swinir.save(averaged, DEMO / "swinir.safetensors")
-    write_card("swinir", settings, recent, time.monotonic() - started, device)
+    write_card("swinir", settings, scores, log, device)
 
 
-class Recent:
-    """Mean loss over the last steps."""
+def degraded(faces: np.ndarray, settings: RestorerTraining, names: list[str]) -> tuple[Tensor, Tensor]:
+    """LQ and HQ batches, float32 [N, 3, H, W]; every face mirrored and degraded by the stream of its name."""
+    ranges = PRESETS[settings.degradation]
+    assert isinstance(ranges, BlurJpegRanges)
+    pairs = []
+    for face, name in zip(faces, names, strict=True):
+        rng = numpy_stream(settings.seed, "train_restorer", name)
+        face = np.ascontiguousarray(face[:, ::-1]) if rng.random() < 0.5 else face
+        pairs.append([to_tensor(image) for image in training_pair(face, ranges, rng)])
+    lq, hq = map(torch.stack, zip(*pairs, strict=True))
+    return lq, hq
 
-    def __init__(self) -> None:
+
+def restorer_scores(
+    model: torch.nn.Module, settings: RestorerTraining, perceptual: losses.Perceptual
+) -> dict[str, float]:
+    """PSNR and LPIPS (seeded) before and after restoration, on faces that the restorer has not seen."""
+    names = [f"held_out/{index}" for index in range(HELD_OUT)]
+    lq, hq = degraded(faces_of(settings, "held_out", HELD_OUT), settings, names)
+    device = next(model.parameters()).device
+    lq, hq = lq.to(device), hq.to(device)
+    scores: dict[str, float] = {}
+    for name, images in (("input", lq), ("output", swinir.restore(model.eval(), lq))):
+        scores[f"held_out_psnr_{name}"] = float(psnr(images, hq).mean())
+        scores[f"held_out_lpips_seeded_{name}"] = float(perceptual(images, hq).mean())
+    return scores
+
+
+class TrainingLog:
+    """The losses of the last steps, and the seconds that all parts of a killed and resumed run took.
+
+    state: the run's state file; the seconds are kept beside it, as often as it is saved.
+    """
+
+    def __init__(self, bar: Bar, state: Path) -> None:
+        self.bar, self.path = bar, state.with_suffix(".seconds")
         self.losses: list[float] = []
+        self.started = time.monotonic() - (float(self.path.read_text()) if state.exists() else 0.0)
 
-    def note(self, bar: Bar, step: int, loss: float) -> None:
+    def note(self, step: int, loss: float) -> None:
         self.losses = [*self.losses[-199:], loss]
-        bar.advance()
+        if step % SAVE_EVERY == 0:
+            self.path.write_text(f"{self.seconds}\n")
+        self.bar.advance()
+
+    @property
+    def seconds(self) -> float:
+        return time.monotonic() - self.started
 
 
-def training_faces(settings: PriorTraining | RestorerTraining) -> np.ndarray:
-    """uint8 [N, H, W, 3]: faces of the split "train", which no experiment uses."""
-    return np.stack([image for _, image in portraits(settings.seed, "train", settings.faces, settings.size)])
+def faces_of(settings: PriorTraining | RestorerTraining, split: str, count: int) -> np.ndarray:
+    """uint8 [count, H, W, 3]: faces of a split that no experiment uses."""
+    return np.stack([image for _, image in portraits(settings.seed, split, count, settings.size)])
 
 
 def training_state(name: str, settings: PriorTraining | RestorerTraining) -> Path:
@@ -136,7 +184,11 @@ def training_state(name: str, settings: PriorTraining | RestorerTraining) -> Pat
 
 
 def write_card(
-    name: str, settings: PriorTraining | RestorerTraining, recent: Recent, seconds: float, device: torch.device
+    name: str,
+    settings: PriorTraining | RestorerTraining,
+    scores: dict[str, float],
+    log: TrainingLog,
+    device: torch.device,
 ) -> None:
     """The card beside the weights: how they were made."""
     card = {
@@ -145,8 +197,8 @@ def write_card(
         "licence": "Apache-2.0",
         "parent": None,
         "recipe": settings.model_dump(mode="json"),
-        "loss_mean_of_last_200_steps": float(np.mean(recent.losses)),
-        "seconds": round(seconds),
+        "scores": {"loss_mean_of_last_200_steps": float(np.mean(log.losses)), **scores},
+        "seconds": round(log.seconds),
         "device": f"{device.type}, {torch.get_num_threads()} threads, torch {torch.__version__}",
     }
     write_json(DEMO / f"{name}.json", card)

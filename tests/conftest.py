@@ -1,0 +1,12 @@
+"""What every test shares: a store of its own, so that a test neither reads nor leaves results in data/.store."""
+
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture(autouse=True)
+def store_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    folder = tmp_path / "store"
+    monkeypatch.setenv("BFR_STORE", str(folder))
+    return folder

@@ -1,0 +1,113 @@
+"""params.yaml: whatever is wrong is named with its path and the nearest valid name, before any work starts."""
+
+import copy
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from tasks.params import PARAMS_FILE, load, load_experiment
+from tasks.store import BadInput
+
+
+@pytest.fixture
+def raw() -> dict[str, Any]:
+    return copy.deepcopy(yaml.safe_load(PARAMS_FILE.read_text(encoding="utf-8")))
+
+
+@pytest.fixture
+def error(tmp_path: Path):
+    """The message that a changed parameter file gives."""
+
+    def message(raw: Any) -> str:
+        path = tmp_path / "params.yaml"
+        path.write_text(raw if isinstance(raw, str) else yaml.safe_dump(raw), encoding="utf-8")
+        with pytest.raises(BadInput) as caught:
+            load(path)
+        return str(caught.value)
+
+    return message
+
+
+def test_the_file_of_the_repository_is_valid():
+    assert "demo" in load().experiments
+
+
+@pytest.mark.parametrize(
+    ("place", "key", "near"),
+    [
+        ("experiments.demo", "metricks", "metrics"),
+        ("experiments.demo.finetune", "lambda_lpip", "lambda_lpips"),
+        ("experiments.demo.dataset", "tests", "test"),
+        ("experiments.demo.pseudo_targets", "stopt", "stop_t"),
+        ("experiments.demo.degradations.raw_x2_severe", "presets", "preset"),
+        ("demo_prior", "iteration", "iterations"),
+    ],
+)
+def test_an_unknown_key_is_named_with_its_path_and_the_nearest_valid_one(raw, error, place, key, near):
+    node = raw
+    for part in place.split("."):
+        node = node[part]
+    node[key] = 1
+    message = error(raw)
+    assert f"{place.split('.')[-1]}" in message
+    assert f"{key}: unknown key. Did you mean '{near}'?" in message
+
+
+def test_wrong_names_have_suggestions(raw, error):
+    raw["experiments"]["demo"]["metrics"] = ["psrn"]
+    raw["experiments"]["demo"]["degradations"]["raw_x2_severe"]["preset"] = "raw_x4_sever"
+    message = error(raw)
+    assert "experiments.demo.metrics.0: unknown metric 'psrn'. Did you mean 'psnr'?" in message
+    assert "Did you mean 'raw_x4_severe'?" in message
+
+
+@pytest.mark.parametrize(
+    ("place", "value", "expected"),
+    [
+        ("finetune.lr", -1, "finetune.lr: Input should be greater than 0 (found: -1)"),
+        ("finetune.lr", "fast", "finetune.lr: Input should be a valid number"),
+        ("finetune.micro_batch", 3, "micro_batch 3 must divide batch 8"),
+        ("pseudo_targets.stop_t", 300, "stop_t (L = 300) must be below start_t (K = 300)"),
+        ("dataset.kind", "folder", "dataset"),
+        ("degradations", {}, "degradations"),
+        ("seed", None, "seed"),
+    ],
+)
+def test_a_wrong_value_is_named_with_its_path_and_what_was_found(raw, error, place, value, expected):
+    *parents, last = place.split(".")
+    node = raw["experiments"]["demo"]
+    for part in parents:
+        node = node[part]
+    node[last] = value
+    assert expected in error(raw)
+
+
+def test_all_mistakes_are_reported_at_once(raw, error):
+    raw["experiments"]["demo"]["sed"] = 1
+    del raw["experiments"]["demo"]["seed"]
+    raw["demo_prior"]["lr"] = 0
+    lines = error(raw).splitlines()
+    assert len(lines) == 3
+    assert any("experiments.demo.seed: this key is missing" in line for line in lines)
+
+
+def test_a_camera_needs_an_iso(raw, error):
+    raw["experiments"]["demo"]["degradations"]["raw_x2_severe"]["camera"] = "camera.json"
+    assert "camera and iso go together" in error(raw)
+
+
+@pytest.mark.parametrize("text", ["a: [", "- 1", "", "42"])
+def test_a_file_that_is_no_mapping_is_refused(error, text):
+    assert "params.yaml" in error(text)
+
+
+def test_a_missing_file_says_how_to_get_it_back(tmp_path):
+    with pytest.raises(BadInput, match=r"git checkout -- params\.yaml"):
+        load(tmp_path / "params.yaml")
+
+
+def test_an_unknown_experiment_is_named_with_the_nearest():
+    with pytest.raises(BadInput, match=r"there is no 'dem'\. Did you mean 'demo'\?"):
+        load_experiment("dem")

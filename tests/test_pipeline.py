@@ -1,0 +1,296 @@
+"""The pipeline end to end, on a tiny experiment: what reruns, what is never read, both drivers in a real checkout."""
+
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+from PIL import Image
+
+from flows import steps
+from flows.steps import STEPS, Workspace
+from tasks.data.ingest import PhotoFolder
+from tasks.params import Experiment, IngestParams, load
+from tasks.stage import default_store
+from tasks.stages.ingest import ingest
+from tasks.store import ROOT, BadInput, ImageFolder
+
+TINY: dict[str, Any] = {
+    "title": "tiny",
+    "seed": 7,
+    "dataset": {"kind": "portraits", "size": 64, "finetune": 6, "test": 4, "real": 4},
+    "degradations": {"noise": {"preset": "raw_x2_severe"}},
+    "pseudo_targets": {"respacing": "10", "start_t": 300, "stop_t": 100, "factor": 4},
+    "metrics": ["psnr", "ssim", "lpips_seeded", "fid_seeded", "musiq"],
+}
+ORDER = list(STEPS)
+
+
+def tiny_of(demo: dict[str, Any]) -> dict[str, Any]:
+    """The demo experiment with little to do."""
+    return demo | TINY | {"finetune": demo["finetune"] | {"iterations": 3, "batch": 4, "micro_batch": 2}}
+
+
+@pytest.fixture
+def tiny() -> dict[str, Any]:
+    return tiny_of(load().experiments["demo"].model_dump(mode="json"))
+
+
+@pytest.fixture(autouse=True)
+def workspaces(tmp_path, monkeypatch):
+    monkeypatch.setattr(Workspace, "root", property(lambda self: tmp_path / "data" / self.name))
+    return tmp_path / "data"
+
+
+def run(settings: dict[str, Any], upto: str = "report") -> Workspace:
+    experiment, work = Experiment.model_validate(settings), Workspace("tiny")
+    for name in ORDER[: ORDER.index(upto) + 1]:
+        STEPS[name](experiment, work)
+    return work
+
+
+def built() -> dict[str, int]:
+    """How many results of each stage are in the store."""
+    return {folder.name: len(list(folder.glob("*/manifest.json"))) for folder in default_store().root.iterdir()}
+
+
+def test_every_stage_runs_and_the_results_say_what_was_measured(tiny):
+    work = run(tiny)
+    table = pd.read_csv(work.root / "report" / "results.csv")
+    methods = ["lq", "pretrained", "pseudo_target", "adapted"]
+    measured = table[table["metric"] != "musiq"]
+    assert set(measured["method"]) == set(methods)
+    assert set(measured["metric"]) == {"psnr", "ssim", "lpips_seeded", "fid_seeded"}
+    assert measured["mean"].notna().all()
+    page = (work.root / "report" / "report.html").read_text(encoding="utf-8")
+    assert "LPIPS (seeded)" in page
+    assert "musiq" in page.lower()
+    assert json.loads((work.root / "metrics.json").read_text())
+    for method, folder in zip(
+        methods, ("lq/noise/test", "restored/noise/test", "pseudo_targets/noise/test", "adapted/noise"), strict=True
+    ):
+        hq, images = work["photos/test"], work[folder]
+        psnr = [10 * np.log10(1 / np.mean((hq.batch([i]) - images.batch([i])).numpy() ** 2)) for i in hq.ids]
+        row = measured[(measured["method"] == method) & (measured["metric"] == "psnr")]
+        assert row["mean"].item() == pytest.approx(np.mean(psnr), abs=1e-3)
+
+
+def test_a_second_run_makes_nothing_and_a_changed_setting_only_what_depends_on_it(tiny):
+    run(tiny)
+    first = built()
+    run(tiny)
+    assert built() == first
+    run(tiny | {"finetune": tiny["finetune"] | {"lr": 1e-5}})
+    second = built()
+    new = {stage: second[stage] - first[stage] for stage in second if second[stage] != first[stage]}
+    assert new == {"finetune": 1, "restore": 1, "restore.shard": 1, "evaluate": 1, "report": 1}
+    run(tiny)
+    assert built() == second
+
+
+def test_the_results_do_not_depend_on_the_batch_size(tiny, monkeypatch):
+    whole = run(tiny, "pseudo_targets")["pseudo_targets/noise/finetune"]
+    monkeypatch.setattr("tasks.stages.pseudo_targets.BATCH", 1)
+    monkeypatch.setattr("tasks.stages.restore.BATCH", 3)
+    shutil.rmtree(default_store().root)
+    shutil.rmtree(Workspace("tiny").root)
+    single = run(tiny, "pseudo_targets")["pseudo_targets/noise/finetune"]
+    assert np.abs(whole.batch(whole.ids) - single.batch(whole.ids)).max() <= 1.01 / 255
+
+
+def test_adaptation_never_reads_ground_truth(tiny):
+    """Pseudo-targets and the adapted weights are the same when the HQ photos behind the LQ ones are gone."""
+    work = run(tiny, "restore")
+    hq = work["photos/finetune"]
+    for folder in (hq.root, work.root / "photos" / "finetune"):
+        for image in folder.glob("*.png"):
+            image.unlink()
+    experiment = Experiment.model_validate(tiny)
+    for step in (steps.pseudo_targets, steps.finetune):
+        step(experiment, work)
+    for name in ("pseudo_targets/noise/finetune", "adapted_models/noise"):
+        assert hq.digest not in work[name].manifest.inputs.values()
+    assert work["photos/real"].digest in work["adapted_models/noise"].manifest.inputs.values()
+
+
+def test_the_results_are_the_same_from_a_fresh_store(tiny):
+    first = {name: result.digest for name, result in run(tiny, "finetune").results.items()}
+    shutil.rmtree(default_store().root)
+    shutil.rmtree(Workspace("tiny").root)
+    assert {name: result.digest for name, result in run(tiny, "finetune").results.items()} == first
+
+
+# ----------------------------------------------------------------------------------------------- ingest
+
+
+@pytest.fixture
+def user_folder(tmp_path) -> Path:
+    folder = tmp_path / "my photos"
+    folder.mkdir()
+    rng = np.random.default_rng(0)
+    for name, size in (("good.png", (80, 80)), ("wide ünï.jpg", (120, 80)), ("tiny.png", (3, 3))):
+        Image.fromarray(rng.integers(0, 255, (size[1], size[0], 3), dtype=np.uint8)).save(folder / name)
+    (folder / "empty.jpg").touch()
+    (folder / "cut.png").write_bytes((folder / "good.png").read_bytes()[:300])
+    return folder
+
+
+CROP = IngestParams(size=64, fit="crop")
+
+
+def test_bad_photos_are_set_aside_with_their_reasons_and_the_others_go_on(user_folder):
+    made = ingest(CROP, folder=PhotoFolder(user_folder))
+    assert len(made.ids) == 2
+    assert {row.file for row in made.quarantine} == {"tiny.png", "empty.jpg", "cut.png"}
+    assert all(row.reason for row in made.quarantine)
+    assert made.batch(made.ids).shape == (2, 3, 64, 64)
+
+
+def test_a_changed_folder_is_a_new_input_and_a_moved_one_is_not(user_folder, tmp_path):
+    before = ingest.record(CROP, folder=PhotoFolder(user_folder)).key
+    assert ingest.record(CROP, folder=PhotoFolder(user_folder.rename(tmp_path / "moved"))).key == before
+    shutil.copy(tmp_path / "moved" / "good.png", tmp_path / "moved" / "more.png")
+    assert ingest.record(CROP, folder=PhotoFolder(tmp_path / "moved")).key != before
+
+
+def test_of_two_folders_only_the_pairs_are_taken(user_folder, tmp_path):
+    (tmp_path / "hq").mkdir()
+    shutil.copy(user_folder / "good.png", tmp_path / "hq" / "good.png")
+    folders = {"folder": PhotoFolder(user_folder), "hq": PhotoFolder(tmp_path / "hq")}
+    lq, hq = (ingest(CROP.model_copy(update={"side": side}), **folders) for side in ("lq", "hq"))
+    assert lq.ids == hq.ids == ["good"]
+    assert "lq/wide ünï.jpg" in {row.file for row in lq.quarantine}
+
+
+def test_a_folder_without_a_usable_photo_is_an_error(tmp_path):
+    (tmp_path / "bad").mkdir()
+    (tmp_path / "bad" / "x.png").write_bytes(b"no image")
+    with pytest.raises(BadInput, match=r"None of the 1 photos can be used:\n  x\.png"):
+        ingest(CROP, folder=PhotoFolder(tmp_path / "bad"))
+    with pytest.raises(BadInput, match="nowhere"):
+        ingest(CROP, folder=PhotoFolder(tmp_path / "nowhere"))
+
+
+def test_a_folder_of_photos_is_split_and_watched(tiny, user_folder, tmp_path):
+    """A data set of folders: the last photos by name are the test set, and a new photo is noticed."""
+    for n in range(3):
+        shutil.copy(user_folder / "good.png", tmp_path / "my photos" / f"hq_{n}.png")
+    dataset = {"kind": "folders", "size": 64, "hq": str(user_folder), "real": str(user_folder), "test": 3}
+    work = run(tiny | {"dataset": dataset}, "photos")
+    assert work["photos/test"].ids == ["hq_2"]
+    assert [row.file for row in work["photos/test"].quarantine] == ["tiny.png", "wide ünï.jpg"]
+    assert work["photos/finetune"].ids == ["good", "hq_0", "hq_1"]
+    before = work["photos/finetune"].manifest.key
+    shutil.copy(user_folder / "good.png", user_folder / "hq_1.png.png")
+    assert run(tiny | {"dataset": dataset}, "photos")["photos/finetune"].manifest.key != before
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (
+            {"prior": {"arch": "ffhq512", "weights": "data/weights/iddpm_ffhq512_ema500000.pth"}},
+            "Download it from https",
+        ),
+        ({"restorer": {"arch": "swinir", "weights": "data/weights/mine.pth"}}, r"mine\.pth is missing.*the restorer"),
+        (
+            {"dataset": {"kind": "folders", "size": 64, "hq": "no", "real": "no", "test": 2}},
+            r"no is missing \(dataset\.hq",
+        ),
+    ],
+)
+def test_missing_weights_and_photos_are_reported_before_any_work(tiny, change, message):
+    with pytest.raises(BadInput, match=message):
+        steps.check(Experiment.model_validate(tiny | change))
+
+
+# ------------------------------------------------------------------------------------- a real checkout
+
+
+@pytest.fixture(scope="module")
+def checkout(tmp_path_factory) -> Path:
+    """A git and DVC repository of the working tree's files, with tiny settings and the demo weights in place."""
+    root = tmp_path_factory.mktemp("checkout")
+    listed = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
+    for name in filter(None, subprocess.check_output(listed, cwd=ROOT, text=True).split("\0")):
+        if (ROOT / name).is_file() and not name.startswith(("tests/", "data/demo/", "dvc.lock")):
+            (root / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(ROOT / name, root / name)
+    for weights in (ROOT / "data/weights/demo").glob("*.safetensors"):
+        shutil.copy(weights, root / "data/weights/demo")
+    change_params(root, tiny_of)
+    for command in (["init", "-q"], ["add", "-A"]):
+        subprocess.run(["git", *command], cwd=root, check=True)
+    return root
+
+
+def change_params(root: Path, change: Callable[[dict[str, Any]], dict[str, Any]]) -> None:
+    params = yaml.safe_load((root / "params.yaml").read_text(encoding="utf-8"))
+    params["experiments"]["demo"] = change(params["experiments"]["demo"])
+    (root / "params.yaml").write_text(yaml.safe_dump(params, sort_keys=False), encoding="utf-8")
+
+
+@pytest.fixture(scope="module")
+def command(checkout) -> Callable[..., str]:
+    """Run a tool of the virtual environment in the checkout; its whole output. Fails on a non-zero exit code."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    tools = Path(sys.executable).parent
+    environment = {
+        **os.environ,
+        "PATH": f"{tools}{os.pathsep}{os.environ['PATH']}",
+        "PYTHONPATH": str(checkout),
+        "PREFECT_API_URL": f"http://127.0.0.1:{port}/api",
+    }
+    environment.pop("BFR_STORE", None)
+
+    def call(*words: str) -> str:
+        done = subprocess.run(words, cwd=checkout, env=environment, capture_output=True, text=True, timeout=600)
+        assert done.returncode == 0, f"{words}: {done.stdout[-4000:]}{done.stderr[-4000:]}"
+        return done.stdout + done.stderr
+
+    return call
+
+
+@pytest.mark.slow
+def test_prefect_and_dvc_share_one_truth(checkout, command):
+    output = command("python", "-m", "flows.up", "run", "benchmark/demo")
+    assert "Completed" in output
+    assert "report.html" in output
+    assert "up to date" in command("dvc", "status", "dvc.yaml")
+    assert "Running stage" not in command("dvc", "repro")
+    assert "psnr" in command("dvc", "metrics", "show")
+
+    change_params(checkout, lambda demo: demo | {"finetune": demo["finetune"] | {"lr": 1e-5}})
+    output = command("dvc", "repro")
+    ran = [line.split("'")[1] for line in output.splitlines() if line.startswith("Running stage")]
+    assert ran == ["finetune@demo", "evaluate@demo", "report@demo"]
+    assert "Running stage" not in command("dvc", "repro", "finetune@demo")
+
+    output = command("python", "-m", "flows.up", "run", "benchmark/demo")
+    assert "Completed" in output
+    assert "up to date" in command("dvc", "status", "dvc.yaml")
+
+
+@pytest.mark.slow
+def test_adapt_and_restore_take_a_folder_of_photos(checkout, command, user_folder):
+    where = ["--param", f"folder={user_folder}"]
+    output = command("python", "-m", "flows.up", "run", "adapt/photos", *where)
+    assert "Completed" in output
+    made = checkout / "data" / "my_photos"
+    assert len(ImageFolder(made / "adapted").ids) == 2
+    assert "cut.png" in (made / "report" / "report.html").read_text(encoding="utf-8")
+    weights = made / "adapted_model" / "model.safetensors"
+    command("python", "-m", "flows.up", "run", "restore/photos", *where, "--param", f"weights={weights}")
+    again = ImageFolder(checkout / "data" / "restored" / "restorer")
+    assert again.digest == ImageFolder(made / "adapted").digest

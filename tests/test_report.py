@@ -1,0 +1,116 @@
+"""The report: its tables say what the scores say, its page is self-contained and escapes what users name."""
+
+import re
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from tasks.report.data import PUBLISHED_COLUMNS, SCORE_COLUMNS, SET_SCORE_COLUMNS, Method, MetricInfo, ReportData
+from tasks.report.page import write_report
+from tasks.report.tables import metrics_json
+
+IDS = [f"face_{n}" for n in range(24)]
+METRICS = [
+    MetricInfo("psnr", "PSNR (dB)", "higher", "full-reference", "RGB, no crop"),
+    MetricInfo("lpips", "LPIPS", "lower", "full-reference", "VGG"),
+    MetricInfo("fid", "FID", "lower", "distribution", "2048 features"),
+    MetricInfo("musiq", "MUSIQ", "higher", "no-reference", "KonIQ"),
+]
+
+
+def scores(method: str, psnr: float, lpips: float) -> list[tuple[str, str, str, str, float]]:
+    return [
+        row
+        for n, image_id in enumerate(IDS)
+        for row in (
+            ("noise", method, "psnr", image_id, psnr + 0.1 * (n % 5)),
+            ("noise", method, "lpips", image_id, lpips + 0.01 * (n % 3)),
+        )
+    ]
+
+
+@pytest.fixture
+def data() -> ReportData:
+    return ReportData(
+        experiment="demo",
+        title="A <b>title</b>",
+        settings={"seed": 1, "finetune": {"lr": 1e-4}},
+        environment={"torch": "2"},
+        timings=[("finetune", 12.0, 24, False)],
+        methods=[Method("pretrained", "Pre-trained", "baseline"), Method("adapted", "Adapted", "adapted")],
+        degradations=[("noise", "noise")],
+        scores=pd.DataFrame(scores("pretrained", 20, 0.5) + scores("adapted", 21, 0.6), columns=list(SCORE_COLUMNS)),
+        set_scores=pd.DataFrame(
+            [("noise", "pretrained", "fid", 40.0), ("noise", "adapted", "fid", 30.0)], columns=list(SET_SCORE_COLUMNS)
+        ),
+        metrics=METRICS,
+        absent={"musiq": "musiq.pth is missing"},
+        images=lambda degradation, role, image_id: (
+            None if role == "HQ" else np.full((8, 8, 3), IDS.index(image_id), np.uint8)
+        ),
+        grid_ids=IDS[:3],
+        quarantine=[("<script>alert(1)</script>.png", "truncated & broken")],
+        published=pd.DataFrame(columns=list(PUBLISHED_COLUMNS)),
+    )
+
+
+def test_the_csv_has_means_changes_and_verdicts_in_the_metric_s_direction(data, tmp_path):
+    write_report(data, tmp_path)
+    rows = pd.read_csv(tmp_path / "results.csv").set_index(["method", "metric"])
+    psnr, lpips, fid = (rows.loc[("adapted", name)] for name in ("psnr", "lpips", "fid"))
+    assert psnr["mean"] == pytest.approx(21 + 0.1 * np.mean([n % 5 for n in range(24)]), abs=1e-4)
+    assert psnr["delta"] == pytest.approx(1.0)
+    assert psnr["n"] == 24
+    assert psnr["ci_low"] < psnr["mean"] < psnr["ci_high"]
+    assert str(psnr["better"]) == "True"
+    assert lpips["delta"] == pytest.approx(0.1)
+    assert str(lpips["better"]) == "False"
+    assert fid["delta"] == pytest.approx(-10)
+    assert np.isnan(fid["delta_ci_low"])
+
+
+def test_an_absent_metric_shows_its_reason_and_no_number(data, tmp_path):
+    write_report(data, tmp_path)
+    assert "musiq" not in set(pd.read_csv(tmp_path / "results.csv")["metric"])
+    assert "musiq.pth is missing" in (tmp_path / "results.md").read_text()
+    assert "musiq.pth is missing" in (tmp_path / "report.html").read_text()
+
+
+def test_the_page_loads_nothing_from_anywhere(data, tmp_path):
+    write_report(data, tmp_path)
+    page = (tmp_path / "report.html").read_text()
+    sources = re.findall(r"""(?:src|href)\s*=\s*["']([^"']*)""", page) + re.findall(r"url\(([^)]*)\)", page)
+    assert [source for source in sources if not source.startswith(("#", "data:", "'data:", '"data:'))] == []
+    assert page.count("data:image/png;base64,") >= 2 * 3
+
+
+def test_names_from_outside_are_escaped(data, tmp_path):
+    write_report(data, tmp_path)
+    page = (tmp_path / "report.html").read_text()
+    assert "<script>alert(1)</script>" not in page
+    assert "A <b>title</b>" not in page
+    assert "truncated &amp; broken" in page
+
+
+def test_values_that_are_not_finite_count_as_missing(data, tmp_path):
+    table = data.scores.copy()
+    table.loc[table.index[0], "value"] = np.nan
+    write_report(replace(data, scores=table), tmp_path)
+    rows = pd.read_csv(tmp_path / "results.csv").set_index(["method", "metric"])
+    assert rows.loc[("pretrained", "psnr"), "n"] == 23
+    assert np.isfinite(rows.loc[("adapted", "psnr"), "delta"])
+
+
+def test_the_numbers_for_dvc_are_the_means(data):
+    means = metrics_json(data)["noise"]["adapted"]
+    assert means["fid"] == 30
+    assert set(means) == {"psnr", "lpips", "fid"}
+
+
+def test_contradicting_parts_are_refused(data):
+    with pytest.raises(ValueError, match="exactly one of kind 'baseline'"):
+        replace(data, methods=[Method("adapted", "Adapted", "adapted")])
+    with pytest.raises(ValueError, match=r"scores\.metric: expected one of"):
+        replace(data, scores=data.scores.assign(metric="psrn"))

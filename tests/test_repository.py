@@ -1,0 +1,68 @@
+"""What is written twice says the same: README, Makefile, DVC files, Prefect deployments, constraints."""
+
+import re
+import tomllib
+from typing import Any
+
+import pytest
+import yaml
+
+from flows.steps import STEPS
+from tasks.nodes import NODES
+from tasks.params import load
+from tasks.store import ROOT
+
+DOCUMENTS = ["README.md", "CONTRIBUTING.md", "data/README.md", "data/papers/README.md"]
+
+
+def text(name: str) -> str:
+    return (ROOT / name).read_text(encoding="utf-8")
+
+
+def stages(name: str) -> dict[str, Any]:
+    return yaml.safe_load(text(name))["stages"]
+
+
+@pytest.mark.parametrize("document", DOCUMENTS)
+def test_links_and_make_targets_exist(document):
+    words = text(document)
+    for target in re.findall(r"\]\((?!https?:)([^)#]+)\)", words):
+        assert ((ROOT / document).parent / target).exists(), target
+    targets = re.findall(r"^([a-z-]+):", text("Makefile"), re.MULTILINE)
+    for target in re.findall(r"(?:^|`)make ([a-z-]+)", words, re.MULTILINE):
+        assert target in targets
+
+
+def test_dvc_stages_are_the_steps_and_the_papers_have_the_same_ones():
+    demo, papers = stages("dvc.yaml"), stages("data/papers/dvc.yaml")
+    assert list(demo) == list(papers) == list(STEPS)
+    for name in demo:
+        ours, theirs = demo[name]["do"], papers[name]["do"]
+        assert theirs.pop("wdir") == "../.."
+        assert ours["cmd"].replace("item", "key") == theirs["cmd"]
+        for part in ("params", "outs"):
+            assert [entry.replace("item", "key") for entry in ours[part]] == theirs[part]
+
+
+def test_every_experiment_has_dvc_stages_and_a_deployment():
+    experiments = set(load().experiments)
+    foreach = [stages(name)["photos"]["foreach"] for name in ("dvc.yaml", "data/papers/dvc.yaml")]
+    assert {name for names in foreach for name in names} == experiments
+    deployments = yaml.safe_load(text("prefect.yaml"))["deployments"]
+    benchmarks = {d["name"] for d in deployments if d["entrypoint"].endswith(":benchmark")}
+    assert benchmarks == experiments
+
+
+def test_every_step_runs_stages_that_have_a_prefect_task():
+    assert set(STEPS) <= set(NODES)
+
+
+def test_the_constraints_pin_every_dependency_and_name_no_address():
+    pins = {
+        line.partition("==")[0].lower().replace("_", "-") for line in text("constraints.txt").split() if "==" in line
+    }
+    assert "://" not in text("constraints.txt")
+    project = tomllib.loads(text("pyproject.toml"))["project"]
+    wanted = [*project["dependencies"], *project["optional-dependencies"]["dev"]]
+    names = {re.split(r"[<>=,\[ ]", need)[0].lower().replace("_", "-") for need in wanted}
+    assert names <= pins

@@ -1,0 +1,248 @@
+"""The store: keys cover what a result is made from, a key is built once, a killed build leaves nothing behind."""
+
+import multiprocessing
+import os
+import shutil
+import signal
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tasks import store as store_module
+from tasks.store import (
+    MANIFEST,
+    Artifact,
+    BadInput,
+    ImageFolder,
+    Manifest,
+    Quarantined,
+    Store,
+    code_digest,
+    digest,
+    publish,
+    read_quarantine,
+    to_tensor,
+    to_uint8,
+    write_png,
+    write_quarantine,
+)
+
+
+def record(key: str = "k" * 64) -> Manifest:
+    return Manifest(stage="work", key=key, params={"a": 1}, inputs={}, code="c", files={})
+
+
+def write_pixels(folder: Path, level: int = 7, ids: tuple[str, ...] = ("a", "ünï çödé")) -> None:
+    for image_id in ids:
+        write_png(folder / f"{image_id}.png", np.full((4, 5, 3), level, np.uint8))
+
+
+@pytest.fixture
+def store(store_folder: Path) -> Store:
+    return Store(store_folder)
+
+
+# ---------------------------------------------------------------------------------------------- images
+
+
+def test_pixels_survive_the_round_trip_and_halves_round_to_even():
+    image = np.arange(256, dtype=np.uint8).repeat(3).reshape(16, 16, 3)
+    assert np.array_equal(to_uint8(to_tensor(image)), image)
+    halves = to_tensor(image) * 0 + 0.5 / 255
+    assert to_uint8(halves).max() == 0
+    assert to_uint8(halves * 3).min() == 2
+    assert to_uint8(to_tensor(image) * 4 - 1).max() == 255
+
+
+def test_images_of_two_sizes_cannot_be_one_batch(store):
+    def make(folder: Path) -> None:
+        write_pixels(folder, ids=("a",))
+        write_png(folder / "b.png", np.zeros((9, 9, 3), np.uint8))
+
+    folder = ImageFolder(store.build(record(), make))
+    with pytest.raises(BadInput, match=r"one size.*'a': \(4, 5\).*'b': \(9, 9\)"):
+        folder.batch(folder.ids)
+
+
+def test_a_quarantine_survives_commas_quotes_and_newlines(tmp_path):
+    rows = [Quarantined('a, "b"\n.png', "truncated, empty\nor worse"), Quarantined("c.png", "")]
+    write_quarantine(tmp_path, rows)
+    assert read_quarantine(tmp_path) == rows
+
+
+# ------------------------------------------------------------------------------------------------ keys
+
+
+def test_digests_do_not_depend_on_the_order_of_a_mapping():
+    assert digest({"a": 1, "b": [1, 2]}) == digest({"b": [1, 2], "a": 1})
+    assert digest({"a": 1}) != digest({"a": 1.5})
+    assert digest([1, 2]) != digest([2, 1])
+
+
+@pytest.fixture
+def project(tmp_path, monkeypatch):
+    """A tiny project whose code digests can be taken."""
+    (tmp_path / "tasks").mkdir()
+    monkeypatch.setattr(store_module, "ROOT", tmp_path)
+
+    def write(**modules: str) -> str:
+        for name, text in modules.items():
+            (tmp_path / "tasks" / f"{name}.py").write_text(text)
+        code_digest.cache_clear()
+        return code_digest("tasks.main")
+
+    yield write
+    code_digest.cache_clear()
+
+
+def test_the_code_digest_follows_imports_and_ignores_words(project):
+    main = "from tasks import helper\nimport os\ndef f():\n    return helper.g()\n"
+    first = project(main=main, helper="def g():\n    return 1\n", other="x = 1\n")
+    assert project(helper='"""Words."""\ndef g():\n    "More words."\n    return (1)  # and more\n') == first
+    assert project(other="x = 2\n") == first
+    assert project(helper="def g():\n    return 2\n") != first
+
+
+def test_an_import_for_the_type_checker_does_not_count(project):
+    typed = "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from tasks.params import P\n"
+    first = project(main=typed, params="x = 1\n")
+    assert project(params="x = 2\n") == first
+    ran = typed + "if True:\n    from tasks.params import P\n"
+    assert project(main=ran) != project(params="x = 3\n")
+
+
+# ----------------------------------------------------------------------------------------------- build
+
+
+def test_a_result_is_built_once_and_its_manifest_lists_every_file(store):
+    calls = []
+
+    def make(folder: Path) -> None:
+        calls.append(folder)
+        write_pixels(folder)
+        (folder / "sub").mkdir()
+        (folder / "sub" / "x.txt").write_text("x")
+
+    first = store.build(record(), make)
+    assert store.build(record(), make) == first
+    assert len(calls) == 1
+    assert not calls[0].exists()
+    assert store.seconds(record().key) is not None
+    artifact = ImageFolder(first)
+    assert artifact.ids == ["a", "ünï çödé"]
+    assert artifact.read("a")[0, 0, 0] == 7
+    assert sorted(artifact.manifest.files) == ["a.png", "sub/x.txt", "ünï çödé.png"]
+    assert artifact.path("sub/x.txt").read_text() == "x"
+    with pytest.raises(BadInput, match=r"holds no 'b\.png'; it holds a\.png"):
+        artifact.read("b")
+
+
+def test_equal_files_have_equal_digests_whatever_made_them(store):
+    one = Artifact(store.build(record("1" * 64), write_pixels))
+    same = Artifact(store.build(record("2" * 64), write_pixels))
+    other = Artifact(store.build(record("3" * 64), lambda folder: write_pixels(folder, 8)))
+    assert one.digest == same.digest != other.digest
+
+
+def test_a_failed_build_leaves_nothing_and_can_be_tried_again(store):
+    def fail(folder: Path) -> None:
+        write_pixels(folder)
+        raise RuntimeError("half way")
+
+    with pytest.raises(RuntimeError, match="half way"):
+        store.build(record(), fail)
+    assert not store.has("work", record().key)
+    assert not list((store.root / "tmp").iterdir())
+    assert store.build(record(), write_pixels).is_dir()
+
+
+def build_and_note(root: Path, log: Path, barrier: "multiprocessing.synchronize.Barrier") -> None:
+    def make(folder: Path) -> None:
+        with log.open("a") as file:
+            file.write(f"{os.getpid()}\n")
+        write_pixels(folder)
+
+    barrier.wait()
+    Store(root).build(record(), make)
+
+
+def test_four_processes_at_once_build_a_key_once(store, tmp_path):
+    context = multiprocessing.get_context("fork")
+    barrier, log = context.Barrier(4), tmp_path / "log"
+    processes = [context.Process(target=build_and_note, args=(store.root, log, barrier)) for _ in range(4)]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join(60)
+    assert [process.exitcode for process in processes] == [0] * 4
+    assert len(log.read_text().splitlines()) == 1
+    assert Artifact(store.path("work", record().key)).digest
+
+
+def build_and_die(root: Path) -> None:
+    def make(folder: Path) -> None:
+        write_pixels(folder)
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    Store(root).build(record(), make)
+
+
+def test_a_process_killed_in_the_middle_frees_the_lock_and_leaves_no_result(store):
+    process = multiprocessing.get_context("fork").Process(target=build_and_die, args=(store.root,))
+    process.start()
+    process.join(60)
+    assert process.exitcode == -signal.SIGKILL
+    assert not store.has("work", record().key)
+    assert store.build(record(), write_pixels).is_dir()
+
+
+def test_prune_deletes_what_was_not_used_for_long(store):
+    old, new = (store.build(record(key * 64), write_pixels) for key in "12")
+    os.utime(old, (0, 0))
+    assert store.prune(keep_days=30) == [old]
+    assert not old.exists()
+    assert new.exists()
+    os.utime(new, (0, 0))
+    store.build(record("2" * 64), write_pixels)  # used again
+    assert store.prune(keep_days=30) == []
+
+
+# --------------------------------------------------------------------------------------------- publish
+
+
+def test_publish_copies_and_never_touches_what_is_already_there(store, tmp_path):
+    source, destination = store.build(record(), write_pixels), tmp_path / "data" / "photos"
+    destination.parent.mkdir()
+    publish(source, destination)
+    before = destination.stat().st_ino
+    publish(source, destination)
+    assert destination.stat().st_ino == before
+    assert (destination / "a.png").stat().st_ino != (source / "a.png").stat().st_ino
+    assert ImageFolder(destination).digest == ImageFolder(source).digest
+
+
+@pytest.mark.parametrize("damage", ["a file deleted", "a file cut", "another result", "no manifest"])
+def test_publish_mends_a_damaged_copy(store, tmp_path, damage):
+    source, destination = store.build(record(), write_pixels), tmp_path / "photos"
+    publish(source, destination)
+    if damage == "a file deleted":
+        (destination / "a.png").unlink()
+    elif damage == "a file cut":
+        (destination / "a.png").write_bytes(b"")
+    elif damage == "another result":
+        shutil.rmtree(destination)
+        publish(store.build(record("2" * 64), lambda folder: write_pixels(folder, 9)), destination)
+    else:
+        (destination / MANIFEST).unlink()
+    publish(source, destination)
+    assert ImageFolder(destination).read("a")[0, 0, 0] == 7
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".photos.lock", "photos", "store"]
+
+
+@pytest.mark.parametrize("text", [None, "", "{}", '{"stage": 1'])
+def test_a_folder_without_a_readable_manifest_says_what_to_do(tmp_path, text):
+    if text is not None:
+        (tmp_path / MANIFEST).write_text(text)
+    with pytest.raises(BadInput, match="Run the stage" if text is None else "Delete the folder and rerun"):
+        Artifact(tmp_path)
