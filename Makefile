@@ -1,6 +1,7 @@
 # Everything a newcomer needs: `make demo` and `make test` set up what is missing by themselves.
 PYTHON ?= python3
 BIN := .venv/bin
+WEIGHTS := data/weights/demo/prior.safetensors data/weights/demo/swinir.safetensors
 export DO_NOT_TRACK := 1
 
 .PHONY: demo test setup serve lint weights clean-store
@@ -12,15 +13,18 @@ test: setup ## lint, types and the whole test suite
 	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
 	$(BIN)/python -m pytest
 
-setup: .venv/.ready
+setup: .venv/.ready $(WEIGHTS)
 
 .venv/.ready: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; assert sys.version_info >= (3, 11), "bfr needs Python 3.11 or newer, found " + sys.version'
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet uv
 	$(BIN)/uv pip install --quiet --python $(BIN)/python -c constraints.txt -e '.[dev]'
-	$(BIN)/dvc pull --quiet -r demo data/weights/demo
 	@touch $@
+
+$(WEIGHTS) &: data/weights/dvc.lock | .venv/.ready
+	$(BIN)/dvc pull --quiet -r demo data/weights/dvc.yaml
+	@touch $(WEIGHTS)
 
 serve: setup ## start the Prefect server and the deployments, until Ctrl-C
 	$(BIN)/python -m flows.up serve
@@ -28,7 +32,7 @@ serve: setup ## start the Prefect server and the deployments, until Ctrl-C
 lint: setup
 	$(BIN)/ruff check --fix . && $(BIN)/ruff format . && $(BIN)/mypy
 
-weights: setup ## train the demo weights anew (about two hours on 2 cores), then publish them in the repository's store
+weights: setup ## train the demo weights anew (about an hour on 2 cores), then publish them in the repository's store
 	$(BIN)/dvc repro --force --single-item data/weights/dvc.yaml:prior data/weights/dvc.yaml:restorer
 	$(BIN)/dvc push -r demo
 

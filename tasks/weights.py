@@ -62,7 +62,7 @@ def required(path: Path, needed_by: str) -> Path:
     if known:
         advice = f"Download it from {known.url} ({known.licence}) and put it there."
     elif path.is_relative_to(WEIGHTS / "demo"):
-        advice = "It comes with the repository: dvc pull -r demo data/weights/demo"
+        advice = "It comes with the repository: dvc pull -r demo data/weights/dvc.yaml"
     else:
         advice = "Put the file there, or correct its path in params.yaml."
     raise BadInput(f"{path} is missing (needed as {needed_by}).\n{advice}")

@@ -41,7 +41,7 @@ def test_the_file_of_the_repository_is_valid():
         ("experiments.demo.finetune", "lambda_lpip", "lambda_lpips"),
         ("experiments.demo.dataset", "tests", "test"),
         ("experiments.demo.pseudo_targets", "stopt", "stop_t"),
-        ("experiments.demo.degradations.raw_x2_severe", "presets", "preset"),
+        ("experiments.demo.degradations.raw_x4_severe", "presets", "preset"),
         ("demo_prior", "iteration", "iterations"),
     ],
 )
@@ -57,7 +57,7 @@ def test_an_unknown_key_is_named_with_its_path_and_the_nearest_valid_one(raw, er
 
 def test_wrong_names_have_suggestions(raw, error):
     raw["experiments"]["demo"]["metrics"] = ["psrn"]
-    raw["experiments"]["demo"]["degradations"]["raw_x2_severe"]["preset"] = "raw_x4_sever"
+    raw["experiments"]["demo"]["degradations"]["raw_x4_severe"]["preset"] = "raw_x4_sever"
     message = error(raw)
     assert "experiments.demo.metrics.0: unknown metric 'psrn'. Did you mean 'psnr'?" in message
     assert "Did you mean 'raw_x4_severe'?" in message
@@ -94,7 +94,7 @@ def test_all_mistakes_are_reported_at_once(raw, error):
 
 
 def test_a_camera_needs_an_iso(raw, error):
-    raw["experiments"]["demo"]["degradations"]["raw_x2_severe"]["camera"] = "camera.json"
+    raw["experiments"]["demo"]["degradations"]["raw_x4_severe"]["camera"] = "camera.json"
     assert "camera and iso go together" in error(raw)
 
 

@@ -4,6 +4,7 @@ The network is spandrel's (bit-identical to the reference implementation). This 
 and demo), the official key layout on disk, and how to run it on images of any size.
 """
 
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,8 @@ from tasks.restorers.checkpoint import read_state_dict, write_state_dict
 from tasks.restorers.padding import run_padded
 from tasks.restorers.seeding import initial_weights
 from tasks.store import BadInput
+
+warnings.filterwarnings("ignore", message="torch.meshgrid")  # spandrel builds it so; nothing for our users to do
 
 OFFICIAL_TO_SPANDREL = {"conv_first.1.weight": "conv_first.weight", "conv_first.1.bias": "conv_first.bias"}
 SPANDREL_TO_OFFICIAL = {ours: official for official, ours in OFFICIAL_TO_SPANDREL.items()}
