@@ -49,9 +49,9 @@ def adapt(
     fit: "crop" takes the centre of photos that are not square, "aligned" sets them aside.
     """
     settings = load_experiment(experiment)
-    check(settings)
+    check(settings, splits=["real"])
     weights = ROOT / settings.restorer.weights
-    work = Workspace(name, nodes.run)
+    work = Workspace(ROOT / "data" / name, nodes.run)
     by_arch = RestoreParams(arch=settings.restorer.arch)
 
     folders = {"folder": PhotoFolder(Path(folder).expanduser().resolve())}

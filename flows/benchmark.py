@@ -13,7 +13,7 @@ def benchmark(experiment: str = "demo") -> None:
     """Run every step of an experiment of params.yaml; what is already in the store is not made again."""
     settings, params = load_experiment(experiment), params_digest()
     steps.check(settings)
-    work = steps.Workspace(experiment, nodes.run)
+    work = steps.Workspace(steps.folder_of(experiment), nodes.run)
     steps.photos(settings, work)
     steps.degrade(settings, work)
     steps.restore(settings, work)

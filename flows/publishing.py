@@ -1,6 +1,7 @@
 """What a flow does with its results at the end: Prefect artefacts, and DVC's record of them."""
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -9,7 +10,7 @@ import pandas as pd
 from prefect.artifacts import create_link_artifact, create_markdown_artifact, create_table_artifact
 from prefect.logging import get_run_logger
 
-from flows.steps import STEPS, Workspace
+from flows.steps import STEPS, Workspace, folder_of
 from tasks.params import PARAMS_FILE
 from tasks.store import ROOT, file_digest
 
@@ -18,7 +19,7 @@ DVC = [str(Path(sys.executable).with_name("dvc"))]
 
 def show_report(work: Workspace) -> None:
     """The report as Prefect artefacts: the Markdown tables, the table of all results, and a link to the page."""
-    report, key = work.root / "report", work.name.replace("_", "-").lower()
+    report, key = work.root / "report", re.sub("[^a-z0-9]+", "-", work.root.name.lower())
     create_markdown_artifact((report / "results.md").read_text(encoding="utf-8"), key=f"{key}-results")
     table = pd.read_csv(report / "results.csv")
     create_table_artifact(json.loads(table.to_json(orient="records")), key=f"{key}-table")
@@ -40,13 +41,8 @@ def commit_to_dvc(experiment: str, params: str) -> None:
     if params_digest() != params:
         log.warning("params.yaml changed during the run: results are not committed to DVC. Run again, or dvc repro.")
         return
-    stages = [stage_address(experiment, step) for step in STEPS]
-    command = [*DVC, "commit", "--quiet", "--force", *stages]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    folder = ROOT if experiment == "demo" else folder_of(experiment).parent
+    command = [*DVC, "commit", "--quiet", "--force", *(f"{step}@{experiment}" for step in STEPS)]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True)
     if done.returncode:
         log.warning("DVC did not record the results (they are complete): %s", done.stderr.strip())
-
-
-def stage_address(experiment: str, step: str) -> str:
-    """How DVC calls a step: the demo's stages are in ./dvc.yaml, the papers' in data/papers/dvc.yaml."""
-    return f"{step}@{experiment}" if experiment == "demo" else f"data/papers/dvc.yaml:{step}@{experiment}"

@@ -14,6 +14,7 @@ from tasks.stages.ingest import ingest
 from tasks.stages.pseudo_targets import pseudo_targets
 from tasks.stages.restore import restore as restore_stage
 from tasks.store import ROOT
+from tasks.weights import required
 
 
 @flow(name="restore", flow_run_name="{folder} by {method}", log_prints=True)
@@ -32,10 +33,12 @@ def restore(
     data/my_photos/adapted_model/model.safetensors.
     """
     settings = load_experiment(experiment)
-    work = Workspace(name, nodes.run)
+    work = Workspace(ROOT / "data" / name, nodes.run)
     photos = PhotoFolder(Path(folder).expanduser().resolve())
     lq = work.make("lq", ingest, IngestParams(size=settings.dataset.size, fit=fit), folder=photos)
-    checkpoint = Path(weights).expanduser().resolve() if weights else ROOT / settings.restorer.weights
+    checkpoint = required(
+        Path(weights).expanduser().resolve() if weights else ROOT / settings.restorer.weights, "the restorer"
+    )
     restored = work.make(
         "restorer", restore_stage, RestoreParams(arch=settings.restorer.arch), lq=lq, weights=checkpoint
     )
@@ -45,7 +48,7 @@ def restore(
             pseudo_targets,
             PseudoTargetParams(seed=settings.seed, arch=settings.prior.arch, settings=settings.pseudo_targets),
             restored=restored,
-            weights=ROOT / settings.prior.weights,
+            weights=required(ROOT / settings.prior.weights, "the prior"),
         )
     log = get_run_logger()
     for file, reason in lq.quarantine:

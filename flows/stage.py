@@ -7,7 +7,7 @@ python -m flows.stage prune --days 30
 import argparse
 import sys
 
-from flows.steps import STEPS, Workspace, check
+from flows.steps import STEPS, Workspace, check, folder_of
 from tasks.params import load, load_experiment
 from tasks.stage import default_store
 from tasks.stages.train import TRAINING
@@ -33,7 +33,7 @@ def main(arguments: list[str] | None = None) -> int:
     else:
         experiment = load_experiment(given.experiment)
         check(experiment)
-        STEPS[given.stage](experiment, Workspace(given.experiment))
+        STEPS[given.stage](experiment, Workspace(folder_of(given.experiment)))
     return 0
 
 

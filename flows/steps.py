@@ -1,15 +1,16 @@
 """The wiring of the pipeline, once: which stage reads which results. Prefect flows and DVC stages both run these steps.
 
 photos → degrade → restore → pseudo_targets → finetune → evaluate → report. Results are named by where they are
-published below data/<experiment>/: "lq/raw_x4_severe/test" is the LQ photos of the test split.
+published below the experiment's folder: "lq/raw_x4_severe/test" is the LQ photos of the test split.
 """
 
 import shutil
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
-from tasks.data.ingest import PhotoFolder
+from tasks.data.ingest import PhotoFolder, discover
 from tasks.metrics.registry import METRICS
 from tasks.params import (
     Dataset,
@@ -43,17 +44,18 @@ def run_here(stage: Stage, params: Strict, **inputs: Source) -> ImageFolder:
     return stage(params, **inputs)
 
 
+def folder_of(experiment: str) -> Path:
+    """Where an experiment's results go: the demo's to data/demo, others' to the DVC project data/experiments."""
+    return ROOT / "data" / "demo" if experiment == "demo" else ROOT / "data" / "experiments" / experiment
+
+
 @dataclass
 class Workspace:
-    """The named results of one experiment, published below data/<name>/; `run` is the driver that makes them."""
+    """The named results of one experiment, published below `root`; `run_stage` is the driver that makes them."""
 
-    name: str
+    root: Path
     run_stage: Run = run_here
     results: dict[str, ImageFolder] = field(default_factory=dict)
-
-    @property
-    def root(self) -> Path:
-        return ROOT / "data" / self.name
 
     def make(self, at: str, stage: Stage, params: Strict, **inputs: Source) -> ImageFolder:
         """Make a result and publish it under its name."""
@@ -74,18 +76,24 @@ class Workspace:
         return self.results[name]
 
 
-def check(experiment: Experiment) -> None:
-    """Raises BadInput, before any work starts, for weights and folders of photos that are not there."""
-    required(ROOT / experiment.prior.weights, "the prior")
-    required(ROOT / experiment.restorer.weights, "the restorer")
-    for file in METRICS[experiment.finetune.perceptual].needs:
-        file.find(WEIGHTS, f"the loss finetune.perceptual = {experiment.finetune.perceptual}")
-    if experiment.dataset.kind == "folders":
-        for key, folder in (("hq", experiment.dataset.hq), ("real", experiment.dataset.real)):
-            if not (ROOT / folder).is_dir():
-                raise BadInput(
-                    f"{ROOT / folder} is missing (dataset.{key}). Put the photos there, or correct the path."
-                )
+def check(experiment: Experiment, splits: Iterable[Split] = ("test", "real")) -> None:
+    """Raises BadInput, before any work starts, that lists all weights and photos (of the splits) that are not there."""
+    loss = f"the loss finetune.perceptual = {experiment.finetune.perceptual}"
+    needs: list[Callable[[], object]] = [
+        partial(required, ROOT / experiment.prior.weights, "the prior"),
+        partial(required, ROOT / experiment.restorer.weights, "the restorer"),
+        *(partial(file.find, WEIGHTS, loss) for file in METRICS[experiment.finetune.perceptual].needs),
+    ]
+    folders = photo_folders(experiment.dataset)
+    needs += [partial(discover, folder.path) for split in splits for folder in folders[split].values()]
+    missing: list[str] = []
+    for need in needs:
+        try:
+            need()
+        except BadInput as error:
+            missing.append(str(error))
+    if missing:
+        raise BadInput("\n".join(missing))
 
 
 def photos(experiment: Experiment, work: Workspace) -> None:
@@ -94,7 +102,7 @@ def photos(experiment: Experiment, work: Workspace) -> None:
         work.make(f"photos/{split}", photos_stage, params, **folder)
 
 
-def photo_folders(dataset: Dataset) -> dict[Split, dict[str, Source]]:
+def photo_folders(dataset: Dataset) -> dict[Split, dict[str, PhotoFolder]]:
     """What the stage `photos` reads for each split; nothing for procedural faces."""
     if dataset.kind == "portraits":
         return {"finetune": {}, "test": {}, "real": {}}
@@ -169,7 +177,7 @@ def report(experiment: Experiment, work: Workspace) -> None:
             inputs[f"images/{name}/{method}"] = work[images_of(method, name)]
             inputs[f"scores/{name}/{method}"] = work[f"scores/{name}/{method}"]
     params = ReportParams(
-        name=work.name,
+        name=work.root.name,
         title=experiment.title,
         settings=experiment.model_dump(mode="json", exclude={"published", "title"}),
         degradations=tuple(experiment.degradations),

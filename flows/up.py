@@ -113,11 +113,11 @@ def run(name: str, parameters: list[str]) -> int:
 def print_results(name: str, parameters: dict[str, str]) -> None:
     """Print the tables of the run that just ended, and where its page is."""
     flow, deployment = name.split("/")
-    folder = {"benchmark": deployment, "adapt": parameters.get("name", "my_photos")}.get(flow)
-    report = ROOT / "data" / str(folder) / "report"
-    if report.is_dir():
-        print((report / "results.md").read_text(encoding="utf-8"))
-        print(f"Open {report / 'report.html'}")
+    folder = {"benchmark": deployment, "adapt": parameters.get("name", "my_photos")}.get(flow, "")
+    for report in (ROOT / "data" / folder / "report", ROOT / "data" / "experiments" / folder / "report"):
+        if (report / "results.md").exists():
+            print((report / "results.md").read_text(encoding="utf-8"))
+            print(f"Open {report / 'report.html'}")
 
 
 def _is_served(name: str) -> bool:

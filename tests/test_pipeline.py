@@ -45,17 +45,15 @@ def tiny() -> dict[str, Any]:
     return tiny_of(load().experiments["demo"].model_dump(mode="json"))
 
 
-@pytest.fixture(autouse=True)
-def workspaces(tmp_path, monkeypatch):
-    monkeypatch.setattr(Workspace, "root", property(lambda self: tmp_path / "data" / self.name))
-    return tmp_path / "data"
-
-
 def run(settings: dict[str, Any], upto: str = "report") -> Workspace:
-    experiment, work = Experiment.model_validate(settings), Workspace("tiny")
+    experiment, work = Experiment.model_validate(settings), Workspace(workspace_folder())
     for name in ORDER[: ORDER.index(upto) + 1]:
         STEPS[name](experiment, work)
     return work
+
+
+def workspace_folder() -> Path:
+    return default_store().root.parent / "data" / "tiny"
 
 
 def built() -> dict[str, int]:
@@ -102,7 +100,7 @@ def test_the_results_do_not_depend_on_the_batch_size(tiny, monkeypatch):
     monkeypatch.setattr("tasks.stages.pseudo_targets.BATCH", 1)
     monkeypatch.setattr("tasks.stages.restore.BATCH", 3)
     shutil.rmtree(default_store().root)
-    shutil.rmtree(Workspace("tiny").root)
+    shutil.rmtree(workspace_folder())
     single = run(tiny, "pseudo_targets")["pseudo_targets/noise/finetune"]
     assert np.abs(whole.batch(whole.ids) - single.batch(whole.ids)).max() <= 1.01 / 255
 
@@ -125,7 +123,7 @@ def test_adaptation_never_reads_ground_truth(tiny):
 def test_the_results_are_the_same_from_a_fresh_store(tiny):
     first = {name: result.digest for name, result in run(tiny, "finetune").results.items()}
     shutil.rmtree(default_store().root)
-    shutil.rmtree(Workspace("tiny").root)
+    shutil.rmtree(workspace_folder())
     assert {name: result.digest for name, result in run(tiny, "finetune").results.items()} == first
 
 
@@ -204,7 +202,7 @@ def test_a_folder_of_photos_is_split_and_watched(tiny, user_folder, tmp_path):
         ({"restorer": {"arch": "swinir", "weights": "data/weights/mine.pth"}}, r"mine\.pth is missing.*the restorer"),
         (
             {"dataset": {"kind": "folders", "size": 64, "hq": "no", "real": "no", "test": 2}},
-            r"no is missing \(dataset\.hq",
+            "no is not a folder; expected a folder of photos",
         ),
     ],
 )

@@ -12,7 +12,7 @@ from tasks.nodes import NODES
 from tasks.params import load
 from tasks.store import ROOT
 
-DOCUMENTS = ["README.md", "CONTRIBUTING.md", "data/README.md", "data/papers/README.md"]
+DOCUMENTS = ["README.md", "CONTRIBUTING.md", "data/README.md", "data/experiments/README.md"]
 
 
 def text(name: str) -> str:
@@ -33,20 +33,21 @@ def test_links_and_make_targets_exist(document):
         assert target in targets
 
 
-def test_dvc_stages_are_the_steps_and_the_papers_have_the_same_ones():
-    demo, papers = stages("dvc.yaml"), stages("data/papers/dvc.yaml")
-    assert list(demo) == list(papers) == list(STEPS)
+def test_dvc_stages_are_the_steps_and_the_other_experiments_have_the_same_ones():
+    demo, others = stages("dvc.yaml"), stages("data/experiments/dvc.yaml")
+    assert list(demo) == list(others) == list(STEPS)
     for name in demo:
-        ours, theirs = demo[name]["do"], papers[name]["do"]
-        assert theirs.pop("wdir") == "../.."
-        assert ours["cmd"].replace("item", "key") == theirs["cmd"]
-        for part in ("params", "outs"):
-            assert [entry.replace("item", "key") for entry in ours[part]] == theirs[part]
+        ours, theirs = demo[name]["do"], others[name]["do"]
+        assert theirs["cmd"] == f"cd ../.. && {ours['cmd']}"
+        assert theirs["params"] == [{"../../params.yaml": ours["params"]}]
+        assert theirs["outs"] == [out.replace("data/", "", 1) for out in ours["outs"]]
+        results = [dep.replace("data/", "", 1) for dep in ours["deps"] if dep.startswith("data/${item}")]
+        assert theirs.get("deps", []) == results
 
 
 def test_every_experiment_has_dvc_stages_and_a_deployment():
     experiments = set(load().experiments)
-    foreach = [stages(name)["photos"]["foreach"] for name in ("dvc.yaml", "data/papers/dvc.yaml")]
+    foreach = [stages(name)["photos"]["foreach"] for name in ("dvc.yaml", "data/experiments/dvc.yaml")]
     assert {name for names in foreach for name in names} == experiments
     deployments = yaml.safe_load(text("prefect.yaml"))["deployments"]
     benchmarks = {d["name"] for d in deployments if d["entrypoint"].endswith(":benchmark")}
