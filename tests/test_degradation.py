@@ -20,7 +20,7 @@ from tasks.degradation.camera import PUBLISHED_CAMERA, CalibratedCcms, Camera, N
 from tasks.degradation.demosaic import bayer_network
 from tasks.store import BadInput
 
-GOLDEN = Path(__file__).parent / "golden" / "degradation"
+GOLDEN = Path(__file__).parent / "golden" / "data" / "degradation"
 CROP = np.s_[:40, :40]
 BLUR_JPEG_CASES = sorted(path.stem for path in GOLDEN.glob("eq*.npz"))
 RAW_CASES = sorted(path.stem for path in GOLDEN.glob("raw_*.npz"))

@@ -17,7 +17,7 @@ from tasks.diffusion.schedule import Schedule, kept_steps
 from tasks.diffusion.training_loss import discretized_log_likelihood, gaussian_kl, training_losses
 from tasks.diffusion.unet import GroupNorm, UNet, UNetConfig, timestep_embedding
 
-GOLDEN = Path(__file__).parent / "golden" / "diffusion"
+GOLDEN = Path(__file__).parent / "golden" / "data" / "diffusion"
 FULL = Schedule.linear(1000)
 seeded = settings(deadline=None, derandomize=True)
 TABLES = np.load(GOLDEN / "diffusion_tables.npz")

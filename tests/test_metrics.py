@@ -25,7 +25,7 @@ from tasks.metrics.distribution import (
 from tasks.metrics.no_reference import MissingPackage
 from tasks.store import BadInput, read_png, to_tensor
 
-GOLDEN = Path(__file__).parent / "golden" / "metrics"
+GOLDEN = Path(__file__).parent / "golden" / "data" / "metrics"
 PAIRS = json.loads((GOLDEN / "image_metrics.json").read_text())
 CPU = torch.device("cpu")
 MATH = np.load(GOLDEN / "fid_math.npz")

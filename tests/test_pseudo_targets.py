@@ -16,7 +16,7 @@ from tasks.diffusion.unet import UNet, UNetConfig
 from tasks.noise import ImageStreams
 from tasks.pseudo_targets import pseudo_targets, step_indices, unconditional_targets
 
-GOLDEN = Path(__file__).parent / "golden" / "diffusion"
+GOLDEN = Path(__file__).parent / "golden" / "data" / "diffusion"
 FULL = Schedule.linear(1000)
 seeded = settings(deadline=None, derandomize=True)
 TINY = UNetConfig(32, (1, 2, 4), (1, 2, 1), (16, 8), 32, num_head_channels=64)

@@ -13,7 +13,7 @@ from spandrel import ModelLoader
 from tasks.restorers import RESTORERS, RestorerSpec, load_restorer, srcnn, swinir
 from tasks.store import BadInput
 
-GOLDEN = Path(__file__).parent / "golden" / "restorers"
+GOLDEN = Path(__file__).parent / "golden" / "data" / "restorers"
 CPU = torch.device("cpu")
 TINY = swinir.SwinIRConfig(12, (2, 2), (2, 2), 8, 2.0, unshuffle=8, feature_size=8, drop_path_rate=0.0)
 

@@ -22,7 +22,7 @@ from tasks.store import BadInput
 from tasks.training import loop, losses, supervised, swinir_gan
 from tasks.training.discriminator import OFFICIAL_WIDTH, UNetDiscriminator
 
-GOLDEN = Path(__file__).parent / "golden" / "restorers"
+GOLDEN = Path(__file__).parent / "golden" / "data" / "restorers"
 TINY = swinir.SwinIRConfig(12, (2, 2), (2, 2), 8, 2.0, unshuffle=8, feature_size=8, drop_path_rate=0.0)
 SMALL = swinir.SwinIRConfig(12, (2,), (2,), 8, 2.0, unshuffle=4, feature_size=16, drop_path_rate=0.5)
 RECIPE = swinir_gan.GanRecipe(4, 4, 2, 1e-3, 1e-4, 0.1, 0.1, has_leak=True, bf16=False, seed=1)
