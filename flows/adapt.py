@@ -59,7 +59,6 @@ def adapt(
         folders["hq"] = PhotoFolder(Path(hq).expanduser().resolve())
     intake = IngestParams(size=settings.dataset.size, fit=fit)
     lq = work.make("lq", ingest, intake, **folders)
-    truth = {"hq": work.make("hq", ingest, intake.model_copy(update={"side": "hq"}), **folders)} if hq else {}
     restored = work.make("restored", restore, by_arch, lq=lq, weights=weights)
     targets = work.make(
         "pseudo_targets",
@@ -83,16 +82,19 @@ def adapt(
         real=real,
         weights=weights,
     )
+    reference = {"real": real}
+    if hq:
+        reference = {"hq": work.make("hq", ingest, intake.model_copy(update={"side": "hq"}), **folders)}
     adapted = work.make("adapted", restore, by_arch, lq=lq, weights=model.path(ADAPTED_WEIGHTS))
 
-    results: dict[str, Source] = {"photos/test": truth["hq"]} if hq else {}
+    results: dict[str, Source] = {"photos/test": reference["hq"]} if hq else {}
     for method, images in zip(METHODS, (lq, restored, targets, adapted), strict=True):
         scores = work.make(
             f"scores/{method}",
             evaluate,
             EvaluateParams(metrics=settings.metrics),
             images=images,
-            **truth,
+            **reference,
             **metric_weights(settings.metrics),
         )
         results |= {f"images/photos/{method}": images, f"scores/photos/{method}": scores}

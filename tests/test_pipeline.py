@@ -287,7 +287,9 @@ def test_adapt_and_restore_take_a_folder_of_photos(checkout, command, user_folde
     assert "Completed" in output
     made = checkout / "data" / "my_photos"
     assert len(ImageFolder(made / "adapted").ids) == 2
-    assert "cut.png" in (made / "report" / "report.html").read_text(encoding="utf-8")
+    report = (made / "report" / "results.md").read_text(encoding="utf-8")
+    assert "cut.png" in report
+    assert "FID (seeded) to real photos" in report
     weights = made / "adapted_model" / "model.safetensors"
     command("python", "-m", "flows.up", "run", "restore/photos", *where, "--param", f"weights={weights}")
     again = ImageFolder(checkout / "data" / "restored" / "restorer")

@@ -353,6 +353,8 @@ def results_markdown(data: ReportData, results: Results) -> str:
     ]
     if data.absent:
         parts += ["## Not measured", _markdown_list((_label(data, name), why) for name, why in data.absent.items())]
+    if data.quarantine:
+        parts += ["## Set aside", _markdown_list(data.quarantine)]
     parts += ["## Protocols", _markdown_list((m.label, _protocol(data, results, m)) for m in shown_metrics(data))]
     if not data.published.empty:
         header = ["Degradation", "Method", "Metric", "Ours", "Published", "Source"]

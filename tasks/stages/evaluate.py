@@ -28,11 +28,13 @@ def evaluate(
     record: Manifest,
     images: ImageFolder,
     hq: ImageFolder | None = None,
+    real: ImageFolder | None = None,
     **weights: Path,
 ) -> None:
     """Write scores.csv (metric, image_id, value), set_scores.json {metric: value} and absent.json {metric: reason}.
 
-    hq: ground truth with the same image ids; weights: the metrics' weight files that are there, so that the key covers
+    hq: ground truth with the same image ids; real: unpaired HQ photos, which stand in for it where whole sets are
+    compared (FID); weights: the metrics' weight files that are there, so that the key covers
     them. A metric that needs what is missing is absent, and says why.
     """
     if hq is not None and images.ids != hq.ids:
@@ -42,15 +44,15 @@ def evaluate(
     absent: dict[str, str] = {}
     with held_device() as device:
         for name in track(params.metrics, "metrics"):
-            if hq is None and find(name).kind != "no_reference":
+            if hq is None and (find(name).kind == "full_reference" or (find(name).kind == "distribution" and not real)):
                 absent[name] = "compares with ground truth, and these photos have none"
                 continue
             try:
                 scorer = build(name, WEIGHTS, device)
                 if isinstance(scorer, ImageScorer):
                     rows += [(name, image_id, value) for image_id, value in image_scores(scorer, images, hq)]
-                elif hq is not None:
-                    set_scores[name] = set_distance(scorer, images, hq)
+                elif reference := hq or real:
+                    set_scores[name] = set_distance(scorer, images, reference)
             except Unavailable as reason:
                 absent[name] = str(reason)
     with (out / "scores.csv").open("w", newline="", encoding="utf-8") as file:

@@ -47,6 +47,7 @@ def report(out: Path, params: ReportParams, record: Manifest, **results: ImageFo
 def collect(params: ReportParams, results: dict[str, ImageFolder]) -> ReportData:
     """Everything that the report shows, read from the results."""
     scores, set_scores, absent = read_scores(results)
+    reference = "ground truth" if "photos/test" in results else "real photos"
 
     def image(degradation: str, role: str, image_id: str) -> np.ndarray | None:
         methods = {role: f"images/{degradation}/{method}" for method, role in ROLE_OF.items()}
@@ -63,7 +64,7 @@ def collect(params: ReportParams, results: dict[str, ImageFolder]) -> ReportData
         degradations=[(name, name.replace("_", " ")) for name in params.degradations],
         scores=scores,
         set_scores=set_scores,
-        metrics=[info(name) for name in params.metrics],
+        metrics=[info(name, reference) for name in params.metrics],
         absent=absent,
         images=image,
         grid_ids=results[f"images/{params.degradations[0]}/{params.methods[0]}"].ids[:GRID],
@@ -93,10 +94,11 @@ def read_scores(results: dict[str, ImageFolder]) -> tuple[pd.DataFrame, pd.DataF
     )
 
 
-def info(name: str) -> MetricInfo:
-    """A metric's column, as the report wants it."""
+def info(name: str, reference: str) -> MetricInfo:
+    """A metric's column, as the report wants it; a distance of sets names the set that it is measured to."""
     metric = find(name)
-    return MetricInfo(metric.name, metric.label, metric.direction, metric.kind.replace("_", "-"), metric.protocol)  # type: ignore[arg-type]
+    label = f"{metric.label} to {reference}" if metric.kind == "distribution" else metric.label
+    return MetricInfo(metric.name, label, metric.direction, metric.kind.replace("_", "-"), metric.protocol)  # type: ignore[arg-type]
 
 
 def timings(results: dict[str, ImageFolder]) -> list[tuple[str, float, int, bool]]:
