@@ -1,6 +1,7 @@
 """Command line of the pipeline without Prefect: what the stages of dvc.yaml call.
 
 python -m flows.stage pseudo_targets --experiment demo
+python -m flows.stage fetch codeformer.pth
 python -m flows.stage prune --days 30
 """
 
@@ -12,6 +13,7 @@ from tasks.params import load, load_experiment
 from tasks.stage import default_store
 from tasks.stages.train import TRAINING
 from tasks.store import BadInput
+from tasks.weights import fetch, registered
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -24,10 +26,15 @@ def main(arguments: list[str] | None = None) -> int:
         commands.add_parser(name, help=f"train data/weights/demo/{name.removeprefix('train_')}.safetensors anew")
     prune = commands.add_parser("prune", help="delete stored results that were not used lately")
     prune.add_argument("--days", type=float, required=True)
+    fetcher = commands.add_parser("fetch", help="download official weights into data/weights")
+    fetcher.add_argument("files", nargs="+", choices=sorted(registered()), metavar="FILE")
     given = parser.parse_args(arguments)
 
     if given.stage == "prune":
         print(f"Deleted {len(default_store().prune(given.days))} results from {default_store().root}.")
+    elif given.stage == "fetch":
+        for name in given.files:
+            print(f"{fetch(registered()[name])}: {registered()[name].licence}")
     elif given.stage in TRAINING:
         TRAINING[given.stage](load())
     else:

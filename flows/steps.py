@@ -32,8 +32,8 @@ from tasks.stages.photos import photos as photos_stage
 from tasks.stages.pseudo_targets import pseudo_targets as pseudo_targets_stage
 from tasks.stages.report import report as report_stage
 from tasks.stages.restore import restore as restore_stage
-from tasks.store import ROOT, BadInput, ImageFolder, Strict, publish
-from tasks.weights import WEIGHTS, required
+from tasks.store import ROOT, WEIGHTS, BadInput, ImageFolder, Strict, publish
+from tasks.weights import required
 
 Run = Callable[..., ImageFolder]
 ADAPTED_WEIGHTS = "model.safetensors"

@@ -24,6 +24,8 @@ from pydantic import (
 
 from tasks.degradation import PRESETS as DEGRADATIONS
 from tasks.metrics.registry import METRICS
+from tasks.priors import PRIORS
+from tasks.restorers import RESTORERS
 from tasks.store import ROOT, BadInput, Strict
 
 PARAMS_FILE = ROOT / "params.yaml"
@@ -48,6 +50,8 @@ def suggestion(name: str, valid: typing.Iterable[str]) -> str:
 
 
 DegradationName = Annotated[str, one_of("degradation", DEGRADATIONS)]
+PriorName = Annotated[str, one_of("prior", PRIORS)]
+RestorerName = Annotated[str, one_of("restorer", RESTORERS)]
 MetricName = Annotated[str, one_of("metric", METRICS)]
 Split = Literal["finetune", "test", "real"]
 MethodName = Literal["lq", "pretrained", "pseudo_target", "adapted"]
@@ -90,11 +94,18 @@ class Degradation(Strict):
         return self
 
 
-class Model(Strict):
-    """A network: architecture name and weights file (.safetensors, or an official .pth)."""
+class Prior(Strict):
+    """The diffusion prior."""
 
-    arch: str = Field(description="a named architecture of tasks/weights.py")
-    weights: Path = Field(description="path below the repository, or absolute")
+    arch: PriorName = Field(description="a named architecture of tasks/priors.py")
+    weights: Path = Field(description=".safetensors or an official .pth; path below the repository, or absolute")
+
+
+class Restorer(Strict):
+    """The restorer that is adapted."""
+
+    arch: RestorerName = Field(description="a method of tasks/restorers")
+    weights: Path = Field(description=".safetensors or an official .pth; path below the repository, or absolute")
 
 
 class PseudoTargets(Strict):
@@ -152,8 +163,8 @@ class Experiment(Strict):
     seed: int
     dataset: Dataset
     degradations: dict[str, Degradation] = Field(min_length=1)
-    prior: Model
-    restorer: Model
+    prior: Prior
+    restorer: Restorer
     pseudo_targets: PseudoTargets
     finetune: FineTune
     methods: tuple[MethodName, ...] = Field(min_length=1)

@@ -6,7 +6,6 @@ Both drivers, the Prefect nodes and the command line that DVC calls, run these s
 import os
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from typing import Protocol
 
@@ -21,8 +20,8 @@ from tasks.store import (
     Store,
     Strict,
     code_digest,
+    contents_digest,
     digest,
-    file_digest,
     link_files,
     write_png,
 )
@@ -86,13 +85,7 @@ def source_digest(name: str, source: Source) -> str:
         raise BadInput(
             f"{source} is missing (needed as {name}). Put the file there, or correct its path in params.yaml."
         )
-    status = source.stat()
-    return _file_digest(source, status.st_mtime_ns, status.st_size)
-
-
-@cache
-def _file_digest(path: Path, mtime_ns: int, size: int) -> str:
-    return file_digest(path)
+    return contents_digest(source)
 
 
 def build_in_shards(

@@ -29,6 +29,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from torch import Tensor
 
 ROOT = Path(__file__).resolve().parent.parent
+WEIGHTS = ROOT / "data" / "weights"  # official files go here; metric weights too, laid out as TORCH_HOME
 MANIFEST = "manifest.json"
 QUARANTINE = "quarantine.csv"
 
@@ -197,6 +198,17 @@ def file_digest(path: Path) -> str:
     """SHA-256 of a file's bytes."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def contents_digest(path: Path) -> str:
+    """`file_digest`, taken again only if the file's size or time has changed."""
+    status = path.stat()
+    return _digest_of_version(path, status.st_mtime_ns, status.st_size)
+
+
+@cache
+def _digest_of_version(path: Path, mtime_ns: int, size: int) -> str:
+    return file_digest(path)
 
 
 @cache

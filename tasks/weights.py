@@ -1,66 +1,74 @@
-"""Networks by name, and where their official weights come from.
+"""Official weights: what they are, where they come from, and that they are what they should be.
 
-To add a prior or a restorer architecture: one entry here (and, for a restorer, one in tasks/restorers).
+To add a file: one entry of OFFICIAL; the files of the metrics are in tasks/metrics/offline.py.
 """
 
-from dataclasses import dataclass
+import http.client
+import json
+import logging
+import os
+import urllib.error
+import urllib.request
 from pathlib import Path
 
-import torch
+from tqdm import tqdm
 
-from tasks.diffusion.unet import UNet, UNetConfig
-from tasks.restorers.checkpoint import read_state_dict
-from tasks.store import ROOT, BadInput
+from tasks.metrics.offline import WeightFile
+from tasks.metrics.registry import METRICS
+from tasks.store import WEIGHTS, BadInput, contents_digest, file_digest, locked, write_json
 
-WEIGHTS = ROOT / "data" / "weights"  # official files go here; metric weights too, laid out as TORCH_HOME
+CHECKSUMS = WEIGHTS / "sha256.json"  # of the registered files, as they were when first used
 
-PRIORS = {
-    "demo64": UNetConfig(
-        model_channels=32,
-        channel_mult=(1, 2, 3, 4),
-        num_res_blocks=(1, 1, 1, 2),
-        attention_sizes=(16, 8),
-        image_size=64,
-        num_head_channels=32,
-    ),
-    "ffhq512": UNetConfig(
-        model_channels=32,
-        channel_mult=(1, 2, 4, 8, 8, 16, 16),
-        num_res_blocks=(1, 2, 2, 2, 2, 3, 4),
-        attention_sizes=(32, 16, 8),
-        image_size=512,
-        num_head_channels=64,
-    ),
-}
-
-
-@dataclass(frozen=True)
-class Official:
-    """A released weights file."""
-
-    url: str
-    licence: str
-
+S_LAB = "S-Lab License 1.0, non-commercial"
+DIFFACE = "https://github.com/zsyOAOA/DifFace/releases/download/V1.0"
+DT_BFR = "https://github.com/SamsungLabs/DT-BFR/releases/download/v1.0.0"
+GFPGAN = "https://github.com/TencentARC/GFPGAN/releases/download"
 
 OFFICIAL = {
-    "iddpm_ffhq512_ema500000.pth": Official(
-        "https://github.com/zsyOAOA/DifFace/releases/download/V1.0/iddpm_ffhq512_ema500000.pth",
-        "S-Lab License 1.0, non-commercial",
-    ),
-    "General_Face_ffhq512.pth": Official(
-        "https://github.com/zsyOAOA/DifFace/releases/download/V1.0/General_Face_ffhq512.pth",
-        "S-Lab License 1.0, non-commercial",
-    ),
+    file.place: file
+    for file in (
+        WeightFile("iddpm_ffhq512_ema500000.pth", f"{DIFFACE}/iddpm_ffhq512_ema500000.pth", S_LAB),
+        WeightFile("iddpm_ffhq256_ema750000.pth", f"{DIFFACE}/iddpm_ffhq256_ema750000.pth", S_LAB),
+        WeightFile("swinir_restoration512_L1.pth", f"{DIFFACE}/swinir_restoration512_L1.pth", S_LAB),
+        WeightFile("General_Face_ffhq512.pth", f"{DIFFACE}/General_Face_ffhq512.pth", S_LAB),
+        WeightFile("lama_inpainting256.pth", f"{DIFFACE}/lama_inpainting256.pth", S_LAB),
+        WeightFile("swinir_gan_v1.pth", f"{DT_BFR}/swinir_gan_v1.pth", "CC BY-NC-SA 4.0, non-commercial"),
+        WeightFile(
+            "codeformer.pth",
+            "https://github.com/sczhou/CodeFormer/releases/download/v0.1.0/codeformer.pth",
+            S_LAB,
+            sha256="1009e537e0c2a07d4cabce6355f53cb66767cd4b4297ec7a4a64ca4b8a5684b7",
+        ),
+        WeightFile(
+            "GFPGANv1.4.pth",
+            f"{GFPGAN}/v1.3.0/GFPGANv1.4.pth",
+            "GFPGAN, Apache-2.0 with parts under other licences",
+            sha256="e2cd4703ab14f4d01fd1383a8a8b266f9a5833dacee8e6a79d3bf21a1b6be5ad",
+        ),
+        WeightFile("RestoreFormer.pth", f"{GFPGAN}/v1.3.4/RestoreFormer.pth", "RestoreFormer, Apache-2.0"),
+    )
 }
+
+
+def registered() -> dict[str, WeightFile]:
+    """Every weights file that bfr knows, by its place below data/weights."""
+    return OFFICIAL | {file.place: file for metric in METRICS.values() for file in metric.needs}
+
+
+def known(path: Path) -> WeightFile | None:
+    """What is registered about a file; None for a user's own."""
+    return registered().get(path.relative_to(WEIGHTS).as_posix()) if path.is_relative_to(WEIGHTS) else None
 
 
 def required(path: Path, needed_by: str) -> Path:
-    """The path of a weights file. Raises BadInput that says where to get it, if it is not there."""
+    """The path of a weights file. Raises BadInput if it is not there (and says where to get it) or was changed."""
+    file = known(path)
     if path.is_file():
-        return path
-    known = OFFICIAL.get(path.name)
-    if known:
-        advice = f"Download it from {known.url} ({known.licence}) and put it there."
+        return verified(path, file) if file else path
+    if file:
+        advice = (
+            f"Download it from {file.url} ({file.licence}) and put it there: python -m flows.stage fetch {file.place}"
+        )
     elif path.is_relative_to(WEIGHTS / "demo"):
         advice = "It comes with the repository: dvc pull -r demo data/weights/dvc.yaml"
     else:
@@ -68,11 +76,70 @@ def required(path: Path, needed_by: str) -> Path:
     raise BadInput(f"{path} is missing (needed as {needed_by}).\n{advice}")
 
 
-def load_prior(arch: str, path: Path, device: torch.device) -> UNet:
-    """The diffusion prior in evaluation mode. Raises BadInput for weights that are missing or of another shape."""
-    model = UNet(PRIORS[arch])
+def verified(path: Path, file: WeightFile) -> Path:
+    """The path of a registered file, after its SHA-256 was compared with the known one, or with that of its first use.
+
+    At the first use it is written to CHECKSUMS, and the licence is shown. Raises BadInput if the contents differ.
+    """
+    found = contents_digest(path)
+    with locked(CHECKSUMS.with_name(".sha256.lock")):
+        recorded = json.loads(CHECKSUMS.read_text(encoding="utf-8")) if CHECKSUMS.exists() else {}
+        expected = file.sha256 or recorded.get(file.place, "")
+        if not found.startswith(expected):
+            raise BadInput(
+                f"{path} is not the file that it should be: SHA-256 {found}, expected {expected}…\n"
+                f"Delete it and fetch it again: python -m flows.stage fetch {file.place}"
+            )
+        if file.place not in recorded:
+            logging.getLogger(__name__).warning("%s: %s", file.place, file.licence)
+            write_json(CHECKSUMS, recorded | {file.place: found})
+    return path
+
+
+def fetch(file: WeightFile, folder: Path = WEIGHTS) -> Path:
+    """Download a file below `folder`; a download that broke off goes on where it stopped.
+
+    Raises BadInput if the server does not answer, or if what came is not the file.
+    """
+    path = folder / file.place
+    with locked(path.with_name(f".{path.name}.lock")):
+        if not path.is_file():
+            part = path.with_name(f"{path.name}.part")
+            try:
+                download(file.url, part)
+            except (urllib.error.URLError, TimeoutError, ConnectionError, http.client.HTTPException) as error:
+                raise BadInput(
+                    f"{file.url} cannot be downloaded ({error}). Run this again to go on, or put the file at {path}."
+                ) from error
+            found = file_digest(part)
+            if not found.startswith(file.sha256):
+                part.unlink()
+                raise BadInput(f"{file.url} gave another file: SHA-256 {found}, expected {file.sha256}…")
+            os.replace(part, path)
+    return path
+
+
+def download(url: str, part: Path) -> None:
+    """Add to `part` what it lacks of the file at `url`, with a progress bar."""
+    start = part.stat().st_size if part.exists() else 0
+    request = urllib.request.Request(url, headers={"Range": f"bytes={start}-"} if start else {})
     try:
-        model.load_state_dict(read_state_dict(path))
-    except RuntimeError as error:
-        raise BadInput(f"{path}: expected the weights of a {arch!r} prior. {error}") from error
-    return model.to(device).to(memory_format=torch.channels_last).eval().requires_grad_(False)
+        reply = urllib.request.urlopen(request, timeout=60)
+    except urllib.error.HTTPError as error:
+        if start and error.code == 416:  # there is nothing beyond what we have
+            return
+        raise
+    with reply:
+        is_rest = reply.status == 206
+        length = reply.headers["Content-Length"]
+        with (
+            part.open("ab" if is_rest else "wb") as out,
+            tqdm(
+                total=length and int(length) + start * is_rest, initial=start * is_rest, unit="B", unit_scale=True
+            ) as bar,
+        ):
+            while block := reply.read(1 << 20):
+                out.write(block)
+                bar.update(len(block))
+            if length and bar.n < int(length) + start * is_rest:
+                raise http.client.IncompleteRead(b"", int(length) + start * is_rest - bar.n)

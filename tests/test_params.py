@@ -73,6 +73,8 @@ def test_wrong_names_have_suggestions(raw, error):
         ("dataset.kind", "folder", "dataset"),
         ("degradations", {}, "degradations"),
         ("seed", None, "seed"),
+        ("prior.arch", "demo46", "experiments.demo.prior.arch: unknown prior 'demo46'. Did you mean 'demo64'?"),
+        ("restorer.arch", "swinr", "unknown restorer 'swinr'. Did you mean 'swinir'?"),
     ],
 )
 def test_a_wrong_value_is_named_with_its_path_and_what_was_found(raw, error, place, value, expected):

@@ -28,11 +28,15 @@ class MissingWeights(Unavailable):
 
 @dataclass(frozen=True)
 class WeightFile:
-    """A file of trained weights. place: its path below the weights folder."""
+    """A file of trained weights.
+
+    place: its path below the weights folder; sha256: of its contents, or the first digits, where they are known.
+    """
 
     place: str
     url: str
     licence: str
+    sha256: str = ""
 
     def find(self, weights_dir: Path, metric: str) -> Path:
         """Where the file is. Raises MissingWeights (with its source and licence, for `metric`) when it is not there."""
@@ -49,11 +53,13 @@ VGG16 = WeightFile(
     "hub/checkpoints/vgg16-397923af.pth",
     "https://download.pytorch.org/models/vgg16-397923af.pth",
     "torchvision, BSD-3-Clause",
+    sha256="397923af",
 )
 INCEPTION = WeightFile(
     "hub/checkpoints/pt_inception-2015-12-05-6726825d.pth",
     "https://github.com/mseitzer/pytorch-fid/releases/download/fid_weights/pt_inception-2015-12-05-6726825d.pth",
     "pytorch-fid, Apache-2.0",
+    sha256="6726825d",
 )
 
 

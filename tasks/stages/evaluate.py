@@ -12,8 +12,7 @@ from tasks.metrics.offline import Unavailable
 from tasks.metrics.registry import ImageScorer, build, find
 from tasks.progress import track
 from tasks.stage import batches, stage
-from tasks.store import BadInput, ImageFolder, Manifest, write_json
-from tasks.weights import WEIGHTS
+from tasks.store import WEIGHTS, BadInput, ImageFolder, Manifest, write_json
 
 if TYPE_CHECKING:
     from tasks.params import EvaluateParams

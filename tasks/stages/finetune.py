@@ -13,11 +13,10 @@ from tasks.metrics.perceptual import perceptual_module
 from tasks.progress import Bar
 from tasks.restorers import swinir
 from tasks.stage import default_store, stage
-from tasks.store import BadInput, ImageFolder, Manifest, write_json
+from tasks.store import WEIGHTS, BadInput, ImageFolder, Manifest, write_json
 from tasks.training import swinir_gan
 from tasks.training.discriminator import UNetDiscriminator
 from tasks.training.loop import batch_indices
-from tasks.weights import WEIGHTS
 
 if TYPE_CHECKING:
     from tasks.params import FineTuneParams

@@ -13,11 +13,11 @@ import torch
 from tasks.device import held_device
 from tasks.diffusion.schedule import Schedule
 from tasks.noise import ImageStreams
+from tasks.priors import load_prior
 from tasks.pseudo_targets import pseudo_targets as constrained_targets
 from tasks.pseudo_targets import step_indices, unconditional_targets
 from tasks.stage import batches, build_in_shards, stage
 from tasks.store import ImageFolder, Manifest, to_uint8
-from tasks.weights import load_prior
 
 if TYPE_CHECKING:
     from tasks.params import PseudoTargetParams

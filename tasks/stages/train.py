@@ -21,6 +21,7 @@ from tasks.diffusion.unet import UNet
 from tasks.metrics.full_reference import psnr
 from tasks.metrics.perceptual import lpips_seeded
 from tasks.noise import numpy_stream
+from tasks.priors import PRIORS
 from tasks.progress import Bar
 from tasks.restorers import swinir
 from tasks.restorers.checkpoint import write_state_dict
@@ -30,7 +31,6 @@ from tasks.stages.photos import portraits
 from tasks.store import ROOT, digest, to_tensor, write_json
 from tasks.training import losses, prior, supervised
 from tasks.training.loop import batch_indices
-from tasks.weights import PRIORS
 
 if TYPE_CHECKING:
     from tasks.params import Params, PriorTraining, RestorerTraining

@@ -1,0 +1,38 @@
+"""Diffusion priors by name. To add an architecture: one entry here."""
+
+from pathlib import Path
+
+import torch
+
+from tasks.diffusion.unet import UNet, UNetConfig
+from tasks.restorers.checkpoint import read_state_dict
+from tasks.store import BadInput
+
+PRIORS = {
+    "demo64": UNetConfig(
+        model_channels=32,
+        channel_mult=(1, 2, 3, 4),
+        num_res_blocks=(1, 1, 1, 2),
+        attention_sizes=(16, 8),
+        image_size=64,
+        num_head_channels=32,
+    ),
+    "ffhq512": UNetConfig(
+        model_channels=32,
+        channel_mult=(1, 2, 4, 8, 8, 16, 16),
+        num_res_blocks=(1, 2, 2, 2, 2, 3, 4),
+        attention_sizes=(32, 16, 8),
+        image_size=512,
+        num_head_channels=64,
+    ),
+}
+
+
+def load_prior(arch: str, path: Path, device: torch.device) -> UNet:
+    """The diffusion prior in evaluation mode. Raises BadInput for weights that are missing or of another shape."""
+    model = UNet(PRIORS[arch])
+    try:
+        model.load_state_dict(read_state_dict(path))
+    except RuntimeError as error:
+        raise BadInput(f"{path}: expected the weights of a {arch!r} prior. {error}") from error
+    return model.to(device).to(memory_format=torch.channels_last).eval().requires_grad_(False)
