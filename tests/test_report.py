@@ -39,7 +39,10 @@ def data() -> ReportData:
         settings={"seed": 1, "finetune": {"lr": 1e-4}},
         environment={"torch": "2"},
         timings=[("finetune", 12.0, 24, False)],
-        methods=[Method("pretrained", "Pre-trained", "baseline"), Method("adapted", "Adapted", "adapted")],
+        methods=[
+            Method("pretrained", "Pre-trained", "baseline", "before"),
+            Method("adapted", "Adapted", "adapted", "after"),
+        ],
         degradations=[("noise", "noise")],
         scores=pd.DataFrame(scores("pretrained", 20, 0.5) + scores("adapted", 21, 0.6), columns=list(SCORE_COLUMNS)),
         set_scores=pd.DataFrame(
@@ -111,6 +114,6 @@ def test_the_numbers_for_dvc_are_the_means(data):
 
 def test_contradicting_parts_are_refused(data):
     with pytest.raises(ValueError, match="exactly one of kind 'baseline'"):
-        replace(data, methods=[Method("adapted", "Adapted", "adapted")])
+        replace(data, methods=[Method("adapted", "Adapted", "adapted", "after")])
     with pytest.raises(ValueError, match=r"scores\.metric: expected one of"):
         replace(data, scores=data.scores.assign(metric="psrn"))

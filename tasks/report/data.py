@@ -7,7 +7,7 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 
-ROLES = ("LQ", "pre-trained", "pseudo-target", "adapted", "HQ")
+HQ = "HQ"  # the role of the ground truth among the pictures
 
 SCORE_COLUMNS = ("degradation", "method", "metric", "image_id", "value")
 SET_SCORE_COLUMNS = ("degradation", "method", "metric", "value")
@@ -18,11 +18,15 @@ ImageKey = tuple[str, str, str]
 
 @dataclass(frozen=True)
 class Method:
-    """One row of the tables. The change of every other method is measured against the one of kind "baseline"."""
+    """One row of the tables. The change of every other method is measured against the one of kind "baseline".
+
+    label: in tables; role: over its pictures.
+    """
 
     name: str
     label: str
     kind: Literal["input", "baseline", "adapted", "other"]
+    role: str
 
 
 @dataclass(frozen=True)
@@ -67,7 +71,6 @@ class ReportData:
     grid_ids: Sequence[str]
     quarantine: Sequence[tuple[str, str]]
     published: pd.DataFrame
-    roles: Sequence[str] = ROLES
 
     def __post_init__(self) -> None:
         baselines = [method.name for method in self.methods if method.kind == "baseline"]
@@ -79,6 +82,11 @@ class ReportData:
         self._check("set_scores", self.set_scores, SET_SCORE_COLUMNS, per_set)
         if not self.published.empty:
             _check_columns("published", self.published, PUBLISHED_COLUMNS)
+
+    @property
+    def roles(self) -> list[str]:
+        """The columns of the pictures: every method's, then the ground truth's."""
+        return [*(method.role for method in self.methods), HQ]
 
     @property
     def baseline(self) -> Method:

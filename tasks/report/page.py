@@ -136,17 +136,16 @@ def _value_text(value: Any) -> str:
 
 
 def _captions(data: ReportData, results: Results, degradation: str) -> dict[tuple[str, str], str]:
-    """(role, image id) to the first per-photo metric of that image, for roles that are named like a method."""
+    """(role, image id) to the first per-photo metric of that image."""
     metric = _first_photo_metric(data)
     if metric is None or data.scores.empty:
         return {}
     scores = data.scores[(data.scores["degradation"] == degradation) & (data.scores["metric"] == metric.name)]
     digits = decimals(results, metric.name)
-    labels = {method.name: method.label for method in data.methods}
+    roles = {method.name: method.role for method in data.methods}
     return {
-        (role, str(image_id)): f"{metric.label} {number(value, digits)}".rstrip()
+        (roles[method], str(image_id)): f"{metric.label} {number(value, digits)}".rstrip()
         for method, image_id, value in zip(scores["method"], scores["image_id"], scores["value"], strict=True)
-        for role in {str(method), labels[str(method)]}
         if math.isfinite(value)
     }
 

@@ -13,7 +13,7 @@ import pandas as pd
 import torch
 
 from tasks.metrics.registry import find
-from tasks.report.data import PUBLISHED_COLUMNS, SCORE_COLUMNS, SET_SCORE_COLUMNS, Method, MetricInfo, ReportData
+from tasks.report.data import HQ, PUBLISHED_COLUMNS, SCORE_COLUMNS, SET_SCORE_COLUMNS, Method, MetricInfo, ReportData
 from tasks.report.page import write_report
 from tasks.report.tables import metrics_json
 from tasks.stage import default_store, stage
@@ -23,12 +23,14 @@ if TYPE_CHECKING:
     from tasks.params import ReportParams
 
 METHODS = {
-    "lq": Method("lq", "LQ input", "input"),
-    "pretrained": Method("pretrained", "SwinIR, pre-trained", "baseline"),
-    "pseudo_target": Method("pseudo_target", "Pseudo-targets (diffusion at test time)", "other"),
-    "adapted": Method("adapted", "SwinIR, adapted", "adapted"),
+    method.name: method
+    for method in (
+        Method("lq", "LQ input", "input", "LQ"),
+        Method("pretrained", "SwinIR, pre-trained", "baseline", "pre-trained"),
+        Method("pseudo_target", "Pseudo-targets (diffusion at test time)", "other", "pseudo-target"),
+        Method("adapted", "SwinIR, adapted", "adapted", "adapted"),
+    )
 }
-ROLE_OF = {"lq": "LQ", "pretrained": "pre-trained", "pseudo_target": "pseudo-target", "adapted": "adapted"}
 PACKAGES = ("torch", "numpy", "lpips", "pytorch-fid", "pyiqa", "spandrel", "prefect", "dvc")
 GRID = 12
 
@@ -50,8 +52,8 @@ def collect(params: ReportParams, results: dict[str, ImageFolder]) -> ReportData
     reference = "ground truth" if "photos/test" in results else "real photos"
 
     def image(degradation: str, role: str, image_id: str) -> np.ndarray | None:
-        methods = {role: f"images/{degradation}/{method}" for method, role in ROLE_OF.items()}
-        folder = results.get("photos/test" if role == "HQ" else methods[role])
+        places = {METHODS[name].role: f"images/{degradation}/{name}" for name in params.methods} | {HQ: "photos/test"}
+        folder = results.get(places[role])
         return folder.read(image_id) if folder and image_id in folder.ids else None
 
     return ReportData(
