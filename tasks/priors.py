@@ -5,8 +5,7 @@ from pathlib import Path
 import torch
 
 from tasks.diffusion.unet import UNet, UNetConfig
-from tasks.restorers.checkpoint import read_state_dict
-from tasks.store import BadInput
+from tasks.restorers.checkpoint import fill, read_state_dict
 
 PRIORS = {
     "demo64": UNetConfig(
@@ -31,8 +30,5 @@ PRIORS = {
 def load_prior(arch: str, path: Path, device: torch.device) -> UNet:
     """The diffusion prior in evaluation mode. Raises BadInput for weights that are missing or of another shape."""
     model = UNet(PRIORS[arch])
-    try:
-        model.load_state_dict(read_state_dict(path))
-    except RuntimeError as error:
-        raise BadInput(f"{path}: expected the weights of a {arch!r} prior. {error}") from error
+    fill(model, read_state_dict(path), path, f"a {arch!r} prior")
     return model.to(device).to(memory_format=torch.channels_last).eval().requires_grad_(False)

@@ -8,10 +8,14 @@ from dataclasses import replace
 from typing import ClassVar
 
 import pytest
+import torch
 
 from flows import stage
 from tasks import weights
+from tasks.diffusion.unet import UNet
 from tasks.metrics.offline import WeightFile
+from tasks.priors import PRIORS, load_prior
+from tasks.restorers.checkpoint import write_state_dict
 from tasks.store import WEIGHTS, BadInput
 from tasks.weights import fetch, registered, required
 
@@ -135,6 +139,25 @@ def test_every_registered_file_has_an_address_and_a_licence():
         assert file.place == place
         assert file.url.startswith("https://")
         assert file.licence
+
+
+def test_weights_of_another_network_are_refused_with_the_first_differences(tmp_path):
+    path = tmp_path / "prior.safetensors"
+    state = UNet(PRIORS["demo64"]).state_dict()
+    state["extra"] = torch.zeros(3)
+    state["out.2.bias"] = torch.zeros(5)
+    del state["out.0.weight"]
+    write_state_dict(path, state)
+    with pytest.raises(BadInput) as caught:
+        load_prior("demo64", path, torch.device("cpu"))
+    assert str(caught.value).splitlines()[1:] == [
+        "  out.0.weight (32,) is missing",
+        "  extra (3,) is not in it",
+        "  out.2.bias is (5,), not (6,)",
+    ]
+    with pytest.raises(BadInput, match=r"expected the weights of a 'ffhq512' prior; \d+ tensors differ") as caught:
+        load_prior("ffhq512", path, torch.device("cpu"))
+    assert len(str(caught.value).splitlines()) < 10
 
 
 def test_fetch_refuses_a_name_that_is_not_registered(capsys):

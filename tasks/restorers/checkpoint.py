@@ -8,9 +8,11 @@ from pathlib import Path
 import safetensors
 import safetensors.torch
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from tasks.store import BadInput
+
+SHOWN = 6  # differences in an error message
 
 
 def write_state_dict(path: Path, state: Mapping[str, Tensor]) -> None:
@@ -43,3 +45,21 @@ def read_state_dict(path: Path) -> dict[str, Tensor]:
             f"{path}: expected a file of tensors, found a damaged or unsafe one ({error}). Get it again."
         ) from error
     return state
+
+
+def fill(model: nn.Module, state: Mapping[str, Tensor], path: Path, what: str) -> None:
+    """Put the tensors of `path` into a network. Raises BadInput with the first differences if they do not fit it.
+
+    what: the network, as the message calls it.
+    """
+    wanted = {key: tuple(value.shape) for key, value in model.state_dict().items()}
+    found = {key: tuple(value.shape) for key, value in state.items()}
+    differences = [
+        *(f"{key} {wanted[key]} is missing" for key in wanted if key not in found),
+        *(f"{key} {found[key]} is not in it" for key in found if key not in wanted),
+        *(f"{key} is {found[key]}, not {wanted[key]}" for key in wanted if key in found and found[key] != wanted[key]),
+    ]
+    if differences:
+        first = "\n  ".join(differences[:SHOWN])
+        raise BadInput(f"{path}: expected the weights of {what}; {len(differences)} tensors differ, first:\n  {first}")
+    model.load_state_dict(dict(state))
