@@ -19,6 +19,7 @@ import urllib.parse
 import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -42,10 +43,12 @@ def settings() -> dict[str, str]:
     }
 
 
-def get(path: str) -> Any:
-    """JSON of an API address; None while it does not answer with success."""
+def ask(path: str, query: Any = None) -> Any:
+    """JSON of an API address (POST if there is a query); None while it does not answer with success."""
+    body = None if query is None else json.dumps(query).encode()
+    request = urllib.request.Request(f"{API}/{path}", data=body, headers={"Content-Type": "application/json"})
     try:
-        with urllib.request.urlopen(f"{API}/{path}", timeout=5) as reply:
+        with urllib.request.urlopen(request, timeout=5) as reply:
             return json.load(reply)
     except (urllib.error.URLError, TimeoutError, ConnectionError):
         return None
@@ -79,20 +82,24 @@ def background(command: list[str], log: Path) -> Iterator[subprocess.Popen[bytes
 @contextmanager
 def server() -> Iterator[None]:
     """A Prefect server at `API`: the one that answers there, or one of our own while the block runs."""
-    if get("health") is True:
+    if ask("health") is True:
         yield
         return
     address = urllib.parse.urlsplit(API)
     command = [PREFECT, "server", "start", "--host", str(address.hostname), "--port", str(address.port)]
     log = HOME / "server.log"
     with background(command, log) as process:
-        wait_for("The Prefect server", lambda: get("health") is True, process, log)
+        wait_for("The Prefect server", lambda: ask("health") is True, process, log)
         print(f"Prefect: {API.removesuffix('/api')} (log: {log.relative_to(ROOT)})")
         yield
 
 
 def run(name: str, parameters: list[str]) -> int:
-    """Run one deployment and wait for it; the exit code is 0 when it completed."""
+    """Run one deployment and wait for it; the exit code is 0 when it completed.
+
+    Raises BadInput for a wrong name, and for a wrong params.yaml, before anything is started.
+    """
+    check_name(name)
     with ExitStack() as stack:
         stack.enter_context(server())
         if not _is_served(name):
@@ -101,13 +108,36 @@ def run(name: str, parameters: list[str]) -> int:
             wait_for(f"The deployment {name!r}", lambda: _is_served(name), process, log)
         options = [word for parameter in parameters for word in ("--param", parameter)]
         command = [PREFECT, "deployment", "run", name, "--watch", *options]
+        started = datetime.now(UTC)
         print("$", " ".join(["prefect", *command[1:]]), flush=True)
         code = subprocess.run(command, env=settings(), cwd=ROOT).returncode
         if code:
-            print(f"The run failed; its log: {(HOME / 'serve.log').relative_to(ROOT)}")
+            print(f"{failure(name, started)}\nThe log: {(HOME / 'serve.log').relative_to(ROOT)}")
         else:
             print_results(name, dict(parameter.split("=", 1) for parameter in parameters))
         return code
+
+
+def check_name(name: str) -> None:
+    from tasks.params import load, suggestion  # here: they load torch, which `serve` need not wait for
+    from tasks.store import BadInput
+
+    names = [*(f"benchmark/{experiment}" for experiment in load().experiments), "adapt/photos", "restore/photos"]
+    if name not in names:
+        raise BadInput(f"There is no deployment {name!r}.{suggestion(name, names)} Valid: {', '.join(names)}")
+
+
+def failure(name: str, since: datetime) -> str:
+    """Why the last run of a deployment failed."""
+    deployment = ask(f"deployments/name/{urllib.parse.quote(name)}") or {}
+    query = {
+        "deployments": {"id": {"any_": [deployment.get("id")]}},
+        "flow_runs": {"expected_start_time": {"after_": since.isoformat()}},
+        "sort": "START_TIME_DESC",
+        "limit": 1,
+    }
+    runs = ask("flow_runs/filter", query)
+    return str(runs[0]["state"]["message"]) if runs else "The run did not start."
 
 
 def print_results(name: str, parameters: dict[str, str]) -> None:
@@ -122,7 +152,7 @@ def print_results(name: str, parameters: dict[str, str]) -> None:
 
 def _is_served(name: str) -> bool:
     """Is the deployment registered, and a serve process of this checkout alive? (A killed one leaves its entry.)"""
-    deployment = get(f"deployments/name/{urllib.parse.quote(name)}")
+    deployment = ask(f"deployments/name/{urllib.parse.quote(name)}")
     return isinstance(deployment, dict) and not deployment["paused"] and _serve_lock_is_held()
 
 
@@ -169,3 +199,5 @@ if __name__ == "__main__":
         sys.exit(main())
     except KeyboardInterrupt:
         sys.exit(130)
+    except (ValueError, RuntimeError) as error:  # BadInput is a ValueError
+        sys.exit(f"error: {error}")
