@@ -21,9 +21,11 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
-ROOT = Path(__file__).resolve().parent.parent
+from tasks.params import load, suggestion
+from tasks.store import ROOT, BadInput, locked
+
 HOME = ROOT / "data" / ".prefect"
 API = os.environ.get("PREFECT_API_URL", "http://127.0.0.1:4200/api")
 START_TIMEOUT_S = 180
@@ -99,13 +101,17 @@ def run(name: str, parameters: list[str]) -> int:
 
     Raises BadInput for a wrong name, and for a wrong params.yaml, before anything is started.
     """
-    check_name(name)
+    names = [*(f"benchmark/{experiment}" for experiment in load().experiments), "adapt/photos", "restore/photos"]
+    if name not in names:
+        raise BadInput(f"There is no deployment {name!r}.{suggestion(name, names)} Valid: {', '.join(names)}")
     with ExitStack() as stack:
-        stack.enter_context(server())
-        if not _is_served(name):
-            log = HOME / "serve.log"
-            process = stack.enter_context(background([sys.executable, "-m", "flows.up", "serve"], log))
-            wait_for(f"The deployment {name!r}", lambda: _is_served(name), process, log)
+        is_used = stack.enter_context(shared_lock(HOME / "users.lock"))
+        with locked(HOME / "start.lock"):
+            stack.enter_context(server())
+            if not _is_served(name):
+                log = HOME / "serve.log"
+                process = stack.enter_context(background([sys.executable, "-m", "flows.up", "serve"], log))
+                wait_for(f"The deployment {name!r}", lambda: _is_served(name), process, log)
         options = [word for parameter in parameters for word in ("--param", parameter)]
         command = [PREFECT, "deployment", "run", name, "--watch", *options]
         started = datetime.now(UTC)
@@ -115,16 +121,18 @@ def run(name: str, parameters: list[str]) -> int:
             print(f"{failure(name, started)}\nThe log: {(HOME / 'serve.log').relative_to(ROOT)}")
         else:
             print_results(name, dict(parameter.split("=", 1) for parameter in parameters))
+        sys.stdout.flush()
+        fcntl.flock(is_used, fcntl.LOCK_EX)  # another run may use what this one started: wait for its end
         return code
 
 
-def check_name(name: str) -> None:
-    from tasks.params import load, suggestion  # here: they load torch, which `serve` need not wait for
-    from tasks.store import BadInput
-
-    names = [*(f"benchmark/{experiment}" for experiment in load().experiments), "adapt/photos", "restore/photos"]
-    if name not in names:
-        raise BadInput(f"There is no deployment {name!r}.{suggestion(name, names)} Valid: {', '.join(names)}")
+@contextmanager
+def shared_lock(path: Path) -> Iterator[IO[str]]:
+    """Hold a lock that any number of processes can hold together."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_SH)
+        yield file
 
 
 def failure(name: str, since: datetime) -> str:
@@ -199,5 +207,5 @@ if __name__ == "__main__":
         sys.exit(main())
     except KeyboardInterrupt:
         sys.exit(130)
-    except (ValueError, RuntimeError) as error:  # BadInput is a ValueError
+    except (BadInput, RuntimeError) as error:
         sys.exit(f"error: {error}")
