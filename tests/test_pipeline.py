@@ -239,7 +239,7 @@ def change_params(root: Path, change: Callable[[dict[str, Any]], dict[str, Any]]
 
 @pytest.fixture(scope="module")
 def command(checkout) -> Callable[..., str]:
-    """Run a tool of the virtual environment in the checkout, `times` at once; its output. Fails where the tool fails."""
+    """Run a tool of the virtual environment in the checkout, `times` at once; its output. Fails where it fails."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
