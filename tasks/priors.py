@@ -24,6 +24,23 @@ PRIORS = {
         image_size=512,
         num_head_channels=64,
     ),
+    "ffhq256_inpainting": UNetConfig(
+        model_channels=128,
+        channel_mult=(1, 1, 2, 2, 4, 4),
+        num_res_blocks=(2,) * 6,
+        attention_sizes=(16, 8),
+        image_size=256,
+        num_head_channels=64,
+    ),
+    "ffhq256_gen2res": UNetConfig(
+        model_channels=128,
+        channel_mult=(1, 1, 2, 2, 4, 4),
+        num_res_blocks=(2,) * 6,
+        attention_sizes=(16,),
+        image_size=256,
+        resblock_updown=True,
+        dropout=0.1,
+    ),
 }
 
 

@@ -7,6 +7,7 @@ import pytest
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--golden", metavar="DIR", help="folder of golden data for tests/golden (default: its own)")
+    parser.addoption("--errors", metavar="FILE", help="write the errors that tests/golden measures, as Markdown")
 
 
 @pytest.fixture(autouse=True)

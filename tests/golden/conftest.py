@@ -4,8 +4,11 @@ A test marked `golden("degradation/eq9_*.npz")` runs once for every file of that
 A pattern that finds no file in the default folder is an error; in another folder the test is skipped.
 """
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 
 DATA = Path(__file__).parent / "data"
@@ -31,3 +34,43 @@ def golden_folder(config: pytest.Config) -> Path:
 def golden(request: pytest.FixtureRequest) -> Path:
     """The folder with the golden data, for tests that need more than one file."""
     return golden_folder(request.config)
+
+
+# ------------------------------------------------------------------------------------------ measured errors
+
+ERRORS = pytest.StashKey[list[tuple[str, str, float, float]]]()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.stash[ERRORS] = []
+
+
+@pytest.fixture
+def near(request: pytest.FixtureRequest) -> Callable[..., None]:
+    """near(what, ours, theirs, tolerance): the largest absolute difference is at most the tolerance; it is noted."""
+    case = request.getfixturevalue("case") if "case" in request.fixturenames else None
+
+    def check(what: str, ours: Any, theirs: Any, tolerance: float) -> None:
+        ours, theirs = (np.asarray(array, dtype=np.float64) for array in (ours, theirs))
+        assert ours.shape == theirs.shape, f"{what}: {ours.shape} instead of {theirs.shape}"
+        error = float(np.abs(ours - theirs).max(initial=0))
+        name = case.relative_to(golden_folder(request.config)).as_posix() if case else request.node.name
+        request.config.stash[ERRORS].append((name, what, error, tolerance))
+        assert error <= tolerance, f"{what}: the largest error is {error:.3g}, the tolerance {tolerance:.3g}"
+
+    return check
+
+
+def pytest_terminal_summary(config: pytest.Config) -> None:
+    """With --errors FILE: every golden file's largest measured error, as a Markdown table."""
+    if not config.getoption("errors"):
+        return
+    worst: dict[tuple[str, str], tuple[float, float]] = {}
+    for name, what, error, tolerance in config.stash[ERRORS]:
+        before = worst.get((name, what), (-1.0, 0.0))
+        worst[name, what] = max(before, (error, tolerance))
+    rows = [
+        f"| {name} | {what} | {error:.1e} | {tolerance:.1e} |" for (name, what), (error, tolerance) in worst.items()
+    ]
+    table = ["| File | What | Largest error | Tolerance |", "|---|---|---:|---:|", *rows]
+    Path(config.getoption("errors")).write_text("\n".join(table) + "\n", encoding="utf-8")

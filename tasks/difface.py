@@ -1,0 +1,89 @@
+"""DifFace (Yue & Loy 2022): a restorer's output, noised part of the way and denoised by the unconditional prior.
+
+The steps follow the official code: x is noised at `start` but denoised from `start - 1`, DDIM takes the network's own
+eps beside the clipped x_0, and inpainting refines x_0 by a gradient step (`refine`) where the paper's Eq. 16 has a
+closed form (`refine_closed`).
+"""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from tasks.diffusion.samplers import Denoise, ddim_step, predict
+from tasks.diffusion.schedule import Schedule
+from tasks.pseudo_targets import Draw
+
+
+@torch.no_grad()
+def restore(
+    denoise: Denoise,
+    schedule: Schedule,
+    y0: Tensor,
+    noise: Draw,
+    *,
+    start: int,
+    eta: float,
+    refine_x0: Callable[[Tensor], Tensor] = lambda x_0: x_0,
+    on_step: Callable[[int], None] = lambda i: None,
+) -> Tensor:
+    """Restorations of the diffused estimator's output y0 [N, C, H, W] in [0, 1]; the same shape and range back.
+
+    start: index of the schedule (official: 100 of "ddim250", t = 400); eta: of DDIM (official: 0.5); refine_x0: changes
+    every predicted x_0, in [-1, 1]. Noise is drawn for the start, then once a step. on_step(i) is called after each.
+    Raises ValueError unless 0 < start < len(schedule).
+    """
+    if not 0 < start < len(schedule):
+        raise ValueError(f"expected 0 < start < {len(schedule)} (steps of the schedule), found start = {start}")
+    x = schedule.q_sample(2 * y0.clamp(0, 1) - 1, start, noise())
+    for i in reversed(range(start)):
+        x_0, eps, _ = predict(denoise, schedule, x, i)
+        x = ddim_step(schedule, i, refine_x0(x_0), eps, noise(), eta=eta)
+        on_step(i)
+    return (x / 2 + 0.5).clamp(0, 1)
+
+
+def inpaint(
+    denoise: Denoise,
+    schedule: Schedule,
+    lq: Tensor,
+    mask: Tensor,
+    estimate: Tensor,
+    noise: Draw,
+    *,
+    start: int,
+    eta: float,
+    gamma: float,
+    updates: int = 1,
+    on_step: Callable[[int], None] = lambda i: None,
+) -> Tensor:
+    """Fill the holes of lq [N, C, H, W] in [0, 1]; the same shape and range back, known pixels as they are.
+
+    mask: [N, 1, H, W], 1 = missing; estimate: what the inpainting estimator returns, in [0, 1]. Official: start 120,
+    eta 1, gamma 0.5 (known pixels of x_0 are replaced). Noise as in `restore`.
+    """
+    known = 2 * lq - 1
+    image = restore(
+        denoise,
+        schedule,
+        estimate,
+        noise,
+        start=start,
+        eta=eta,
+        refine_x0=lambda x_0: refine(x_0, known, mask, gamma=gamma, updates=updates),
+        on_step=on_step,
+    )
+    return image * mask + lq * (1 - mask)
+
+
+def refine(x_0: Tensor, known: Tensor, mask: Tensor, *, gamma: float, updates: int = 1) -> Tensor:
+    """Gradient steps of size gamma on the squared error of the known pixels (official code); clipped to [-1, 1]."""
+    for _ in range(updates):
+        x_0 = x_0 - 2 * gamma * (1 - mask) * (x_0 - known)
+    return x_0.clamp(-1, 1)
+
+
+def refine_closed(x_0: Tensor, known: Tensor, mask: Tensor, *, lambda_: float) -> Tensor:
+    """Eq. 16 of the paper, our reading: the minimum of |x - x_0|² + lambda |(1 - mask)(x - known)|²."""
+    weight = lambda_ * (1 - mask)
+    return (x_0 + weight * known) / (1 + weight)
