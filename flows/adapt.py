@@ -52,7 +52,7 @@ def adapt(
     check(settings, splits=["real"])
     weights = ROOT / settings.restorer.weights
     work = Workspace(ROOT / "data" / name, nodes.run)
-    by_arch = RestoreParams(arch=settings.restorer.arch)
+    by_arch = RestoreParams(arch=settings.restorer.arch, fidelity=settings.restorer.fidelity)
 
     folders = {"folder": PhotoFolder(Path(folder).expanduser().resolve())}
     if hq:

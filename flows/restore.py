@@ -40,7 +40,11 @@ def restore(
         Path(weights).expanduser().resolve() if weights else ROOT / settings.restorer.weights, "the restorer"
     )
     restored = work.make(
-        "restorer", restore_stage, RestoreParams(arch=settings.restorer.arch), lq=lq, weights=checkpoint
+        "restorer",
+        restore_stage,
+        RestoreParams(arch=settings.restorer.arch, fidelity=settings.restorer.fidelity),
+        lq=lq,
+        weights=checkpoint,
     )
     if method == "pseudo_target":
         restored = work.make(

@@ -87,6 +87,10 @@ def check(experiment: Experiment, splits: Iterable[Split] = ("test", "real")) ->
     folders = photo_folders(experiment.dataset)
     needs += [partial(discover, folder.path) for split in splits for folder in folders[split].values()]
     missing: list[str] = []
+    if experiment.restorer.arch != "swinir":
+        missing.append(
+            f"restorer.arch is {experiment.restorer.arch!r}: it restores, but fine-tuning knows only 'swinir'."
+        )
     for need in needs:
         try:
             need()
@@ -119,7 +123,7 @@ def degrade(experiment: Experiment, work: Workspace) -> None:
 
 
 def restore(experiment: Experiment, work: Workspace) -> None:
-    params = RestoreParams(arch=experiment.restorer.arch)
+    params = RestoreParams(arch=experiment.restorer.arch, fidelity=experiment.restorer.fidelity)
     weights = ROOT / experiment.restorer.weights
     for name in experiment.degradations:
         for split in ("finetune", "test"):
@@ -154,7 +158,7 @@ def finetune(experiment: Experiment, work: Workspace) -> None:
 
 
 def evaluate(experiment: Experiment, work: Workspace) -> None:
-    params = RestoreParams(arch=experiment.restorer.arch)
+    params = RestoreParams(arch=experiment.restorer.arch, fidelity=experiment.restorer.fidelity)
     for name in experiment.degradations:
         weights = work[f"adapted_models/{name}"].path(ADAPTED_WEIGHTS)
         work.make(f"adapted/{name}", restore_stage, params, lq=work[f"lq/{name}/test"], weights=weights)

@@ -104,8 +104,9 @@ class Prior(Strict):
 class Restorer(Strict):
     """The restorer that is adapted."""
 
-    arch: RestorerName = Field(description="a method of tasks/restorers")
+    arch: RestorerName = Field(description="a method of tasks/restorers; fine-tuning knows swinir")
     weights: Path = Field(description=".safetensors or an official .pth; path below the repository, or absolute")
+    fidelity: float = Field(default=0.5, ge=0, le=1, description="CodeFormer's w: 0 quality … 1 fidelity")
 
 
 class PseudoTargets(Strict):
@@ -196,6 +197,7 @@ class RestoreParams(Strict):
     """Stage `restore`: a feed-forward restorer over a folder."""
 
     arch: str
+    fidelity: float
 
 
 class PseudoTargetParams(Strict):

@@ -1,16 +1,16 @@
 """Restorers: the networks against the official systems' arrays, their files, and the one interface over them."""
 
 import hashlib
+from functools import partial
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
-from golden.restorer_weights import arrays, fill_module, load_manifest
+from golden.restorer_weights import load_manifest
 from golden.restorer_weights import test_image as golden_image
 from spandrel import ModelLoader
 
-from tasks.restorers import RESTORERS, RestorerSpec, load_restorer, srcnn, swinir
+from tasks.restorers import RESTORERS, RestorerSpec, load_restorer, official, srcnn, swinir
 from tasks.store import BadInput
 
 GOLDEN = Path(__file__).parent / "golden" / "data" / "restorers"
@@ -23,42 +23,9 @@ def image(tag, height, width):
     return torch.from_numpy(golden_image(f"pub1|{tag}", height, width)).permute(2, 0, 1)[None].float() / 255
 
 
-def fill_swinir(model, manifest):
-    state = {key: torch.from_numpy(value) for key, value in arrays(load_manifest(GOLDEN / manifest)).items()}
-    swinir.load_official_state_dict(model, swinir.official_state_dict(model) | state)
-    return model
-
-
-@pytest.fixture(scope="module")
-def official():
-    return fill_swinir(swinir.build(swinir.OFFICIAL), "swinir.json").eval()
-
-
-@pytest.mark.parametrize(
-    ("tag", "height", "width", "step"), [("swinir128", 128, 128, 1), ("swinir192x128", 192, 128, 4)]
-)
-def test_the_official_swinir_gives_the_reference_output(official, tag, height, width, step):
-    golden = np.load(GOLDEN / "swinir.npz")
-    with torch.no_grad():
-        output = official(image(tag, height, width))
-    expected = golden[tag.replace("swinir", "out") + ("" if step == 1 else f"_s{step}")]
-    np.testing.assert_allclose(output[..., ::step, ::step], expected, rtol=0, atol=1e-4 * np.abs(expected).max())
-    restored = swinir.restore(official, image(tag, height, width))
-    torch.testing.assert_close(restored, output.clamp(0, 1))
-
-
-def test_the_official_swinir_has_the_published_size_and_keys(official):
-    manifest = load_manifest(GOLDEN / "swinir.json")
-    assert sum(parameter.numel() for parameter in official.parameters()) == manifest["parameters"] == 15_792_587
-    state = swinir.official_state_dict(official)
-    assert {key: list(value.shape) for key, value in state.items()} == {
-        key: shape for key, (shape, _) in manifest["tensors"].items()
-    }
-
-
 def test_the_tiny_swinir_of_the_goldens_has_the_reference_keys():
     state = swinir.official_state_dict(swinir.build(TINY))
-    assert list(state) == list(load_manifest(GOLDEN / "tiny_swinir.json")["tensors"])
+    assert list(state) == list(load_manifest(GOLDEN / "manifests" / "tiny_swinir.json")["tensors"])
 
 
 @pytest.mark.parametrize("suffix", [".safetensors", ".pth"])
@@ -107,15 +74,6 @@ def test_any_size_is_restored_to_the_same_size_and_range(height, width):
     assert restored.max() <= 1
     assert not model.training
     assert torch.equal(restored, swinir.restore(model, lq))
-
-
-def test_srcnn_gives_the_reference_output():
-    model = fill_module(srcnn.build(srcnn.OFFICIAL), load_manifest(GOLDEN / "srcnn.json")).eval()
-    assert sum(parameter.numel() for parameter in model.parameters()) == 1_031_247
-    expected = np.load(GOLDEN / "srcnn.npz")["out64"]
-    with torch.no_grad():
-        output = model(image("srcnn64", 64, 64))
-    np.testing.assert_allclose(output, expected, rtol=0, atol=1e-4 * np.abs(expected).max())
 
 
 def test_srcnn_is_read_back_with_its_size(tmp_path):
@@ -168,6 +126,22 @@ def test_a_weights_file_that_is_missing_damaged_or_foreign_is_named(tmp_path, ar
     torch.save({"weight": torch.zeros(3)}, tmp_path / "foreign.pth")
     with pytest.raises(BadInput, match=r"foreign\.pth: expected .* found other tensors"):
         load(tmp_path / "foreign.pth")
+
+
+@pytest.mark.parametrize("restore", [official.gfpgan, official.restoreformer, partial(official.codeformer, fidelity=1)])
+def test_a_restorer_of_fixed_size_names_the_size_that_it_needs(restore):
+    with pytest.raises(BadInput, match=r"restores 512 x 512 images, found 64 x 48\. Set dataset\.size: 512"):
+        restore(None, torch.zeros(1, 3, 64, 48))
+
+
+@pytest.mark.parametrize(
+    "wrap", [lambda s: {"params_ema": s, "params": {}}, lambda s: {"module." + k: s[k] for k in s}]
+)
+def test_wrapped_checkpoints_are_read(tmp_path, wrap):
+    model = swinir.build(swinir.DEMO)
+    torch.save(wrap(swinir.official_state_dict(model)), tmp_path / "wrapped.pth")
+    lq = image("odd", 64, 64)
+    assert torch.equal(swinir.restore(swinir.load(tmp_path / "wrapped.pth"), lq), swinir.restore(model, lq))
 
 
 def test_a_checkpoint_that_would_run_code_is_refused(tmp_path):

@@ -13,7 +13,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from tasks.restorers import srcnn, swinir
+from tasks.restorers import official, srcnn, swinir
 from tasks.store import BadInput
 
 
@@ -31,10 +31,14 @@ class Restorer(Protocol):
 
 @dataclass(frozen=True)
 class RestorerSpec:
-    """Which method, with which weights. arch: a key of `RESTORERS`; weights: its file, None for one without weights."""
+    """Which method, with which weights.
+
+    arch: a key of `RESTORERS`; weights: its file, None for one without weights; fidelity: CodeFormer's w.
+    """
 
     arch: str
     weights: Path | None = None
+    fidelity: float = 0.5
 
 
 @dataclass(frozen=True)
@@ -78,8 +82,24 @@ def _srcnn(spec: RestorerSpec, device: torch.device) -> Restorer:
     return FeedForward(partial(srcnn.restore, srcnn.load(_weights(spec)).to(device)))
 
 
+def _gfpgan(spec: RestorerSpec, device: torch.device) -> Restorer:
+    return FeedForward(partial(official.gfpgan, official.load(_weights(spec), "GFPGANv1Clean").to(device)))
+
+
+def _restoreformer(spec: RestorerSpec, device: torch.device) -> Restorer:
+    return FeedForward(partial(official.restoreformer, official.load(_weights(spec), "RestoreFormer").to(device)))
+
+
+def _codeformer(spec: RestorerSpec, device: torch.device) -> Restorer:
+    model = official.load_codeformer(_weights(spec)).to(device)
+    return FeedForward(partial(official.codeformer, model, fidelity=spec.fidelity))
+
+
 RESTORERS: dict[str, Callable[[RestorerSpec, torch.device], Restorer]] = {
     "identity": _identity,
     "swinir": _swinir,
     "srcnn": _srcnn,
+    "gfpgan": _gfpgan,
+    "restoreformer": _restoreformer,
+    "codeformer": _codeformer,
 }

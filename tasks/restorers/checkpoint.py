@@ -4,6 +4,7 @@ import os
 import pickle
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import safetensors
 import safetensors.torch
@@ -12,6 +13,7 @@ from torch import Tensor, nn
 
 from tasks.store import BadInput
 
+WRAPPINGS = ("params_ema", "params", "state_dict", "model")
 SHOWN = 6  # differences in an error message
 
 
@@ -30,7 +32,10 @@ def write_state_dict(path: Path, state: Mapping[str, Tensor]) -> None:
 
 
 def read_state_dict(path: Path) -> dict[str, Tensor]:
-    """The tensors of a weights file, on the CPU. Raises BadInput when it is missing, damaged or of another kind."""
+    """The tensors of a weights file, on the CPU, out of the wrappings that official files come in ("params_ema": …).
+
+    Raises BadInput when it is missing, damaged or of another kind.
+    """
     if not path.is_file():
         raise BadInput(f"{path} is missing: expected restorer weights there. Put the file there or correct the path.")
     try:
@@ -44,7 +49,13 @@ def read_state_dict(path: Path) -> dict[str, Tensor]:
         raise BadInput(
             f"{path}: expected a file of tensors, found a damaged or unsafe one ({error}). Get it again."
         ) from error
-    return state
+    return unwrapped(state)
+
+
+def unwrapped(state: Mapping[str, Any]) -> dict[str, Tensor]:
+    """The state dict inside a checkpoint: averaged weights before others; without DistributedDataParallel's prefix."""
+    inner = next((state[key] for key in WRAPPINGS if isinstance(state.get(key), Mapping)), state)
+    return {key.removeprefix("module."): value for key, value in inner.items() if isinstance(value, Tensor)}
 
 
 def fill(model: nn.Module, state: Mapping[str, Tensor], path: Path, what: str) -> None:

@@ -40,6 +40,8 @@ def finetune(
     """
     if lq.ids != targets.ids:
         raise BadInput(f"{lq.root} and {targets.root} must hold the same image ids; rerun pseudo_targets.")
+    if params.arch != "swinir":
+        raise BadInput(f"experiments.….restorer.arch is {params.arch!r}; fine-tuning knows swinir.")
     settings = params.settings
     recipe = swinir_gan.GanRecipe(
         iterations=settings.iterations,

@@ -24,7 +24,7 @@ SHARD = 256
 def restore(out: Path, params: RestoreParams, record: Manifest, lq: ImageFolder, weights: Path) -> None:
     """weights: the restorer's checkpoint, pre-trained or adapted."""
     with held_device() as device:
-        restorer = load_restorer(RestorerSpec(params.arch, weights), device)
+        restorer = load_restorer(RestorerSpec(params.arch, weights, params.fidelity), device)
 
         def restored(ids: list[str]) -> Iterator[tuple[str, np.ndarray]]:
             for some in batches(ids, BATCH):

@@ -1,0 +1,84 @@
+"""Networks of other methods that spandrel carries: GFPGAN, RestoreFormer, CodeFormer, and DifFace's LaMa estimator.
+
+spandrel's descriptors are passed by: they clamp, some blend, some do not map [0, 1] to [-1, 1], and networks arrive in
+training mode.
+"""
+
+from pathlib import Path
+
+import torch
+from spandrel import ModelLoader, UnsupportedModelError
+from torch import Tensor, nn
+
+from tasks.restorers.checkpoint import read_state_dict
+from tasks.store import BadInput
+
+SIDE = 512  # of the images that the three face restorers are made for
+
+
+def load(path: Path, architecture: str, prefix: str = "") -> nn.Module:
+    """The bare network of a checkpoint, in evaluation mode, frozen. prefix: what spandrel expects before every key.
+
+    Raises BadInput when the file is missing or holds another network.
+    """
+    state = {prefix + key: value for key, value in read_state_dict(path).items()}
+    try:
+        model = ModelLoader().load_from_state_dict(state).model
+    except (UnsupportedModelError, RuntimeError) as error:
+        raise BadInput(f"{path}: expected the weights of {architecture}, found other tensors: {error}") from error
+    if type(model).__name__ != architecture:
+        raise BadInput(f"{path}: expected the weights of {architecture}, found those of {type(model).__name__}.")
+    return model.eval().requires_grad_(False)  # type: ignore[no-any-return]
+
+
+def load_codeformer(path: Path) -> nn.Module:
+    """CodeFormer, for inference or fine-tuning. Raises BadInput without its package, which has a licence of its own."""
+    try:
+        import spandrel_extra_arches
+    except ImportError as error:
+        raise BadInput(
+            "CodeFormer needs the package spandrel_extra_arches (S-Lab License 1.0, non-commercial).\n"
+            "If you agree with its licence: pip install 'bfr[codeformer]'"
+        ) from error
+    spandrel_extra_arches.install(ignore_duplicates=True)
+    return load(path, "CodeFormer")
+
+
+def load_lama(path: Path) -> nn.Module:
+    """DifFace's inpainting estimator (the generator alone: it does not paste the known pixels into its output)."""
+    return load(path, "LaMa", prefix="generator.").model  # type: ignore[return-value]
+
+
+@torch.no_grad()
+def gfpgan(model: nn.Module, lq: Tensor) -> Tensor:
+    """lq: [N, 3, 512, 512] in [0, 1]; the same back. Its noise is switched off, so a photo always gives one result."""
+    return _from_signed(model(_signed(lq, "GFPGAN"), randomize_noise=False)[0])
+
+
+@torch.no_grad()
+def restoreformer(model: nn.Module, lq: Tensor) -> Tensor:
+    """lq: [N, 3, 512, 512] in [0, 1]; the same back."""
+    return _from_signed(model(_signed(lq, "RestoreFormer"))[0])
+
+
+@torch.no_grad()
+def codeformer(model: nn.Module, lq: Tensor, fidelity: float) -> Tensor:
+    """lq: [N, 3, 512, 512] in [0, 1]; the same back. fidelity: w of the paper, 0 (quality) … 1 (fidelity)."""
+    return _from_signed(model(_signed(lq, "CodeFormer"), weight=fidelity)[0])
+
+
+@torch.no_grad()
+def lama(model: nn.Module, lq: Tensor, mask: Tensor) -> Tensor:
+    """Estimate of the whole image. lq: [N, 3, H, W] in [0, 1]; mask: [N, 1, H, W], 1 = missing; H, W multiples of 8."""
+    return model(lq * (1 - mask), mask)  # type: ignore[no-any-return]
+
+
+def _signed(lq: Tensor, what: str) -> Tensor:
+    if lq.shape[-2:] != (SIDE, SIDE):
+        found = " x ".join(map(str, lq.shape[-2:]))
+        raise BadInput(f"{what} restores {SIDE} x {SIDE} images, found {found}. Set dataset.size: {SIDE}.")
+    return 2 * lq - 1
+
+
+def _from_signed(image: Tensor) -> Tensor:
+    return (image / 2 + 0.5).clamp(0, 1)

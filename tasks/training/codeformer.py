@@ -1,0 +1,138 @@
+"""Adapting CodeFormer to pseudo-targets (DT-BFR, supplement): code-level losses, no image-level ones.
+
+The nearest codes of the pseudo-target, seen through a frozen copy of the STARTING encoder (not through the separate
+high-quality encoder), are what the encoder and the code predictor learn to find in the LQ photo. Code book, generator
+and fusion blocks stay as they are.
+"""
+
+import copy
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from tasks.training import loop
+from tasks.training.supervised import average
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator
+
+Network = Any  # spandrel_extra_arches is optional: its class cannot be named here
+FROZEN = ("quantize", "generator", "fuse_convs_dict")
+
+
+@dataclass(frozen=True)
+class CodeRecipe:
+    """Settings of one run.
+
+    iterations: optimiser steps; lr: halved after each of `milestones`; ema: decay of the averaged weights, which are
+    the result; lambda_code: weight of the cross-entropy (the feature loss has 1).
+    """
+
+    iterations: int
+    lr: float
+    milestones: tuple[int, ...]
+    ema: float
+    lambda_code: float
+    seed: int
+
+
+FINETUNE = CodeRecipe(40_000, 1e-4, (35_000, 38_000), 0.995, 0.5, seed=0)  # batch 8, mirrored at random
+
+
+class CodeLosses(NamedTuple):
+    """As they enter the sum (weights applied)."""
+
+    feature: float
+    code: float
+
+
+def train(
+    model: Network,
+    batch_at: Callable[[int], tuple[Tensor, Tensor]],
+    recipe: CodeRecipe,
+    accelerator: "Accelerator",
+    *,
+    resume: Path,
+    save_every: int,
+    on_step: Callable[[int, CodeLosses], None] = lambda step, losses: None,
+) -> Network:
+    """Train `model` in place on the accelerator's device and return a copy with the averaged weights.
+
+    batch_at: the batch of step s (from 0): lq and pseudo-target, each [B, 3, 512, 512] float32 in [0, 1] on the CPU; a
+    pure function that threads may call. Several processes share its images; B must be a multiple of their number.
+    resume: state file, written every `save_every` steps and at the end; a run that finds it goes on from there.
+    """
+    model.to(accelerator.device).train().requires_grad_(True)
+    for name in FROZEN:
+        getattr(model, name).requires_grad_(False)
+    start = copy.deepcopy(model.encoder).eval().requires_grad_(False)
+    averaged = copy.deepcopy(model)
+    optimizer = torch.optim.Adam((p for p in model.parameters() if p.requires_grad), recipe.lr, betas=(0.9, 0.99))
+    parts: dict[str, loop.Stateful] = {"model": model, "start": start, "averaged": averaged, "adam": optimizer}
+    steps = range(loop.resume_from(resume, parts, asdict(recipe), accelerator.device), recipe.iterations)
+    for step, batch in zip(steps, loop.read_ahead(batch_at, steps), strict=True):
+        loop.set_lr(optimizer, recipe.lr * 0.5 ** sum(step >= milestone for milestone in recipe.milestones))
+        optimizer.zero_grad()
+        losses = accumulate(model, start, batch, recipe, accelerator)
+        optimizer.step()
+        average(averaged, model, recipe.ema)
+        if loop.is_due(step + 1, save_every, recipe.iterations) and accelerator.is_main_process:
+            loop.save_state(resume, parts, asdict(recipe), step + 1)
+        on_step(step + 1, losses)
+    return averaged
+
+
+def accumulate(
+    model: Network, start: Network, batch: tuple[Tensor, Tensor], recipe: CodeRecipe, accelerator: "Accelerator"
+) -> CodeLosses:
+    """Add the gradient of one batch (this process' share of its images) to the model; returns the losses."""
+    share = slice(accelerator.process_index, None, accelerator.num_processes)
+    lq, target = (2 * images[share].to(accelerator.device) - 1 for images in batch)
+    with torch.no_grad():
+        codes = nearest_codes(model.quantize.embedding.weight, features(start, target))
+    logits, lq_feat = predict_codes(model, lq)
+    of_feature = feature_loss(model.quantize.embedding.weight, codes, lq_feat)
+    of_code = recipe.lambda_code * code_loss(logits, codes)
+    accelerator.backward((of_feature + of_code) / accelerator.num_processes)
+    loop.sum_over_processes(accelerator, model)
+    both = torch.stack([of_feature, of_code]).detach() / accelerator.num_processes
+    return CodeLosses(*accelerator.reduce(both, "sum").tolist())
+
+
+def features(encoder: Network, x: Tensor) -> Tensor:
+    """x [N, 3, H, W] in [-1, 1] to latents [N, C, H/32, W/32]."""
+    for block in encoder.blocks:
+        x = block(x)
+    return x
+
+
+def predict_codes(model: Network, x: Tensor) -> tuple[Tensor, Tensor]:
+    """Logits [N, T, codes] of every token's code, and the encoder's latents [N, C, h, w], T = h w row by row."""
+    lq_feat = features(model.encoder, x)
+    position = model.position_emb.unsqueeze(1)
+    query = model.feat_emb(lq_feat.flatten(2).permute(2, 0, 1))
+    for layer in model.ft_layers:
+        query = layer(query, query_pos=position.expand_as(query))
+    return model.idx_pred_layer(query).permute(1, 0, 2), lq_feat
+
+
+def nearest_codes(codebook: Tensor, latents: Tensor) -> Tensor:
+    """Index of the nearest entry of codebook [K, C] for every position of latents [N, C, h, w]: [N, h w] int64."""
+    tokens = latents.flatten(2).transpose(1, 2)
+    distances = tokens.square().sum(-1, keepdim=True) + codebook.square().sum(-1) - 2 * tokens @ codebook.T
+    return distances.argmin(dim=-1)
+
+
+def feature_loss(codebook: Tensor, codes: Tensor, lq_feat: Tensor) -> Tensor:
+    """Mean squared distance of the latents [N, C, h, w] from their target codes [N, h w], which get no gradient."""
+    quantized = codebook[codes].detach().transpose(1, 2).reshape(lq_feat.shape)
+    return (quantized - lq_feat).square().mean()
+
+
+def code_loss(logits: Tensor, codes: Tensor) -> Tensor:
+    """Cross-entropy of logits [N, T, K] with codes [N, T], mean over all tokens."""
+    return nn.functional.cross_entropy(logits.flatten(0, 1), codes.flatten())
