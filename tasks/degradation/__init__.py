@@ -4,15 +4,16 @@ from typing import TypeAlias
 
 import numpy as np
 
-from tasks.degradation import blur_jpeg, raw
+from tasks.degradation import bicubic, blur_jpeg, raw
+from tasks.degradation.bicubic import BicubicSr, DifBfsr
 from tasks.degradation.blur_jpeg import BlurJpegRanges, ImageU8
 from tasks.degradation.raw import RawSettings
 
 __all__ = ["PRESETS", "Preset", "degrade"]
 
-Preset: TypeAlias = BlurJpegRanges | RawSettings
+Preset: TypeAlias = BlurJpegRanges | RawSettings | BicubicSr | DifBfsr
 
-PRESETS: dict[str, Preset] = {**blur_jpeg.PRESETS, **raw.PRESETS}
+PRESETS: dict[str, Preset] = {**blur_jpeg.PRESETS, **raw.PRESETS, **bicubic.PRESETS}
 
 
 def degrade(hq: ImageU8, preset: Preset, rng: np.random.Generator) -> ImageU8:
@@ -25,4 +26,6 @@ def degrade(hq: ImageU8, preset: Preset, rng: np.random.Generator) -> ImageU8:
         raise ValueError(f"degrade: expected a uint8 image [H, W, 3], found {hq.dtype} {list(hq.shape)}")
     if isinstance(preset, RawSettings):
         return raw.raw_noise(hq, preset, rng)
+    if isinstance(preset, BicubicSr | DifBfsr):
+        return bicubic.degrade(hq, preset, rng)
     return blur_jpeg.blur_jpeg(hq, preset, rng)
