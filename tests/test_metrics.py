@@ -15,14 +15,16 @@ from golden.restorer_weights import arrays, load_manifest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tasks.metrics import bootstrap, full_reference, offline, perceptual, registry
+from tasks.metrics import bootstrap, full_reference, landmarks, offline, perceptual, registry
 from tasks.metrics.distribution import (
     FeatureStatistics,
     feature_statistics,
     fid_seeded_features,
     frechet_distance,
+    official_statistics,
+    precision_recall,
 )
-from tasks.metrics.no_reference import MissingPackage
+from tasks.metrics.offline import MissingPackage
 from tasks.store import BadInput, read_png, to_tensor
 
 GOLDEN = Path(__file__).parent / "golden" / "data" / "metrics"
@@ -65,7 +67,8 @@ def weights(tmp_path_factory):
     folder = tmp_path_factory.mktemp("weights")
     for manifest, file in (("vgg16_features", offline.VGG16), ("fid_inception", offline.INCEPTION)):
         state = {
-            key: torch.from_numpy(value) for key, value in arrays(load_manifest(GOLDEN / f"{manifest}.json")).items()
+            key: torch.from_numpy(value)
+            for key, value in arrays(load_manifest(GOLDEN / "manifests" / f"{manifest}.json")).items()
         }
         save(state, folder, file)
     yield folder
@@ -260,6 +263,29 @@ def test_what_cannot_be_compared_is_refused(tmp_path):
     (tmp_path / "broken.npz").write_bytes(b"PK nonsense")
     with pytest.raises(BadInput, match=r"broken\.npz cannot be read as feature statistics"):
         FeatureStatistics.load(tmp_path / "broken.npz")
+
+
+def test_published_statistics_are_read_and_nothing_else_is(tmp_path):
+    rng = np.random.default_rng(0)
+    torch.save({"name": "FFHQ", "mean": rng.random(4), "cov": np.eye(4)}, tmp_path / "inception_FFHQ.pth")
+    read = official_statistics(tmp_path / "inception_FFHQ.pth", "fid", "FFHQ", 70_000)
+    np.testing.assert_array_equal(read.mean, np.random.default_rng(0).random(4))
+    assert read.n == 70_000
+    torch.save({"mean": Path("x"), "cov": np.eye(4)}, tmp_path / "code.pth")
+    with pytest.raises(BadInput, match=r"code\.pth does not hold the expected weights"):
+        official_statistics(tmp_path / "code.pth", "fid", "x", 2)
+
+
+def test_precision_and_recall_say_how_many_images_they_need():
+    with pytest.raises(BadInput, match="need 4 images in each set, found 3 and 9"):
+        precision_recall(torch.zeros(3, 2), torch.zeros(9, 2), k=3)
+
+
+def test_a_peak_on_the_border_is_decoded_without_its_missing_neighbour():
+    heatmaps = torch.zeros(1, 2, 8, 8)
+    heatmaps[0, 0, 0, 0] = heatmaps[0, 1, 7, 3] = 1.0
+    heatmaps[0, 1, 7, 4] = 0.5
+    assert landmarks.decode(heatmaps)[0].tolist() == [[0.5, 0.5], [3.75, 7.5]]
 
 
 def test_fid_seeded_rises_with_noise_and_with_blur():

@@ -69,7 +69,7 @@ def mean_square(output, target):
 def golden_lpips():
     """LPIPS VGG with the goldens' trunk and the package's linear layers."""
     network = lpips.LPIPS(net="vgg", pnet_rand=True, verbose=False).eval().requires_grad_(False)
-    trunk = arrays(load_manifest(GOLDEN.parent / "metrics" / "vgg16_features.json"))
+    trunk = arrays(load_manifest(GOLDEN.parent / "metrics" / "manifests" / "vgg16_features.json"))
     for key, parameter in network.net.named_parameters():
         _, layer, kind = key.split(".")
         parameter.copy_(torch.from_numpy(trunk[f"features.{layer}.{kind}"]))

@@ -5,6 +5,7 @@ import os
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -110,6 +111,42 @@ class SetScorer:
     def distance(self, a: FeatureStatistics, b: FeatureStatistics) -> float:
         """Frechet distance; strongly biased by small sets, so compare only results of equal n."""
         return frechet_distance(a, b)
+
+
+def official_statistics(path: Path, metric: str, name: str, n: int) -> FeatureStatistics:
+    """Statistics that DT-BFR or DifFace published: a torch file of numpy arrays "mean" and "cov", of n images.
+
+    Only arrays are read from it; a file with anything else is refused. Raises BadInput.
+    """
+    rebuild: Any = np.zeros(0).__reduce__()[0]  # numpy's own function, whose place differs between versions
+    trusted = [np.ndarray, np.dtype, type(np.dtype("f4")), type(np.dtype("f8")), rebuild]
+    old_place = (rebuild, "numpy.core.multiarray._reconstruct")
+    with torch.serialization.safe_globals([*trusted, old_place]), blamed(path):
+        file = torch.load(path, map_location="cpu", weights_only=True)
+        mean, cov = (np.asarray(file[key], dtype=np.float64) for key in ("mean", "cov"))
+    return FeatureStatistics(metric, name, n, mean, cov)
+
+
+def precision_recall(real: Tensor, generated: Tensor, k: int = 3) -> tuple[float, float]:
+    """Precision and recall of generated against real features [N, D], [M, D] (Kynkäänniemi et al. 2019).
+
+    A point's ball reaches to its k-th nearest neighbour in its own set; precision is the share of generated points in
+    at least one real ball, recall the reverse. Raises BadInput for fewer than k + 1 points.
+    """
+    if min(len(real), len(generated)) <= k:
+        raise BadInput(
+            f"precision and recall with k = {k} need {k + 1} images in each set, found {len(real)} and {len(generated)}"
+        )
+    real, generated = real.double(), generated.double()
+    between = torch.cdist(real, generated, compute_mode="donot_use_mm_for_euclid_dist")
+
+    def radii(points: Tensor) -> Tensor:
+        own = torch.cdist(points, points, compute_mode="donot_use_mm_for_euclid_dist")
+        return own.kthvalue(k + 1, dim=1).values  # the nearest is the point itself
+
+    precision = (between <= radii(real)[:, None]).any(dim=0).double().mean()
+    recall = (between <= radii(generated)[None]).any(dim=1).double().mean()
+    return float(precision), float(recall)
 
 
 def fid_features(weights_dir: Path) -> nn.Module:

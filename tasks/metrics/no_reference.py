@@ -1,4 +1,4 @@
-"""MUSIQ, MANIQA and NIQE through pyiqa, with local weight files only.
+"""MUSIQ, MANIQA, NIMA, NIQE and PIQE through pyiqa, with local weight files only.
 
 pyiqa is under the PolyForm Noncommercial License 1.0.0 (older parts: S-Lab License 1.0), so it is imported only when
 one of these is asked for. Its own loader unpickles anything; here checkpoints load with weights_only=True.
@@ -18,7 +18,9 @@ from tasks.metrics.offline import (
     MANIQA_KONIQ,
     MANIQA_PIPAL,
     MUSIQ_KONIQ,
+    NIMA_AVA,
     NIQE_PARAMETERS,
+    MissingPackage,
     Unavailable,
     WeightFile,
     blamed,
@@ -35,10 +37,6 @@ Score = Callable[[Tensor], Tensor]
 NIQE_BLOCK = 96
 
 
-class MissingPackage(Unavailable):
-    """A metric's library is not installed."""
-
-
 def musiq(weights_dir: Path, device: torch.device) -> Score:
     """MUSIQ (Ke et al. 2021), KonIQ-10k weights: about 0..100."""
     model = _trained("musiq", "MUSIQ", MUSIQ_KONIQ, weights_dir, device)
@@ -53,6 +51,18 @@ def maniqa_pipal(weights_dir: Path, device: torch.device) -> Score:
 def maniqa_koniq(weights_dir: Path, device: torch.device) -> Score:
     """MANIQA (Yang et al. 2022), KonIQ-10k weights, about 0..1: not comparable with the PIPAL variant."""
     return _one_by_one(_trained("maniqa", "MANIQA (KonIQ)", MANIQA_KONIQ, weights_dir, device))
+
+
+def nima(weights_dir: Path, device: torch.device) -> Score:
+    """NIMA (Talebi & Milanfar 2018), InceptionResNetV2 with AVA weights: 1..10, the judge of IDM's cleaning."""
+    model = _trained("nima", "NIMA", NIMA_AVA, weights_dir, device)
+    return lambda images: model(images).flatten()
+
+
+def piqe(weights_dir: Path, device: torch.device) -> Score:
+    """PIQE (Venkatanath et al. 2015), which needs no weights; lower is better, 0..100."""
+    model = _pyiqa("PIQE").create_metric("piqe", device=device)
+    return lambda images: model(images).flatten()
 
 
 def niqe(weights_dir: Path, device: torch.device) -> Score:

@@ -22,6 +22,10 @@ class Unavailable(BadInput):
     """A metric cannot be computed here. The message says why and what to do; a report shows it in place of numbers."""
 
 
+class MissingPackage(Unavailable):
+    """A metric's library is not installed."""
+
+
 class MissingWeights(Unavailable):
     """A metric's weight file is not in the weights folder."""
 
@@ -72,6 +76,19 @@ MUSIQ_KONIQ = _pyiqa_file("musiq_koniq_ckpt-e95806b9.pth", "MUSIQ, Apache-2.0")
 MANIQA_PIPAL = _pyiqa_file("MANIQA_PIPAL-ae6d356b.pth", "MANIQA, Apache-2.0")
 MANIQA_KONIQ = _pyiqa_file("ckpt_koniq10k.pt", "MANIQA, Apache-2.0")
 NIQE_PARAMETERS = _pyiqa_file("niqe_modelparameters.mat", "research parameters of the authors of NIQE")
+
+
+NIMA_AVA = _pyiqa_file("NIMA_InceptionV2_ava-b0c77c00.pth", "NIMA, Apache-2.0")
+ARCFACE18 = WeightFile(
+    "hub/checkpoints/arcface_resnet18.pth",
+    "https://github.com/TencentARC/GFPGAN/releases/download/v0.1.0/arcface_resnet18.pth",
+    "GFPGAN release, Apache-2.0",
+)
+FAN98 = WeightFile(
+    "hub/checkpoints/alignment_WFLW_4HG.pth",
+    "https://github.com/xinntao/facexlib/releases/download/v0.1.0/alignment_WFLW_4HG.pth",
+    "facexlib, Apache-2.0",
+)
 
 
 @contextmanager

@@ -10,7 +10,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from tasks.metrics import distribution, full_reference, no_reference, offline, perceptual
+from tasks.metrics import distribution, full_reference, identity, landmarks, no_reference, offline, perceptual
 from tasks.metrics.distribution import SetScorer
 from tasks.metrics.offline import WeightFile
 from tasks.store import BadInput
@@ -142,6 +142,41 @@ METRICS = {
             f"Y of BT.601 (limited range, rounded), blocks of 96 x 96, no border crop; {_package('pyiqa')}",
             no_reference.niqe,
             (offline.NIQE_PARAMETERS,),
+        ),
+        Metric(
+            "piqe",
+            "PIQE",
+            "lower",
+            "no_reference",
+            f"no weights; {_package('pyiqa')}",
+            no_reference.piqe,
+        ),
+        Metric(
+            "nima",
+            "NIMA (AVA)",
+            "higher",
+            "no_reference",
+            f"InceptionResNetV2, AVA weights, short side 299, centre crop; {_package('pyiqa')}",
+            no_reference.nima,
+            (offline.NIMA_AVA,),
+        ),
+        Metric(
+            "ids",
+            "IDS (degrees)",
+            "lower",
+            "full_reference",
+            "angle of ArcFace-18 embeddings, whole image, gray uint8, bilinear 128 x 128; all pairs count",
+            identity.ids,
+            (offline.ARCFACE18,),
+        ),
+        Metric(
+            "lmd",
+            "LMD (pixels)",
+            "lower",
+            "full_reference",
+            f"mean distance of 98 landmarks, FAN with 4 hourglasses on 256 x 256; {_package('facexlib')}",
+            landmarks.lmd,
+            (offline.FAN98,),
         ),
     )
 }

@@ -1,0 +1,40 @@
+"""Identity: the angle between ArcFace embeddings, as VQFR and DifFace report it (IDS, "Deg")."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+from torch import Tensor
+
+from tasks.metrics import arcface
+from tasks.metrics.full_reference import levels
+from tasks.metrics.offline import ARCFACE18
+
+SIDE = 128
+LIBPNG_WEIGHTS = np.array([9797, 19234, 3737])  # of R, G, B; their sum is 2^15
+
+
+def ids(weights_dir: Path, device: torch.device) -> Callable[[Tensor, Tensor], Tensor]:
+    """(restored, reference), both [N, 3, H, W] in [0, 1], to degrees [N]. Raises MissingWeights."""
+    network = arcface.load(ARCFACE18.find(weights_dir, "IDS")).to(device)
+
+    def angle(restored: Tensor, reference: Tensor) -> Tensor:
+        ours, theirs = (network(gray_faces(images).to(device)) for images in (restored, reference))
+        return arcface.angles(ours, theirs)
+
+    return angle
+
+
+def gray_faces(images: Tensor) -> Tensor:
+    """[N, 3, H, W] in [0, 1] to [N, 1, 128, 128] in [-1, 1] on the CPU: the whole image, not aligned.
+
+    The scripts read PNG files as gray and resize them with OpenCV: libpng's weights, rounded down to uint8, then
+    bilinear without antialiasing.
+    """
+    faces = []
+    for image in levels(images).permute(0, 2, 3, 1).cpu().numpy().astype(np.int64):
+        gray = (image @ LIBPNG_WEIGHTS >> 15).astype(np.uint8)
+        faces.append(cv2.resize(gray, (SIDE, SIDE), interpolation=cv2.INTER_LINEAR))
+    return (torch.from_numpy(np.stack(faces)).float()[:, None] - 127.5) / 127.5
