@@ -14,6 +14,7 @@ from typing import TypeAlias
 
 import cv2
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 Image: TypeAlias = NDArray[np.float32]
@@ -22,6 +23,7 @@ Range: TypeAlias = tuple[float, float]
 
 KERNEL_SIZE = 41
 PHOTOMETRIC_LUMA = np.array([0.2989, 0.587, 0.114], dtype=np.float32)  # torchvision's; they sum to 0.9999
+DIRECT_KERNEL_SIZE = 121  # pixels; from here on a Fourier transform is faster
 NEGLIGIBLE_WEIGHT = 1e-9  # of a kernel's row or column; below it the blur skips them (the gate for a blur is 1e-6)
 
 
@@ -133,8 +135,7 @@ def apply(hq: Image, params: BlurJpegParams, noise_unit: Image) -> ImageU8:
     noise_unit: standard normal, float32 [h, w, 3] with (h, w) = low_size((H, W), params.scale).
     Raises ValueError for a shape that does not fit.
     """
-    x = blur(hq, params.sigma_x, params.sigma_y, params.theta)
-    x = resize(x, low_size(hq.shape[:2], params.scale))
+    x = blur_and_shrink(hq, params)
     x = add_noise(x, params.noise_sigma_255, noise_unit)
     x = jpeg(x, params.jpeg_quality)
     x = resize(x, hq.shape[:2])
@@ -160,17 +161,35 @@ def gaussian_kernel(sigma_x: float, sigma_y: float, theta: float, size: int = KE
     return np.asarray(kernel / kernel.sum(), dtype=np.float64)
 
 
+def blur_and_shrink(image: Image, params: BlurJpegParams) -> Image:
+    """Blur [H, W, 3], then resize it to `low_size`: float32 [h, w, 3].
+
+    An isotropic blur and the resizing are each a product of a step along the rows and one along the columns, so where
+    the result is small, both at once are two small matrix products.
+    """
+    small = low_size(image.shape[:2], params.scale)
+    if params.sigma_x != params.sigma_y or params.scale < 2:
+        return resize(blur(image, params.sigma_x, params.sigma_y, params.theta), small)
+    profile = gaussian_kernel(params.sigma_x, params.sigma_x, 0).sum(axis=0)
+    profile = profile[_without_empty_border(profile)]
+    padded = _mirrored(image, len(profile) // 2, len(profile) // 2)
+    rows, columns = (_blur_and_shrink_matrix(profile, *sizes) for sizes in zip(image.shape, small, strict=False))
+    narrow = rows @ padded.reshape(len(padded), -1)  # [h, padded W * 3]
+    return np.asarray(np.matmul(columns, narrow.reshape(len(rows), -1, 3)), dtype=np.float32)
+
+
 def blur(image: Image, sigma_x: float, sigma_y: float, theta: float) -> Image:
     """Correlate [H, W, 3] with the 41 x 41 kernel; the border mirrors without repeating its pixel. Not clipped."""
     kernel = gaussian_kernel(sigma_x, sigma_y, theta)
-    rows, columns = _without_empty_border(kernel.sum(axis=1)), _without_empty_border(kernel.sum(axis=0))
-    if sigma_x == sigma_y:  # the cut-off isotropic kernel is still a product of its marginals
-        blurred = cv2.sepFilter2D(
-            image, -1, kernel.sum(axis=0)[columns], kernel.sum(axis=1)[rows], borderType=cv2.BORDER_REFLECT_101
-        )
-    else:
-        blurred = cv2.filter2D(image, -1, kernel[rows, columns], borderType=cv2.BORDER_REFLECT_101)
-    return np.asarray(blurred, dtype=np.float32)
+    kernel = kernel[_without_empty_border(kernel.sum(axis=1)), _without_empty_border(kernel.sum(axis=0))]
+    if kernel.size < DIRECT_KERNEL_SIZE:
+        return np.asarray(cv2.filter2D(image, -1, kernel, borderType=cv2.BORDER_REFLECT_101), dtype=np.float32)
+    padded = torch.from_numpy(_mirrored(image, kernel.shape[0] // 2, kernel.shape[1] // 2))
+    size = [cv2.getOptimalDFTSize(side) for side in padded.shape[:2]]
+    spectrum = torch.fft.rfft2(torch.from_numpy(kernel.astype(np.float32)), s=size)[..., None]
+    blurred = torch.fft.irfft2(torch.fft.rfft2(padded, s=size, dim=(0, 1)).mul_(spectrum), s=size, dim=(0, 1))
+    top, left = kernel.shape[0] - 1, kernel.shape[1] - 1  # a Gaussian is its own mirror image: correlated = convolved
+    return np.asarray(blurred[top : top + image.shape[0], left : left + image.shape[1]].numpy())
 
 
 def low_size(size: tuple[int, ...], scale: float) -> tuple[int, int]:
@@ -233,6 +252,21 @@ def to_float(image: ImageU8) -> Image:
 def to_u8(image: Image) -> ImageU8:
     """Float in [0, 1] to uint8: rounded half-even, clipped."""
     return np.asarray(np.clip(np.rint(image * np.float32(255)), 0, 255), dtype=np.uint8)
+
+
+def _mirrored(image: Image, rows: int, columns: int) -> Image:
+    return np.asarray(cv2.copyMakeBorder(image, rows, rows, columns, columns, cv2.BORDER_REFLECT_101), np.float32)
+
+
+def _blur_and_shrink_matrix(profile: NDArray[np.float64], size: int, small: int) -> Image:
+    """[small, size + len(profile) - 1]: a mirrored line to its blurred and bilinearly resized one."""
+    centres = np.clip((np.arange(small) + 0.5) * size / small - 0.5, 0, size - 1)
+    first = np.floor(centres).astype(int)
+    share = (centres - first)[:, None]
+    weights = (1 - share) * np.append(profile, 0) + share * np.append(0, profile)
+    matrix = np.zeros((small, size + len(profile)), dtype=np.float32)  # one column more, for the last point's second
+    np.put_along_axis(matrix, first[:, None] + np.arange(len(profile) + 1), weights.astype(np.float32), axis=1)
+    return matrix[:, :-1]
 
 
 def _without_empty_border(weights: NDArray[np.float64]) -> slice:
