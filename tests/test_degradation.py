@@ -5,6 +5,7 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -61,6 +62,25 @@ def blur_jpeg_params(golden):
         channel_shift=tuple(golden["jitter_rgb_shift"].tolist()) if "jitter_rgb_shift" in golden else None,
         is_gray=bool(golden["to_gray"]),
     )
+
+
+@given(
+    size=st.tuples(st.integers(48, 130), st.integers(48, 130)),
+    sigmas=st.tuples(st.floats(0.1, 15), st.floats(0.1, 15)),
+    theta=st.floats(-3, 3),
+    scale=st.floats(0.8, 12),
+    is_isotropic=st.booleans(),
+)
+@settings(max_examples=60, deadline=None)
+def test_blur_and_shrink_is_the_blur_of_the_whole_image_then_the_resize(size, sigmas, theta, scale, is_isotropic):
+    image = stream(1).random((*size, 3), dtype=np.float32)
+    sigma_x, sigma_y = (sigmas[0], sigmas[0]) if is_isotropic else sigmas
+    kernel = blur_jpeg.gaussian_kernel(sigma_x, sigma_y, theta)
+    blurred = cv2.filter2D(image, -1, kernel, borderType=cv2.BORDER_REFLECT_101)
+    small = blur_jpeg.low_size(size, scale)
+    expected = cv2.resize(blurred, small[::-1], interpolation=cv2.INTER_LINEAR)
+    found = blur_jpeg.blur_and_shrink(image, BlurJpegParams(sigma_x, sigma_y, theta, scale, 0, 90))
+    assert_within(found, expected, 2e-6)
 
 
 @given(

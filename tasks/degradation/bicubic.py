@@ -56,7 +56,7 @@ def degrade(hq: ImageU8, preset: BicubicSr | DifBfsr, rng: np.random.Generator) 
         noise_unit = rng.standard_normal((height // preset.scale, width // preset.scale, 3), dtype=np.float32)
         sigma, quality = rng.uniform(*preset.noise_sigma_255), round(rng.uniform(*preset.jpeg_quality))
         small = difbfsr_small(to_float(hq), preset.sigma, preset.scale, sigma, noise_unit, quality)
-    return to_u8(resize(small, height, width))
+    return to_u8(np.clip(resize(small, height, width), 0, 1))
 
 
 def difbfsr_small(

@@ -16,6 +16,8 @@ import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy.fft import next_fast_len
+from torch import Tensor
 
 Image: TypeAlias = NDArray[np.float32]
 ImageU8: TypeAlias = NDArray[np.uint8]
@@ -162,34 +164,37 @@ def gaussian_kernel(sigma_x: float, sigma_y: float, theta: float, size: int = KE
 
 
 def blur_and_shrink(image: Image, params: BlurJpegParams) -> Image:
-    """Blur [H, W, 3], then resize it to `low_size`: float32 [h, w, 3].
+    """`blur`, then `resize` to `low_size`: [H, W, 3] to float32 [h, w, 3]; a small result without the blurred image.
 
-    An isotropic blur and the resizing are each a product of a step along the rows and one along the columns, so where
-    the result is small, both at once are two small matrix products.
+    An isotropic blur and the resizing are products of a step along the rows and one along the columns: two small
+    matrices. Of any other blur, only the rows that the resizing reads come back from the frequency domain.
     """
     small = low_size(image.shape[:2], params.scale)
-    if params.sigma_x != params.sigma_y or params.scale < 2:
+    if params.scale < 2:
         return resize(blur(image, params.sigma_x, params.sigma_y, params.theta), small)
-    profile = gaussian_kernel(params.sigma_x, params.sigma_x, 0).sum(axis=0)
-    profile = profile[_without_empty_border(profile)]
-    padded = _mirrored(image, len(profile) // 2, len(profile) // 2)
-    rows, columns = (_blur_and_shrink_matrix(profile, *sizes) for sizes in zip(image.shape, small, strict=False))
-    narrow = rows @ padded.reshape(len(padded), -1)  # [h, padded W * 3]
-    return np.asarray(np.matmul(columns, narrow.reshape(len(rows), -1, 3)), dtype=np.float32)
+    (first_row, row_share), (first_column, column_share) = map(_resize_reads, image.shape[:2], small)
+    if params.sigma_x == params.sigma_y:
+        profile = gaussian_kernel(params.sigma_x, params.sigma_x, 0).sum(axis=0)
+        padded = cv2.copyMakeBorder(image, *[len(profile) // 2] * 4, cv2.BORDER_REFLECT_101)
+        rows = _blur_and_resize_matrix(profile, first_row, row_share, padded.shape[0])
+        columns = _blur_and_resize_matrix(profile, first_column, column_share, padded.shape[1])
+        low = np.tensordot(columns, np.tensordot(rows, padded, axes=1), axes=(1, 1))  # [w, h, 3]
+        return np.ascontiguousarray(low.transpose(1, 0, 2))
+    spectra = _row_spectra(image, gaussian_kernel(params.sigma_x, params.sigma_y, params.theta))
+    low_rows = torch.fft.irfft(_lerp(spectra, first_row, row_share), n=_fourier_size(image.shape[1]), dim=1)
+    return np.asarray(_lerp(low_rows.transpose(0, 1), first_column, column_share).transpose(0, 1).numpy())
 
 
 def blur(image: Image, sigma_x: float, sigma_y: float, theta: float) -> Image:
     """Correlate [H, W, 3] with the 41 x 41 kernel; the border mirrors without repeating its pixel. Not clipped."""
     kernel = gaussian_kernel(sigma_x, sigma_y, theta)
-    kernel = kernel[_without_empty_border(kernel.sum(axis=1)), _without_empty_border(kernel.sum(axis=0))]
-    if kernel.size < DIRECT_KERNEL_SIZE:
-        return np.asarray(cv2.filter2D(image, -1, kernel, borderType=cv2.BORDER_REFLECT_101), dtype=np.float32)
-    padded = torch.from_numpy(_mirrored(image, kernel.shape[0] // 2, kernel.shape[1] // 2))
-    size = [cv2.getOptimalDFTSize(side) for side in padded.shape[:2]]
-    spectrum = torch.fft.rfft2(torch.from_numpy(kernel.astype(np.float32)), s=size)[..., None]
-    blurred = torch.fft.irfft2(torch.fft.rfft2(padded, s=size, dim=(0, 1)).mul_(spectrum), s=size, dim=(0, 1))
-    top, left = kernel.shape[0] - 1, kernel.shape[1] - 1  # a Gaussian is its own mirror image: correlated = convolved
-    return np.asarray(blurred[top : top + image.shape[0], left : left + image.shape[1]].numpy())
+    rows, columns = _without_empty_border(kernel.sum(axis=1)), _without_empty_border(kernel.sum(axis=0))
+    if kernel[rows, columns].size < DIRECT_KERNEL_SIZE:
+        direct = cv2.filter2D(image, -1, kernel[rows, columns], borderType=cv2.BORDER_REFLECT_101)
+        return np.asarray(direct, dtype=np.float32)
+    height, width = image.shape[:2]
+    blurred = torch.fft.irfft(_row_spectra(image, kernel)[:height], n=_fourier_size(width), dim=1)
+    return np.asarray(blurred[:, :width].numpy())
 
 
 def low_size(size: tuple[int, ...], scale: float) -> tuple[int, int]:
@@ -246,25 +251,49 @@ def jitter(image: Image, factors: PhotometricJitter) -> Image:
 
 def to_float(image: ImageU8) -> Image:
     """uint8 to float32 in [0, 1]."""
-    return image.astype(np.float32) / np.float32(255)
+    return np.divide(image, np.float32(255), dtype=np.float32)
 
 
 def to_u8(image: Image) -> ImageU8:
-    """Float in [0, 1] to uint8: rounded half-even, clipped."""
-    return np.asarray(np.clip(np.rint(image * np.float32(255)), 0, 255), dtype=np.uint8)
+    """Float, not negative, to uint8: times 255, rounded half-even, at most 255."""
+    return np.asarray(cv2.convertScaleAbs(image, alpha=255), dtype=np.uint8)
 
 
-def _mirrored(image: Image, rows: int, columns: int) -> Image:
-    return np.asarray(cv2.copyMakeBorder(image, rows, rows, columns, columns, cv2.BORDER_REFLECT_101), np.float32)
+def _row_spectra(image: Image, kernel: NDArray[np.float64]) -> Tensor:
+    """The blurred image, each row still in the frequency domain: complex64 [more than H, F, 3]."""
+    margin = len(kernel) // 2
+    height, width = (_fourier_size(side) for side in image.shape[:2])
+    bottom, right = height - margin - image.shape[0], width - margin - image.shape[1]
+    padded = cv2.copyMakeBorder(image, margin, bottom, margin, right, cv2.BORDER_REFLECT_101)
+    kernel_rows = torch.fft.rfft(torch.from_numpy(kernel.astype(np.float32)), n=width)
+    spectrum = torch.fft.fft(kernel_rows, n=height, dim=0).conj_physical()  # conj: correlate, do not convolve
+    spectra = torch.fft.rfft2(torch.from_numpy(padded), dim=(0, 1)).mul_(spectrum[..., None])
+    return torch.fft.ifft(spectra, dim=0)
 
 
-def _blur_and_shrink_matrix(profile: NDArray[np.float64], size: int, small: int) -> Image:
-    """[small, size + len(profile) - 1]: a mirrored line to its blurred and bilinearly resized one."""
+def _fourier_size(side: int) -> int:
+    return int(next_fast_len(side + KERNEL_SIZE - 1))
+
+
+def _resize_reads(size: int, small: int) -> tuple[NDArray[np.int64], Image]:
+    """For each point of a bilinearly resized line: the first of the two points that it reads, the second's share."""
     centres = np.clip((np.arange(small) + 0.5) * size / small - 0.5, 0, size - 1)
-    first = np.floor(centres).astype(int)
-    share = (centres - first)[:, None]
-    weights = (1 - share) * np.append(profile, 0) + share * np.append(0, profile)
-    matrix = np.zeros((small, size + len(profile)), dtype=np.float32)  # one column more, for the last point's second
+    first = np.floor(centres).astype(np.int64)
+    return first, (centres - first).astype(np.float32)
+
+
+def _lerp(lines: Tensor, first: NDArray[np.int64], share: Image) -> Tensor:
+    """Lines [n, ...] to the lines that `_resize_reads` describes. There is always one more line than was resized."""
+    index = torch.from_numpy(first)
+    second_share = torch.from_numpy(share).reshape(-1, *[1] * (lines.ndim - 1))
+    return lines.index_select(0, index) * (1 - second_share) + lines.index_select(0, index + 1) * second_share
+
+
+def _blur_and_resize_matrix(profile: NDArray[np.float64], first: NDArray[np.int64], share: Image, size: int) -> Image:
+    """[n, size]: a mirrored line to its blurred and resized one."""
+    second_share = share[:, None]
+    weights = (1 - second_share) * np.append(profile, 0) + second_share * np.append(0, profile)
+    matrix = np.zeros((len(first), size + 1), dtype=np.float32)  # a last column, for a second point with no share
     np.put_along_axis(matrix, first[:, None] + np.arange(len(profile) + 1), weights.astype(np.float32), axis=1)
     return matrix[:, :-1]
 

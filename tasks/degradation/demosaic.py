@@ -46,4 +46,4 @@ def bayer_network() -> DemosaicNet:
     """The trained network on the CPU, loaded once per process."""
     network = DemosaicNet()
     network.load_state_dict(load_file(WEIGHTS))
-    return network.eval().requires_grad_(False)
+    return network.to(memory_format=torch.channels_last).eval().requires_grad_(False)

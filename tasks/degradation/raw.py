@@ -128,10 +128,10 @@ def demosaic(dn: Image, params: RawParams) -> Image:
     """DN to the sensor's RGB, float32 [h, w, 3] in [0, 1], by the Bayer network."""
     sparse = sparse_mosaic(dn, params)
     rows, columns = FLIP_TO_GRBG[params.cfa]  # the network knows GRBG; the other three are its mirror images
-    grbg = torch.from_numpy(np.ascontiguousarray(sparse[::rows, ::columns].transpose(2, 0, 1)))
+    grbg = torch.from_numpy(np.ascontiguousarray(sparse[::rows, ::columns]))  # already channels_last
     with torch.inference_mode():
-        rgb = bayer_network()(grbg[None])[0].clamp(0, 1).numpy()
-    return np.ascontiguousarray(rgb.transpose(1, 2, 0)[::rows, ::columns])
+        rgb = bayer_network()(grbg[None].permute(0, 3, 1, 2))[0].clamp(0, 1).permute(1, 2, 0)
+    return np.ascontiguousarray(rgb.numpy()[::rows, ::columns])
 
 
 def sparse_mosaic(dn: Image, params: RawParams) -> Image:
