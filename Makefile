@@ -1,7 +1,7 @@
 # Everything a newcomer needs: `make demo` and `make test` set up what is missing by themselves.
 PYTHON ?= python3
 BIN := .venv/bin
-WEIGHTS := data/weights/demo/prior.safetensors data/weights/demo/swinir.safetensors
+WEIGHTS := $(addprefix data/weights/demo/,prior.safetensors swinir.safetensors idm.safetensors)
 export DO_NOT_TRACK := 1
 
 .PHONY: demo test setup serve lint weights clean-store
@@ -32,8 +32,8 @@ serve: setup ## start the Prefect server and the deployments, until Ctrl-C
 lint: setup
 	$(BIN)/ruff check --fix . && $(BIN)/ruff format . && $(BIN)/mypy
 
-weights: setup ## train the demo weights anew (about an hour on 2 cores), then publish them in the repository's store
-	$(BIN)/dvc repro --force --single-item data/weights/dvc.yaml:prior data/weights/dvc.yaml:restorer
+weights: setup ## train the demo weights anew (about two hours on 2 cores), then publish them in the repository's store
+	$(BIN)/dvc repro --force --single-item data/weights/dvc.yaml:prior data/weights/dvc.yaml:restorer data/weights/dvc.yaml:idm
 	$(BIN)/dvc push -r demo
 
 clean-store: setup ## delete stored results that were not used for 30 days

@@ -2,8 +2,8 @@
 
     python -m benchmarks.degradations [--images 200] [--size 512]
 
-One thread. The two take turns, three times all images each, with equal parameters and noise; first their results are compared.
-Reading and writing PNG files, equal for both, is left out.
+One thread. The two take turns, three times all images each, with equal parameters and noise; first their results are
+compared. Reading and writing PNG files, equal for both, is left out.
 """
 
 import argparse

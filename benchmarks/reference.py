@@ -19,9 +19,7 @@ U8 = NDArray[np.uint8]
 def blur_jpeg(hq: U8, params: BlurJpegParams, noise_unit: NDArray[np.float32]) -> U8:
     """Eq. 9 of DT-BFR: a 41 x 41 kernel over the whole image, resize, noise, JPEG, resize."""
     image = hq.astype(np.float32) / 255
-    turn = np.array(
-        [[np.cos(params.theta), -np.sin(params.theta)], [np.sin(params.theta), np.cos(params.theta)]]
-    )
+    turn = np.array([[np.cos(params.theta), -np.sin(params.theta)], [np.sin(params.theta), np.cos(params.theta)]])
     covariance = turn @ np.diag([params.sigma_x**2, params.sigma_y**2]) @ turn.T
     axis = np.arange(-20, 21)
     grid = np.stack(np.meshgrid(axis, axis), axis=-1)

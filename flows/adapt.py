@@ -7,29 +7,34 @@ from prefect import flow
 from prefect.logging import get_run_logger
 
 from flows.publishing import show_report
-from flows.steps import ADAPTED_WEIGHTS, Workspace, check, metric_weights, photo_folders
+from flows.steps import (
+    TRAINED,
+    Workspace,
+    check,
+    labels,
+    network_evaluations,
+    photo_folders,
+    run_prior,
+    run_restorer,
+    score,
+)
 from tasks import nodes
 from tasks.data.ingest import PhotoFolder
 from tasks.params import (
-    EvaluateParams,
     FineTuneParams,
     IngestParams,
     MethodName,
     PhotosParams,
-    PseudoTargetParams,
     ReportParams,
-    RestoreParams,
+    given,
     load_experiment,
 )
 from tasks.stage import Source
-from tasks.stages.evaluate import evaluate
 from tasks.stages.finetune import finetune
 from tasks.stages.ingest import ingest
 from tasks.stages.photos import photos
-from tasks.stages.pseudo_targets import pseudo_targets
 from tasks.stages.report import report
-from tasks.stages.restore import restore
-from tasks.store import ROOT
+from tasks.store import ROOT, BadInput
 
 METHODS: tuple[MethodName, ...] = ("lq", "pretrained", "pseudo_target", "adapted")
 
@@ -49,24 +54,20 @@ def adapt(
     fit: "crop" takes the centre of photos that are not square, "aligned" sets them aside.
     """
     settings = load_experiment(experiment)
+    if (recipe := settings.finetune) is None:
+        raise BadInput(f"The experiment {experiment!r} has no section `finetune`. Choose another one.")
     check(settings, splits=["real"])
-    weights = ROOT / settings.restorer.weights
+    alone = settings.model_copy(update={"methods": METHODS, "compare": {}})
+    restorer = given(settings.restorer, "restorer")
     work = Workspace(ROOT / "data" / name, nodes.run)
-    by_arch = RestoreParams(arch=settings.restorer.arch, fidelity=settings.restorer.fidelity)
 
     folders = {"folder": PhotoFolder(Path(folder).expanduser().resolve())}
     if hq:
         folders["hq"] = PhotoFolder(Path(hq).expanduser().resolve())
     intake = IngestParams(size=settings.dataset.size, fit=fit)
     lq = work.make("lq", ingest, intake, **folders)
-    restored = work.make("restored", restore, by_arch, lq=lq, weights=weights)
-    targets = work.make(
-        "pseudo_targets",
-        pseudo_targets,
-        PseudoTargetParams(seed=settings.seed, arch=settings.prior.arch, settings=settings.pseudo_targets),
-        restored=restored,
-        weights=ROOT / settings.prior.weights,
-    )
+    restored = run_restorer(settings, work, lq, "restored")
+    targets = run_prior(settings, work, restored, "pseudo_targets")
     real = work.make(
         "real",
         photos,
@@ -76,34 +77,28 @@ def adapt(
     model = work.make(
         "adapted_model",
         finetune,
-        FineTuneParams(seed=settings.seed, arch=settings.restorer.arch, settings=settings.finetune),
+        FineTuneParams(seed=settings.seed, arch=restorer.arch, settings=recipe),
         lq=lq,
         targets=targets,
         real=real,
-        weights=weights,
+        weights=ROOT / restorer.weights,
     )
     reference = {"real": real}
     if hq:
         reference = {"hq": work.make("hq", ingest, intake.model_copy(update={"side": "hq"}), **folders)}
-    adapted = work.make("adapted", restore, by_arch, lq=lq, weights=model.path(ADAPTED_WEIGHTS))
+    adapted = run_restorer(settings, work, lq, "adapted", model.path(TRAINED))
 
     results: dict[str, Source] = {"photos/test": reference["hq"]} if hq else {}
     for method, images in zip(METHODS, (lq, restored, targets, adapted), strict=True):
-        scores = work.make(
-            f"scores/{method}",
-            evaluate,
-            EvaluateParams(metrics=settings.metrics),
-            images=images,
-            **reference,
-            **metric_weights(settings.metrics),
-        )
-        results |= {f"images/photos/{method}": images, f"scores/photos/{method}": scores}
+        score(settings.metrics, work, f"scores/{method}", images, **reference)
+        results |= {f"images/photos/{method}": images, f"scores/photos/{method}": work[f"scores/{method}"]}
     params = ReportParams(
         name=name,
         title=f"Adapted to {Path(folder).name}",
         settings=settings.model_dump(mode="json", include={"seed", "prior", "restorer", "pseudo_targets", "finetune"}),
         degradations=("photos",),
-        methods=METHODS,
+        methods=labels(alone),
+        evaluations=network_evaluations(alone),
         metrics=settings.metrics,
         published=(),
     )

@@ -1,4 +1,4 @@
-"""The whole benchmark of one experiment: photos → degrade → restore → pseudo_targets → finetune → evaluate → report."""
+"""The whole benchmark of one experiment: every step of flows/steps.py, in order."""
 
 from prefect import flow
 
@@ -19,6 +19,9 @@ def benchmark(experiment: str = "demo") -> None:
     steps.restore(settings, work)
     steps.pseudo_targets(settings, work)
     steps.finetune(settings, work)
+    steps.clean(settings, work)
+    steps.compare(settings, work)
+    steps.authenticity(settings, work)
     steps.evaluate(settings, work)
     steps.report(settings, work)
     show_report(work)

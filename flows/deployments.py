@@ -1,4 +1,4 @@
-"""The deployments: one `benchmark` per experiment of params.yaml, and `adapt` and `restore` for a folder of photos."""
+"""The deployments: one `benchmark` per experiment of params.yaml, and the flows for a folder of photos."""
 
 from typing import Any
 
@@ -6,6 +6,7 @@ from prefect import serve
 
 from flows.adapt import adapt
 from flows.benchmark import benchmark
+from flows.personalize import personalize
 from flows.restore import restore
 from tasks.params import load
 
@@ -15,5 +16,5 @@ def serve_all() -> None:
     deployments: list[Any] = [
         benchmark.to_deployment(name, parameters={"experiment": name}) for name in load().experiments
     ]
-    deployments += [adapt.to_deployment("photos"), restore.to_deployment("photos")]
+    deployments += [flow.to_deployment("photos") for flow in (adapt, restore, personalize)]
     serve(*deployments, pause_on_shutdown=True)

@@ -6,55 +6,53 @@ from typing import Literal
 from prefect import flow
 from prefect.logging import get_run_logger
 
-from flows.steps import Workspace
+from flows.steps import Workspace, restore_by
 from tasks import nodes
 from tasks.data.ingest import PhotoFolder
-from tasks.params import IngestParams, PseudoTargetParams, RestoreParams, load_experiment
+from tasks.params import Comparison, Experiment, IngestParams, given, load_experiment, suggestion
 from tasks.stages.ingest import ingest
-from tasks.stages.pseudo_targets import pseudo_targets
-from tasks.stages.restore import restore as restore_stage
-from tasks.store import ROOT
+from tasks.store import ROOT, BadInput
 from tasks.weights import required
 
 
 @flow(name="restore", flow_run_name="{folder} by {method}", log_prints=True)
 def restore(
     folder: str,
-    method: Literal["restorer", "pseudo_target"] = "restorer",
+    method: str = "pretrained",
     experiment: str = "demo",
     weights: str | None = None,
+    seed: int | None = None,
     name: str = "restored",
     fit: Literal["aligned", "crop"] = "crop",
 ) -> None:
     """Restored photos below data/<name>/<method>/.
 
-    method: "restorer" is one pass of the experiment's restorer; "pseudo_target" also runs the diffusion prior (DT-BFR,
-    Algorithm 1). weights: another checkpoint for the restorer, say
-    data/my_photos/adapted_model/model.safetensors.
+    method: "pretrained" (the experiment's restorer), "pseudo_target" (and the diffusion prior after it), or a method of
+    the experiment's section `compare`. weights: another checkpoint for it, say
+    data/my_photos/adapted_model/model.safetensors. seed: another one gives other samples of a diffusion method.
     """
-    settings = load_experiment(experiment)
+    settings = chosen(load_experiment(experiment), method, weights, seed)
     work = Workspace(ROOT / "data" / name, nodes.run)
     photos = PhotoFolder(Path(folder).expanduser().resolve())
     lq = work.make("lq", ingest, IngestParams(size=settings.dataset.size, fit=fit), folder=photos)
-    checkpoint = required(
-        Path(weights).expanduser().resolve() if weights else ROOT / settings.restorer.weights, "the restorer"
-    )
-    restored = work.make(
-        "restorer",
-        restore_stage,
-        RestoreParams(arch=settings.restorer.arch, fidelity=settings.restorer.fidelity),
-        lq=lq,
-        weights=checkpoint,
-    )
-    if method == "pseudo_target":
-        restored = work.make(
-            "pseudo_target",
-            pseudo_targets,
-            PseudoTargetParams(seed=settings.seed, arch=settings.prior.arch, settings=settings.pseudo_targets),
-            restored=restored,
-            weights=required(ROOT / settings.prior.weights, "the prior"),
-        )
+    restored = restore_by(method, "", settings, work, lq, method)
     log = get_run_logger()
     for file, reason in lq.quarantine:
         log.warning("Set aside: %s: %s", file, reason)
     log.info("Restored %d photos: %s", len(restored.ids), work.root / method)
+
+
+def chosen(settings: Experiment, method: str, weights: str | None, seed: int | None) -> Experiment:
+    """The experiment with other weights for the method, and another seed. Raises BadInput for an unknown method."""
+    own = {name: other for name, other in settings.compare.items() if isinstance(other, Comparison)}
+    valid = ["pretrained", "pseudo_target", *own]
+    if method not in valid:
+        raise BadInput(f"There is no method {method!r}.{suggestion(method, valid)} Valid: {', '.join(valid)}")
+    changes: dict[str, object] = {} if seed is None else {"seed": seed}
+    if weights:
+        file = required(Path(weights).expanduser().resolve(), f"the method {method!r}")
+        if method in own:
+            changes["compare"] = {method: own[method].model_copy(update={"weights": file})}
+        else:
+            changes["restorer"] = given(settings.restorer, "restorer").model_copy(update={"weights": file})
+    return settings.model_copy(update=changes)

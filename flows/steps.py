@@ -1,42 +1,57 @@
 """The wiring of the pipeline, once: which stage reads which results. Prefect flows and DVC stages both run these steps.
 
-photos → degrade → restore → pseudo_targets → finetune → evaluate → report. Results are named by where they are
-published below the experiment's folder: "lq/raw_x4_severe/test" is the LQ photos of the test split.
+photos → degrade → restore → pseudo_targets → finetune → clean → compare → authenticity → evaluate → report. Results are
+named by where they are published below the experiment's folder: "lq/raw_x4_severe/test" is the LQ photos of the test
+split.
 """
 
+import logging
 import shutil
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
 from tasks.data.ingest import PhotoFolder, discover
+from tasks.diffusion.schedule import Schedule
+from tasks.methods import DifFace, FeedForward, Idm, evaluations
 from tasks.metrics.registry import METRICS
 from tasks.params import (
+    Comparison,
     Dataset,
     DegradeParams,
     EvaluateParams,
     Experiment,
+    External,
+    ExternalParams,
     FineTuneParams,
+    IngestParams,
     PhotosParams,
     PseudoTargetParams,
     ReportParams,
     RestoreParams,
     Split,
+    TrainIdmParams,
+    given,
 )
+from tasks.pseudo_targets import step_indices
 from tasks.stage import Source, Stage, default_store
 from tasks.stages.degrade import degrade as degrade_stage
 from tasks.stages.evaluate import evaluate as evaluate_stage
+from tasks.stages.external import external as external_stage
 from tasks.stages.finetune import finetune as finetune_stage
+from tasks.stages.ingest import ingest as ingest_stage
 from tasks.stages.photos import photos as photos_stage
 from tasks.stages.pseudo_targets import pseudo_targets as pseudo_targets_stage
 from tasks.stages.report import report as report_stage
 from tasks.stages.restore import restore as restore_stage
+from tasks.stages.train_idm import train_idm as train_idm_stage
 from tasks.store import ROOT, WEIGHTS, BadInput, ImageFolder, Strict, publish
 from tasks.weights import required
 
 Run = Callable[..., ImageFolder]
-ADAPTED_WEIGHTS = "model.safetensors"
+TRAINED = "model.safetensors"  # what a stage that trains writes
+RESTORER_LABELS = {"swinir": "SwinIR", "srcnn": "SRCNN", "codeformer": "CodeFormer"}
 
 
 def run_here(stage: Stage, params: Strict, **inputs: Source) -> ImageFolder:
@@ -66,6 +81,10 @@ class Workspace:
         self.results[at] = result
         return result
 
+    def folder(self, name: str) -> None:
+        """Make a step's folder, which DVC expects also where the step has nothing to do."""
+        (self.root / name).mkdir(parents=True, exist_ok=True)
+
     def __getitem__(self, name: str) -> ImageFolder:
         """An earlier result: of this run, else of the workspace folder (its copy in the store where there is one)."""
         if name not in self.results:
@@ -78,19 +97,32 @@ class Workspace:
 
 def check(experiment: Experiment, splits: Iterable[Split] = ("test", "real")) -> None:
     """Raises BadInput, before any work starts, that lists all weights and photos (of the splits) that are not there."""
-    loss = f"the loss finetune.perceptual = {experiment.finetune.perceptual}"
-    needs: list[Callable[[], object]] = [
-        partial(required, ROOT / experiment.prior.weights, "the prior"),
-        partial(required, ROOT / experiment.restorer.weights, "the restorer"),
-        *(partial(file.find, WEIGHTS, loss) for file in METRICS[experiment.finetune.perceptual].needs),
-    ]
-    folders = photo_folders(experiment.dataset)
-    needs += [partial(discover, folder.path) for split in splits for folder in folders[split].values()]
+    needs: list[Callable[[], object]] = []
+    if experiment.prior:
+        needs.append(partial(required, ROOT / experiment.prior.weights, "the prior"))
+    if experiment.restorer:
+        needs.append(partial(required, ROOT / experiment.restorer.weights, "the restorer"))
+    if experiment.finetune and experiment.finetune.recipe == "swinir_gan":
+        perceptual = experiment.finetune.perceptual
+        loss = f"the loss finetune.perceptual = {perceptual}"
+        needs += [partial(file.find, WEIGHTS, loss) for file in METRICS[perceptual].needs]
+    if experiment.cleaning and experiment.cleaning.weights:
+        needs.append(partial(required, ROOT / experiment.cleaning.weights, "the first model of cleaning"))
+    for name, other in experiment.compare.items():
+        if isinstance(other, External):
+            needs += [partial(discover, external_folder(other, part)) for part in experiment.parts]
+            continue
+        if other.weights:
+            needs.append(partial(required, ROOT / other.weights, f"the method {name!r}"))
+        if other.estimator:
+            needs.append(partial(required, ROOT / other.estimator.weights, f"the estimator of {name!r}"))
+    dataset = experiment.dataset
+    if dataset.kind == "real":
+        needs += [partial(photo_count_is, ROOT / lq.test, lq.expected) for lq in dataset.sets.values()]
+        needs += [partial(discover, ROOT / lq.finetune) for lq in dataset.sets.values() if lq.finetune]
+    folders = photo_folders(dataset)
+    needs += [partial(discover, folder.path) for split in splits for folder in folders.get(split, {}).values()]
     missing: list[str] = []
-    if experiment.restorer.arch != "swinir":
-        missing.append(
-            f"restorer.arch is {experiment.restorer.arch!r}: it restores, but fine-tuning knows only 'swinir'."
-        )
     for need in needs:
         try:
             need()
@@ -100,8 +132,20 @@ def check(experiment: Experiment, splits: Iterable[Split] = ("test", "real")) ->
         raise BadInput("\n".join(missing))
 
 
+def photo_count_is(folder: Path, expected: int | None) -> None:
+    """Raises BadInput if the folder is missing, or warns where it has not as many photos as the published set."""
+    try:
+        found = len(discover(folder))
+    except BadInput as error:
+        raise BadInput(f"{error} The published set has {expected} photos." if expected else str(error)) from error
+    if expected and found != expected:
+        logging.getLogger(__name__).warning("%s has %d photos, the published set %d.", folder, found, expected)
+
+
 def photos(experiment: Experiment, work: Workspace) -> None:
     for split, folder in photo_folders(experiment.dataset).items():
+        if (split == "train" and not experiment.cleaning) or (split == "finetune" and split not in experiment.splits):
+            continue
         params = PhotosParams(seed=experiment.seed, dataset=experiment.dataset, split=split)
         work.make(f"photos/{split}", photos_stage, params, **folder)
 
@@ -109,43 +153,55 @@ def photos(experiment: Experiment, work: Workspace) -> None:
 def photo_folders(dataset: Dataset) -> dict[Split, dict[str, PhotoFolder]]:
     """What the stage `photos` reads for each split; nothing for procedural faces."""
     if dataset.kind == "portraits":
-        return {"finetune": {}, "test": {}, "real": {}}
-    hq, real = PhotoFolder(ROOT / dataset.hq), PhotoFolder(ROOT / dataset.real)
-    return {"finetune": {"folder": hq}, "test": {"folder": hq}, "real": {"folder": real}}
+        return {"finetune": {}, "test": {}, "real": {}, "train": {}}
+    real = {"folder": PhotoFolder(ROOT / dataset.real)}
+    if dataset.kind == "real":
+        return {"real": real, "train": real}
+    hq = {"folder": PhotoFolder(ROOT / dataset.hq)}
+    return {"finetune": hq, "test": hq, "real": real, "train": real}
 
 
 def degrade(experiment: Experiment, work: Workspace) -> None:
+    """The LQ photos: made from the HQ ones, or taken in as they are."""
+    dataset = experiment.dataset
+    if dataset.kind == "real":
+        intake = IngestParams(size=dataset.size, fit="aligned")
+        for name, photos in dataset.sets.items():
+            for split in experiment.splits:
+                folder = photos.test if split == "test" else photos.finetune or photos.test
+                work.make(f"lq/{name}/{split}", ingest_stage, intake, folder=PhotoFolder(ROOT / folder))
     for name, degradation in experiment.degradations.items():
         params = DegradeParams(seed=experiment.seed, name=name, preset=degradation.preset, iso=degradation.iso)
         camera = {"camera": ROOT / degradation.camera} if degradation.camera else {}
-        for split in ("finetune", "test"):
+        for split in experiment.splits:
             work.make(f"lq/{name}/{split}", degrade_stage, params, hq=work[f"photos/{split}"], **camera)
 
 
 def restore(experiment: Experiment, work: Workspace) -> None:
-    params = RestoreParams(arch=experiment.restorer.arch, fidelity=experiment.restorer.fidelity)
-    weights = ROOT / experiment.restorer.weights
-    for name in experiment.degradations:
-        for split in ("finetune", "test"):
-            work.make(f"restored/{name}/{split}", restore_stage, params, lq=work[f"lq/{name}/{split}"], weights=weights)
+    work.folder("restored")
+    if experiment.restorer:
+        for name in experiment.parts:
+            for split in experiment.splits:
+                run_restorer(experiment, work, work[f"lq/{name}/{split}"], f"restored/{name}/{split}")
 
 
 def pseudo_targets(experiment: Experiment, work: Workspace) -> None:
-    params = PseudoTargetParams(seed=experiment.seed, arch=experiment.prior.arch, settings=experiment.pseudo_targets)
-    weights = ROOT / experiment.prior.weights
-    splits = ("finetune", "test") if "pseudo_target" in experiment.methods else ("finetune",)
-    for name in experiment.degradations:
-        for split in splits:
-            restored = work[f"restored/{name}/{split}"]
-            work.make(
-                f"pseudo_targets/{name}/{split}", pseudo_targets_stage, params, restored=restored, weights=weights
-            )
+    work.folder("pseudo_targets")
+    wanted = {"finetune": "adapted", "test": "pseudo_target"}
+    for name in experiment.parts:
+        for split, method in wanted.items():
+            if method in experiment.methods:
+                run_prior(experiment, work, work[f"restored/{name}/{split}"], f"pseudo_targets/{name}/{split}")
 
 
 def finetune(experiment: Experiment, work: Workspace) -> None:
     """No ground truth comes in here: LQ photos, their pseudo-targets, and unpaired HQ photos for the discriminator."""
-    params = FineTuneParams(seed=experiment.seed, arch=experiment.restorer.arch, settings=experiment.finetune)
-    for name in experiment.degradations:
+    work.folder("adapted_models")
+    if "adapted" not in experiment.methods or (settings := experiment.finetune) is None:
+        return
+    restorer = given(experiment.restorer, "restorer")
+    params = FineTuneParams(seed=experiment.seed, arch=restorer.arch, settings=settings)
+    for name in experiment.parts:
         work.make(
             f"adapted_models/{name}",
             finetune_stage,
@@ -153,44 +209,185 @@ def finetune(experiment: Experiment, work: Workspace) -> None:
             lq=work[f"lq/{name}/finetune"],
             targets=work[f"pseudo_targets/{name}/finetune"],
             real=work["photos/real"],
-            weights=ROOT / experiment.restorer.weights,
+            weights=ROOT / restorer.weights,
         )
 
 
+def clean(experiment: Experiment, work: Workspace) -> None:
+    """IDM's extrinsic iteration: the first model cleans the training photos, the second learns from these."""
+    work.folder("cleaning")
+    if not (settings := experiment.cleaning):
+        return
+    photos, training = work["photos/train"], TrainIdmParams(seed=experiment.seed, settings=settings)
+    if settings.weights:
+        first = ROOT / settings.weights
+    else:
+        first = work.make("cleaning/first", train_idm_stage, training, photos=photos, targets=photos).path(TRAINED)
+    params = RestoreParams(method=settings.method, seed=experiment.seed)
+    cleaned = work.make("cleaning/cleaned", restore_stage, params, lq=photos, weights=first)
+    work.make("cleaning/model", train_idm_stage, training, photos=photos, targets=cleaned, weights=first)
+    for name, images in (("before", photos), ("after", cleaned)):
+        score(settings.metrics, work, f"cleaning/scores/{name}", images)
+
+
+def compare(experiment: Experiment, work: Workspace) -> None:
+    """The images of every method of the table that the steps before have not made."""
+    work.folder("compared")
+    for name in experiment.parts:
+        for method in experiment.table:
+            if images_of(method, name).startswith("compared/"):
+                restore_by(method, name, experiment, work, work[f"lq/{name}/test"], images_of(method, name))
+
+
+def restore_by(
+    method: str, degradation: str, experiment: Experiment, work: Workspace, lq: ImageFolder, at: str
+) -> ImageFolder:
+    """Photos restored by a method of the table, published at `at`. degradation: which adapted model to take."""
+    if method == "pretrained":
+        return run_restorer(experiment, work, lq, at)
+    if method == "adapted":
+        return run_restorer(experiment, work, lq, at, work[f"adapted_models/{degradation}"].path(TRAINED))
+    if method == "pseudo_target":
+        return run_prior(experiment, work, run_restorer(experiment, work, lq, f"{at}_restored"), at)
+    other = experiment.compare[method]
+    if isinstance(other, External):
+        folder = PhotoFolder(external_folder(other, degradation))
+        return work.make(at, external_stage, ExternalParams(size=experiment.dataset.size), folder=folder, lq=lq)
+    return run_comparison(other, experiment, work, lq, at)
+
+
+def run_restorer(
+    experiment: Experiment, work: Workspace, lq: ImageFolder, at: str, weights: Path | None = None
+) -> ImageFolder:
+    """The experiment's restorer, pre-trained or with other weights."""
+    restorer = given(experiment.restorer, "restorer")
+    method = FeedForward(arch=restorer.arch, fidelity=restorer.fidelity)
+    weights = weights or ROOT / restorer.weights
+    return work.make(at, restore_stage, RestoreParams(method=method), lq=lq, weights=weights)
+
+
+def run_prior(experiment: Experiment, work: Workspace, restored: ImageFolder, at: str) -> ImageFolder:
+    """Algorithm 1 of DT-BFR."""
+    prior, settings = given(experiment.prior, "prior"), given(experiment.pseudo_targets, "pseudo_targets")
+    params = PseudoTargetParams(seed=experiment.seed, arch=prior.arch, settings=settings)
+    return work.make(at, pseudo_targets_stage, params, restored=restored, weights=ROOT / prior.weights)
+
+
+def run_comparison(other: Comparison, experiment: Experiment, work: Workspace, lq: ImageFolder, at: str) -> ImageFolder:
+    """A method of the section `compare`."""
+    params = RestoreParams(method=other.method)
+    inputs: dict[str, Source] = {}
+    if isinstance(other.method, FeedForward | Idm):
+        weights = ROOT / other.weights if other.weights else work["cleaning/model"].path(TRAINED)
+    else:
+        prior = given(experiment.prior, "prior")
+        params = params.model_copy(update={"prior": prior.arch})
+        weights = ROOT / (other.weights or prior.weights)
+    if not isinstance(other.method, FeedForward):
+        params = params.model_copy(update={"seed": experiment.seed})
+    if isinstance(other.method, DifFace):
+        estimator = other.estimator or given(experiment.restorer, "restorer")
+        params = params.model_copy(update={"estimator": estimator.arch, "fidelity": estimator.fidelity})
+        inputs["estimator"] = ROOT / estimator.weights
+    return work.make(at, restore_stage, params, lq=lq, weights=weights, **inputs)
+
+
+def external_folder(other: External, degradation: str) -> Path:
+    return ROOT / Path(other.images.replace("{degradation}", degradation)).expanduser()
+
+
+def authenticity(experiment: Experiment, work: Workspace) -> None:
+    """IDM's check: every method restores its restored photos once more ("again"), and the clean photos ("clean")."""
+    work.folder("authenticity")
+    if not (settings := experiment.authenticity):
+        return
+    degradation, hq = settings.degradation, work["photos/test"]
+    for method in checked(experiment):
+        first = work[images_of(method, degradation)]
+        for run, source, reference in (("again", first, first), ("clean", hq, hq)):
+            at = f"authenticity/{run}/{method}"
+            images = restore_by(method, degradation, experiment, work, source, at)
+            score(settings.metrics, work, f"authenticity/scores/{run}/{method}", images, hq=reference)
+        again = work[f"authenticity/again/{method}"]
+        score(settings.metrics, work, f"authenticity/scores/second/{method}", again, hq=hq)
+        score(settings.metrics, work, f"authenticity/scores/first/{method}", first, hq=hq)
+
+
+def checked(experiment: Experiment) -> list[str]:
+    """The methods that can be run on other photos."""
+    compare = experiment.compare
+    return [name for name in experiment.table if name != "lq" and not isinstance(compare.get(name), External)]
+
+
 def evaluate(experiment: Experiment, work: Workspace) -> None:
-    params = RestoreParams(arch=experiment.restorer.arch, fidelity=experiment.restorer.fidelity)
-    for name in experiment.degradations:
-        weights = work[f"adapted_models/{name}"].path(ADAPTED_WEIGHTS)
-        work.make(f"adapted/{name}", restore_stage, params, lq=work[f"lq/{name}/test"], weights=weights)
-        for method in experiment.methods:
-            work.make(
-                f"scores/{name}/{method}",
-                evaluate_stage,
-                EvaluateParams(metrics=experiment.metrics),
-                images=work[images_of(method, name)],
-                hq=work["photos/test"],
-                **metric_weights(experiment.metrics),
-            )
+    truth = {"real": work["photos/real"]} if experiment.dataset.kind == "real" else {"hq": work["photos/test"]}
+    for name in experiment.parts:
+        for method in experiment.table:
+            score(experiment.metrics, work, f"scores/{name}/{method}", work[images_of(method, name)], **truth)
+
+
+def score(metrics: Sequence[str], work: Workspace, at: str, images: ImageFolder, **reference: ImageFolder) -> None:
+    params = EvaluateParams(metrics=tuple(metrics))
+    work.make(at, evaluate_stage, params, images=images, **reference, **metric_weights(metrics))
 
 
 def report(experiment: Experiment, work: Workspace) -> None:
-    inputs: dict[str, Source] = {f"photos/{split}": work[f"photos/{split}"] for split in ("finetune", "test", "real")}
-    for name in experiment.degradations:
-        inputs[f"adapted_models/{name}"] = work[f"adapted_models/{name}"]
-        for method in experiment.methods:
+    splits: tuple[Split, ...] = ("real",) if experiment.dataset.kind == "real" else (*experiment.splits, "real")
+    inputs: dict[str, Source] = {f"photos/{split}": work[f"photos/{split}"] for split in splits}
+    for name in experiment.parts:
+        if "adapted" in experiment.methods:
+            inputs[f"adapted_models/{name}"] = work[f"adapted_models/{name}"]
+        for method in experiment.table:
             inputs[f"images/{name}/{method}"] = work[images_of(method, name)]
             inputs[f"scores/{name}/{method}"] = work[f"scores/{name}/{method}"]
+    if experiment.cleaning:
+        inputs |= {f"cleaning/{name}": work[f"cleaning/scores/{name}"] for name in ("before", "after")}
+        inputs["cleaning/model"] = work["cleaning/model"]
+    if experiment.authenticity:
+        for method in checked(experiment):
+            for name in ("first", "second", "again", "clean"):
+                inputs[f"authenticity/{name}/{method}"] = work[f"authenticity/scores/{name}/{method}"]
     params = ReportParams(
         name=work.root.name,
         title=experiment.title,
         settings=experiment.model_dump(mode="json", exclude={"published", "title"}),
-        degradations=tuple(experiment.degradations),
-        methods=experiment.methods,
+        degradations=experiment.parts,
+        methods=labels(experiment),
+        evaluations=network_evaluations(experiment),
         metrics=experiment.metrics,
+        authenticity_metrics=experiment.authenticity.metrics if experiment.authenticity else (),
+        claims=experiment.claims,
         published=experiment.published,
     )
     made = work.make("report", report_stage, params, **inputs)
     shutil.copyfile(made.path("metrics.json"), work.root / "metrics.json")  # for `dvc metrics show`
+
+
+def labels(experiment: Experiment) -> dict[str, str]:
+    """Names of the methods in the tables."""
+    arch = experiment.restorer.arch if experiment.restorer else ""
+    restorer = RESTORER_LABELS.get(arch, arch)
+    known = {
+        "lq": "LQ input",
+        "pretrained": f"{restorer}, pre-trained",
+        "pseudo_target": "Pseudo-targets (diffusion at test time)",
+        "adapted": f"{restorer}, adapted",
+    }
+    return {name: known[name] for name in experiment.methods} | {
+        name: other.label or name for name, other in experiment.compare.items()
+    }
+
+
+def network_evaluations(experiment: Experiment) -> dict[str, int]:
+    """Evaluations of a method's networks for one photo; nothing for those that ran elsewhere."""
+    start = 0
+    if settings := experiment.pseudo_targets:
+        schedule = Schedule.linear().respace(settings.respacing)
+        start, _ = step_indices(schedule, start_t=settings.start_t, stop_t=settings.stop_t)
+    known = {"lq": 0, "pretrained": 1, "pseudo_target": 1 + start, "adapted": 1}
+    return {name: known[name] for name in experiment.methods} | {
+        name: evaluations(other.method) for name, other in experiment.compare.items() if isinstance(other, Comparison)
+    }
 
 
 def metric_weights(metrics: Iterable[str]) -> dict[str, Source]:
@@ -201,14 +398,26 @@ def metric_weights(metrics: Iterable[str]) -> dict[str, Source]:
 
 def images_of(method: str, degradation: str) -> str:
     """Name of the result that holds a method's images of the test split."""
-    return {
+    places = {
         "lq": f"lq/{degradation}/test",
         "pretrained": f"restored/{degradation}/test",
         "pseudo_target": f"pseudo_targets/{degradation}/test",
-        "adapted": f"adapted/{degradation}",
-    }[method]
+    }
+    return places.get(method, f"compared/{degradation}/{method}")
 
 
 STEPS: Mapping[str, Callable[[Experiment, Workspace], None]] = {
-    step.__name__: step for step in (photos, degrade, restore, pseudo_targets, finetune, evaluate, report)
+    step.__name__: step
+    for step in (
+        photos,
+        degrade,
+        restore,
+        pseudo_targets,
+        finetune,
+        clean,
+        compare,
+        authenticity,
+        evaluate,
+        report,
+    )
 }

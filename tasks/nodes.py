@@ -19,12 +19,15 @@ from tasks import progress
 from tasks.stage import Source, Stage
 from tasks.stages.degrade import degrade
 from tasks.stages.evaluate import evaluate
+from tasks.stages.external import external
 from tasks.stages.finetune import finetune
 from tasks.stages.ingest import ingest
+from tasks.stages.personalize import personalize
 from tasks.stages.photos import photos
 from tasks.stages.pseudo_targets import pseudo_targets
 from tasks.stages.report import report
 from tasks.stages.restore import restore
+from tasks.stages.train_idm import train_idm
 from tasks.store import ImageFolder, Strict
 
 TELL_EVERY_S = 5.0
@@ -72,9 +75,20 @@ def _progress_artifact(name: str) -> Iterator[None]:
         progress.listener.reset(token)
 
 
-NODES = {
-    stage.name: node(stage) for stage in (photos, degrade, restore, pseudo_targets, finetune, evaluate, report, ingest)
-}
+STAGES = (
+    photos,
+    degrade,
+    restore,
+    pseudo_targets,
+    finetune,
+    train_idm,
+    external,
+    personalize,
+    evaluate,
+    report,
+    ingest,
+)
+NODES = {stage.name: node(stage) for stage in STAGES}
 
 
 def run(stage: Stage, params: Strict, /, **inputs: Source) -> ImageFolder:

@@ -5,24 +5,29 @@ reported with its full path and the nearest valid name, before any work starts.
 """
 
 import difflib
+import re
 import types
 import typing
+from collections.abc import Collection
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 import yaml
 from pydantic import (
     AfterValidator,
     BaseModel,
+    Discriminator,
     Field,
     NonNegativeFloat,
     PositiveFloat,
     PositiveInt,
+    Tag,
     ValidationError,
     model_validator,
 )
 
 from tasks.degradation import PRESETS as DEGRADATIONS
+from tasks.methods import DifFace, FeedForward, Idm, Settings
 from tasks.metrics.registry import METRICS
 from tasks.priors import PRIORS
 from tasks.restorers import RESTORERS
@@ -49,12 +54,21 @@ def suggestion(name: str, valid: typing.Iterable[str]) -> str:
     return f" Did you mean {near[0]!r}?" if near else ""
 
 
+def _method_key(name: str) -> str:
+    if not re.fullmatch("[a-z0-9_]+", name) or name in typing.get_args(MethodName):
+        raise ValueError(
+            f"a method's key is made of a-z, 0-9 and _, and is none of {', '.join(typing.get_args(MethodName))}"
+        )
+    return name
+
+
 DegradationName = Annotated[str, one_of("degradation", DEGRADATIONS)]
 PriorName = Annotated[str, one_of("prior", PRIORS)]
 RestorerName = Annotated[str, one_of("restorer", RESTORERS)]
 MetricName = Annotated[str, one_of("metric", METRICS)]
-Split = Literal["finetune", "test", "real"]
+Split = Literal["finetune", "test", "real", "train"]
 MethodName = Literal["lq", "pretrained", "pseudo_target", "adapted"]
+MethodKey = Annotated[str, AfterValidator(lambda name: _method_key(name))]
 
 
 class Portraits(Strict):
@@ -65,6 +79,8 @@ class Portraits(Strict):
     finetune: PositiveInt = Field(description="faces whose LQ photos the restorer is adapted on")
     test: PositiveInt = Field(description="faces that the methods are compared on")
     real: PositiveInt = Field(description="unpaired HQ faces: the discriminator's real images")
+    train: PositiveInt = Field(default=128, description="HQ faces that IDM cleans and trains on")
+    flawed: float = Field(default=0.15, ge=0, le=1, description="share of `train` with slight flaws of its own")
 
 
 class Folders(Strict):
@@ -73,11 +89,33 @@ class Folders(Strict):
     kind: Literal["folders"]
     size: PositiveInt = Field(description="side of the square images, pixels; others are resized")
     hq: Path = Field(description="folder of HQ photos, degraded to make LQ photos and used as test ground truth")
-    test: PositiveInt = Field(description="how many of `hq`, from the end of the sorted list, are the test set")
-    real: Path = Field(description="folder of unpaired HQ photos for the discriminator (DT-BFR: FFHQ at 512)")
+    test: PositiveInt | None = Field(
+        default=None, description="how many of `hq`, from the end of the sorted list, are the test set; default: all"
+    )
+    real: Path = Field(
+        description="folder of unpaired HQ photos: the discriminator's real images, and what IDM cleans (FFHQ at 512)"
+    )
+    finetune: PositiveInt | None = Field(default=None, description="use only the first so many photos to adapt on")
 
 
-Dataset = Annotated[Portraits | Folders, Field(discriminator="kind")]
+class RealSet(Strict):
+    """LQ photos without ground truth."""
+
+    test: Path = Field(description="folder of aligned LQ photos that the methods restore")
+    expected: PositiveInt | None = Field(default=None, description="how many photos the published set has")
+    finetune: Path | None = Field(default=None, description="LQ photos to adapt on; default: `test`")
+
+
+class RealPhotos(Strict):
+    """LQ photos as they come; each set is one part of the tables, as a degradation is of the other kinds."""
+
+    kind: Literal["real"]
+    size: PositiveInt = Field(description="side of the square images, pixels; others are resized")
+    sets: dict[str, RealSet] = Field(min_length=1)
+    real: Path = Field(description="folder of HQ photos: FID's reference, and the discriminator's real images")
+
+
+Dataset = Annotated[Portraits | Folders | RealPhotos, Field(discriminator="kind")]
 
 
 class Degradation(Strict):
@@ -104,7 +142,7 @@ class Prior(Strict):
 class Restorer(Strict):
     """The restorer that is adapted."""
 
-    arch: RestorerName = Field(description="a method of tasks/restorers; fine-tuning knows swinir")
+    arch: RestorerName = Field(description="a method of tasks/restorers; fine-tuning knows swinir and codeformer")
     weights: Path = Field(description=".safetensors or an official .pth; path below the repository, or absolute")
     fidelity: float = Field(default=0.5, ge=0, le=1, description="CodeFormer's w: 0 quality … 1 fidelity")
 
@@ -127,8 +165,9 @@ class PseudoTargets(Strict):
 
 
 class FineTune(Strict):
-    """Eq. 8 of DT-BFR: L1 + lambda_lpips LPIPS + lambda_gan GAN, AdamW, cosine learning rate."""
+    """Eq. 8 of DT-BFR: L1 + lambda_lpips LPIPS + lambda_gan GAN, AdamW, cosine learning rate. For SwinIR."""
 
+    recipe: Literal["swinir_gan"] = "swinir_gan"
     iterations: PositiveInt = Field(description="published: 20000")
     batch: PositiveInt = Field(description="published: 16")
     micro_batch: PositiveInt = Field(description="images a forward pass; LPIPS is summed over it. Published: 4")
@@ -150,11 +189,108 @@ class FineTune(Strict):
         return self
 
 
+class CodeFineTune(Strict):
+    """DT-BFR's fine-tuning of CodeFormer: code-level losses, Adam, the learning rate halved at milestones."""
+
+    recipe: Literal["codeformer"]
+    iterations: PositiveInt = Field(description="published: 40000")
+    batch: PositiveInt = Field(description="published: 8")
+    lr: PositiveFloat = Field(description="published: 1e-4")
+    milestones: tuple[PositiveInt, ...] = Field(description="published: 35000, 38000")
+    ema: float = Field(ge=0, lt=1, description="published: 0.995")
+    lambda_code: NonNegativeFloat = Field(description="published: 0.5")
+
+
+Recipe = Annotated[
+    Annotated[FineTune, Tag("swinir_gan")] | Annotated[CodeFineTune, Tag("codeformer")],
+    Discriminator(lambda value: _recipe_of(value)),
+]
+
+
+def _recipe_of(value: object) -> str:
+    return str(value.get("recipe", "swinir_gan") if isinstance(value, dict) else getattr(value, "recipe", ""))
+
+
+class Comparison(Strict):
+    """One more method of the table."""
+
+    method: Settings
+    weights: Path | None = Field(
+        default=None, description="its network or prior; default: the experiment's prior, for IDM the cleaned model"
+    )
+    estimator: Restorer | None = Field(default=None, description="DifFace's; default: the experiment's restorer")
+    label: str | None = Field(default=None, description="its name in the tables; default: its key")
+
+
+class External(Strict):
+    """A method that ran elsewhere: its images enter the table, matched by image id."""
+
+    images: str = Field(description="folder of images named by image id; {degradation} is replaced by its name")
+    label: str | None = None
+
+
+def _other_form(value: object) -> str:
+    """Which of the two forms an entry of `compare` means to be, so that an error speaks of that one alone."""
+    is_external = isinstance(value, External) or (isinstance(value, dict) and "images" in value)
+    return "External" if is_external else "Comparison"
+
+
+Other = Annotated[
+    Annotated[Comparison, Tag("Comparison")] | Annotated[External, Tag("External")], Discriminator(_other_form)
+]
+
+
+class Cleaning(Strict):
+    """IDM's extrinsic iteration: the first model cleans the training photos, the second learns from these."""
+
+    method: Idm
+    weights: Path | None = Field(default=None, description="the first model; default: trained here, alike")
+    degradation: DegradationName = Field(description="makes the training's LQ photos; published: idm")
+    iterations: PositiveInt = Field(description="published: 100000")
+    batch: PositiveInt = Field(description="published: 32")
+    lr: PositiveFloat
+    ema: float = Field(ge=0, lt=1)
+    bf16: bool = False
+    metrics: tuple[MetricName, ...] = Field(description="of the photos before and after; published: nima")
+
+
+class Authenticity(Strict):
+    """IDM's check of every method: restoring a restored photo, or a clean one, should change nothing."""
+
+    degradation: str = Field(description="one of the experiment's: its restored photos are restored once more")
+    metrics: tuple[MetricName, ...]
+
+
+class Claim(Strict):
+    """What a paper says, to be checked: on `degradation`, `better` beats `than` by a metric of single photos."""
+
+    text: str
+    source: str
+    degradation: str
+    metric: MetricName
+    better: str
+    than: str
+
+
 class Published(Strict):
     """A paper's own numbers, shown beside ours: {degradation: {method: {metric: value}}}."""
 
     source: str = Field(description="paper, table and page")
     scores: dict[str, dict[str, dict[str, float]]]
+
+
+NEEDS: dict[str, tuple[str, ...]] = {
+    "lq": (),
+    "pretrained": ("restorer",),
+    "pseudo_target": ("restorer", "prior", "pseudo_targets"),
+    "adapted": ("restorer", "prior", "pseudo_targets", "finetune"),
+}
+RECIPES = {"swinir": "swinir_gan", "codeformer": "codeformer"}
+
+
+def _known(what: str, name: str, valid: Collection[str]) -> None:
+    if name not in valid:
+        raise ValueError(f"{what}: unknown {name!r}.{suggestion(name, valid)} Valid: {', '.join(valid)}")
 
 
 class Experiment(Strict):
@@ -163,14 +299,71 @@ class Experiment(Strict):
     title: str
     seed: int
     dataset: Dataset
-    degradations: dict[str, Degradation] = Field(min_length=1)
-    prior: Prior
-    restorer: Restorer
-    pseudo_targets: PseudoTargets
-    finetune: FineTune
+    degradations: dict[str, Degradation] = Field(default_factory=dict)
+    prior: Prior | None = None
+    restorer: Restorer | None = None
+    pseudo_targets: PseudoTargets | None = None
+    finetune: Recipe | None = None
     methods: tuple[MethodName, ...] = Field(min_length=1)
+    compare: dict[MethodKey, Other] = Field(default_factory=dict)
     metrics: tuple[MetricName, ...] = Field(min_length=1)
+    cleaning: Cleaning | None = None
+    authenticity: Authenticity | None = None
+    claims: tuple[Claim, ...] = ()
     published: tuple[Published, ...] = ()
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> "Experiment":
+        if (self.dataset.kind == "real") == bool(self.degradations):
+            raise ValueError("degradations: real photos have none, other data sets need at least one")
+        for method in self.methods:
+            for section in NEEDS[method]:
+                if getattr(self, section) is None:
+                    raise ValueError(f"methods: {method!r} needs the section `{section}`, which is missing")
+        if self.finetune and self.restorer and RECIPES.get(self.restorer.arch) != self.finetune.recipe:
+            raise ValueError(
+                f"finetune.recipe {self.finetune.recipe!r} does not train restorer.arch {self.restorer.arch!r};"
+                f" valid: {', '.join(f'{recipe!r} for {arch!r}' for arch, recipe in RECIPES.items())}"
+            )
+        for name, other in self.compare.items():
+            if isinstance(other, Comparison):
+                self._check_comparison(name, other)
+        for claim in self.claims:
+            known = {"degradation": self.parts, "metric": self.metrics, "better": self.table, "than": self.table}
+            for key, valid in known.items():
+                _known(f"claims: {claim.text!r}: {key}", getattr(claim, key), valid)
+        if self.authenticity:
+            if self.dataset.kind == "real":
+                raise ValueError("authenticity: real photos have no clean version to check with; remove it")
+            _known("authenticity.degradation", self.authenticity.degradation, self.parts)
+        return self
+
+    def _check_comparison(self, name: str, other: Comparison) -> None:
+        if isinstance(other.method, Idm):
+            if other.weights is None and self.cleaning is None:
+                raise ValueError(f"compare.{name}: an idm needs `weights`, or the experiment a `cleaning`")
+        elif isinstance(other.method, FeedForward):
+            if other.weights is None:
+                raise ValueError(f"compare.{name}: a feed_forward method needs `weights`")
+        elif self.prior is None:
+            raise ValueError(f"compare.{name}: it needs the section `prior`, which is missing")
+        if isinstance(other.method, DifFace) and not (other.estimator or self.restorer):
+            raise ValueError(f"compare.{name}: it needs an `estimator`, or the experiment a `restorer`")
+
+    @property
+    def splits(self) -> tuple[Split, ...]:
+        """Which LQ photos are needed: those that the methods are compared on, and those to adapt on."""
+        return ("finetune", "test") if "adapted" in self.methods else ("test",)
+
+    @property
+    def parts(self) -> tuple[str, ...]:
+        """What the tables are divided into: the degradations, or the sets of real photos."""
+        return tuple(self.dataset.sets if isinstance(self.dataset, RealPhotos) else self.degradations)
+
+    @property
+    def table(self) -> tuple[str, ...]:
+        """All methods of the table, in its order."""
+        return (*self.methods, *self.compare)
 
 
 # What each stage gets: its own settings and nothing else, for they are part of its key.
@@ -194,10 +387,39 @@ class DegradeParams(Strict):
 
 
 class RestoreParams(Strict):
-    """Stage `restore`: a feed-forward restorer over a folder."""
+    """Stage `restore`: one method over a folder.
 
+    seed: None for a method that draws nothing; prior, estimator: architectures; fidelity: of the estimator.
+    """
+
+    method: Settings
+    seed: int | None = None
+    prior: str | None = None
+    estimator: str | None = None
+    fidelity: float | None = None
+
+
+class ExternalParams(Strict):
+    """Stage `external`: a folder of images made elsewhere."""
+
+    size: PositiveInt
+
+
+class TrainIdmParams(Strict):
+    """Stage `train_idm`: the second model."""
+
+    seed: int
+    settings: Cleaning
+
+
+class PersonalizeParams(Strict):
+    """Stage `personalize`: the prior, fine-tuned on an album."""
+
+    seed: int
     arch: str
-    fidelity: float
+    iterations: PositiveInt
+    batch: PositiveInt
+    lr: PositiveFloat
 
 
 class PseudoTargetParams(Strict):
@@ -213,7 +435,7 @@ class FineTuneParams(Strict):
 
     seed: int
     arch: str
-    settings: FineTune
+    settings: Recipe
 
 
 class EvaluateParams(Strict):
@@ -237,8 +459,11 @@ class ReportParams(Strict):
     title: str
     settings: dict[str, Any]
     degradations: tuple[str, ...]
-    methods: tuple[MethodName, ...]
+    methods: dict[str, str]
+    evaluations: dict[str, int]
     metrics: tuple[MetricName, ...]
+    authenticity_metrics: tuple[MetricName, ...] = ()
+    claims: tuple[Claim, ...] = ()
     published: tuple[Published, ...]
 
 
@@ -274,12 +499,40 @@ class RestorerTraining(Strict):
     bf16: bool
 
 
+class IdmTraining(Strict):
+    """How the demo's IDM is made: trained on Eq. 9, on faces of which a share has slight flaws of its own."""
+
+    arch: str
+    seed: int
+    faces: PositiveInt
+    flawed: float = Field(ge=0, le=1)
+    size: PositiveInt
+    degradation: DegradationName
+    iterations: PositiveInt
+    batch: PositiveInt
+    lr: PositiveFloat
+    warmup: PositiveInt
+    ema: float = Field(ge=0, lt=1)
+    bf16: bool
+
+
+Section = TypeVar("Section")
+
+
+def given(section: Section | None, name: str) -> Section:
+    """An optional section of an experiment that is needed now. Raises BadInput if the experiment does not have it."""
+    if section is None:
+        raise BadInput(f"This needs the section `{name}`, which the experiment has not. Choose another experiment.")
+    return section
+
+
 class Params(Strict):
     """The whole of params.yaml."""
 
     experiments: dict[str, Experiment]
     demo_prior: PriorTraining
     demo_restorer: RestorerTraining
+    demo_idm: IdmTraining
 
 
 def load(path: Path = PARAMS_FILE) -> Params:
@@ -295,7 +548,7 @@ def load(path: Path = PARAMS_FILE) -> Params:
     try:
         return Params.model_validate(raw)
     except ValidationError as error:
-        raise BadInput("\n".join(_explain(path.name, item) for item in error.errors())) from error
+        raise BadInput("\n".join(_explain(path.name, raw, item) for item in error.errors())) from error
 
 
 def load_experiment(name: str, path: Path = PARAMS_FILE) -> Experiment:
@@ -309,8 +562,8 @@ def load_experiment(name: str, path: Path = PARAMS_FILE) -> Experiment:
     return experiments[name]
 
 
-def _explain(file: str, error: Any) -> str:
-    where = [str(part) for part in error["loc"]]
+def _explain(file: str, raw: Any, error: Any) -> str:
+    where = _keys(raw, error["loc"])
     place = f"{file}: {'.'.join(where) or '(top level)'}"
     if error["type"] == "extra_forbidden":
         parent = _model_at(Params, error["loc"][:-1])
@@ -321,6 +574,17 @@ def _explain(file: str, error: Any) -> str:
     return f"{place}: {error['msg'].removeprefix('Value error, ')} (found: {error['input']!r:.80})"
 
 
+def _keys(raw: Any, location: tuple[Any, ...]) -> list[str]:
+    """A location of a pydantic error without the names of the forms that a value was tried as."""
+    keys = []
+    for position, part in enumerate(location):
+        is_key = (isinstance(raw, dict) and part in raw) or (isinstance(raw, list) and isinstance(part, int))
+        if is_key or position == len(location) - 1:
+            keys.append(str(part))
+            raw = raw[part] if is_key else None
+    return keys
+
+
 def _model_at(annotation: Any, path: tuple[Any, ...]) -> type[BaseModel] | None:
     """The model that stands at a location of a pydantic error, to list its keys."""
     origin = typing.get_origin(annotation)
@@ -328,8 +592,11 @@ def _model_at(annotation: Any, path: tuple[Any, ...]) -> type[BaseModel] | None:
     if origin is Annotated:
         return _model_at(arguments[0], path)
     if origin in (typing.Union, types.UnionType):
+        if len(members := [argument for argument in arguments if argument is not types.NoneType]) == 1:
+            return _model_at(members[0], path)
         if path and isinstance(path[0], str):  # a discriminated union reports the tag as one part of the location
-            tagged = [a for a in arguments if path[0] in typing.get_args(a.model_fields["kind"].annotation)]
+            forms = [typing.get_args(a)[0] if typing.get_origin(a) is Annotated else a for a in arguments]
+            tagged = [form for form in forms if path[0] in _tags(form)]
             return _model_at(tagged[0], path[1:]) if tagged else None
         return None
     if origin is dict:
@@ -343,3 +610,10 @@ def _model_at(annotation: Any, path: tuple[Any, ...]) -> type[BaseModel] | None:
     return (
         _model_at(annotation.model_fields[path[0]].annotation, path[1:]) if path[0] in annotation.model_fields else None
     )
+
+
+def _tags(form: Any) -> tuple[str, ...]:
+    """What pydantic calls a member of a union: its kind, its recipe, or its name."""
+    fields = getattr(form, "model_fields", {})
+    named = [typing.get_args(fields[key].annotation) for key in ("kind", "recipe") if key in fields]
+    return named[0] if named else (getattr(form, "__name__", ""),)

@@ -373,6 +373,25 @@ def test_niqe_refuses_images_without_two_blocks(niqe):
         niqe(torch.rand(1, 3, 100, 190))
 
 
+@pytest.fixture
+def forests(niqe, tmp_path):
+    """Weights of NRQM: three forests of one leaf each, which say 1, 2 and 3; quality = 0.5 + 1 + 2 * 2 + 0.5 * 3."""
+    leaf = np.zeros((1, 1), dtype=np.int64)
+    rf = np.empty((1, 3), dtype=object)
+    for n in range(3):
+        rf[0, n] = dict(zip("abcdefg", (leaf, leaf, leaf, leaf, leaf, leaf + n + 1.0, leaf + 1), strict=True))
+    model = {"linear": np.array([[0.5], [1.0], [2.0], [0.5]]), "rf": rf}
+    scipy.io.savemat(tmp_path / offline.NRQM_MODEL.place, {"model": model})
+    return tmp_path
+
+
+def test_nrqm_and_pi_follow_their_formulas(niqe, forests):
+    x = torch.rand(2, 3, 200, 200)
+    nrqm, pi = (registry.build(name, forests, CPU) for name in ("nrqm", "pi"))
+    torch.testing.assert_close(nrqm(x), torch.full((2,), 7.0, dtype=torch.float64))
+    torch.testing.assert_close(pi(x), (10 - 7 + niqe(x[..., 4:-4, 4:-4])) / 2)
+
+
 # ------------------------------------------------------------------------------------------ absent or broken
 
 
@@ -380,7 +399,7 @@ def test_niqe_refuses_images_without_two_blocks(niqe):
 def test_missing_weights_are_named_with_source_licence_and_place(metric, tmp_path):
     with pytest.raises(offline.MissingWeights) as caught:
         registry.build(metric.name, tmp_path, CPU)
-    (file,) = metric.needs
+    file, *_ = metric.needs
     for part in (str(tmp_path / file.place), f"needed by {metric.label.split()[0]}", file.url, file.licence):
         assert part in str(caught.value)
 

@@ -42,6 +42,9 @@ def test_the_file_of_the_repository_is_valid():
         ("experiments.demo.dataset", "tests", "test"),
         ("experiments.demo.pseudo_targets", "stopt", "stop_t"),
         ("experiments.demo.degradations.raw_x4_severe", "presets", "preset"),
+        ("experiments.demo.compare.difface", "methods", "method"),
+        ("experiments.demo.compare.difface.method", "etaa", "eta"),
+        ("experiments.demo.cleaning.method", "step", "steps"),
         ("demo_prior", "iteration", "iterations"),
     ],
 )
@@ -71,10 +74,16 @@ def test_wrong_names_have_suggestions(raw, error):
         ("finetune.micro_batch", 3, "micro_batch 3 must divide batch 8"),
         ("pseudo_targets.stop_t", 300, "stop_t (L = 300) must be below start_t (K = 300)"),
         ("dataset.kind", "folder", "dataset"),
-        ("degradations", {}, "degradations"),
+        ("degradations", {}, "real photos have none, other data sets need at least one"),
+        ("finetune", None, "methods: 'adapted' needs the section `finetune`, which is missing"),
+        ("prior", None, "needs the section `prior`, which is missing"),
+        ("restorer.arch", "codeformer", "finetune.recipe 'swinir_gan' does not train restorer.arch 'codeformer'"),
         ("seed", None, "seed"),
         ("prior.arch", "demo46", "experiments.demo.prior.arch: unknown prior 'demo46'. Did you mean 'demo64'?"),
         ("restorer.arch", "swinr", "unknown restorer 'swinr'. Did you mean 'swinir'?"),
+        ("compare.idm.method.kind", "imd", "compare.idm.method: Input tag 'imd'"),
+        ("cleaning", None, "compare.idm: an idm needs `weights`, or the experiment a `cleaning`"),
+        ("authenticity.degradation", "eq8", "unknown 'eq8'. Did you mean 'eq9'?"),
     ],
 )
 def test_a_wrong_value_is_named_with_its_path_and_what_was_found(raw, error, place, value, expected):

@@ -31,6 +31,10 @@ TINY: dict[str, Any] = {
     "degradations": {"noise": {"preset": "raw_x2_severe"}},
     "pseudo_targets": {"respacing": "10", "start_t": 300, "stop_t": 100, "factor": 4},
     "metrics": ["psnr", "ssim", "lpips_seeded", "fid_seeded", "musiq"],
+    "compare": {},
+    "cleaning": None,
+    "authenticity": None,
+    "claims": [],
 }
 ORDER = list(STEPS)
 
@@ -74,7 +78,9 @@ def test_every_stage_runs_and_the_results_say_what_was_measured(tiny):
     assert "musiq" in page.lower()
     assert json.loads((work.root / "metrics.json").read_text())
     for method, folder in zip(
-        methods, ("lq/noise/test", "restored/noise/test", "pseudo_targets/noise/test", "adapted/noise"), strict=True
+        methods,
+        ("lq/noise/test", "restored/noise/test", "pseudo_targets/noise/test", "compared/noise/adapted"),
+        strict=True,
     ):
         hq, images = work["photos/test"], work[folder]
         psnr = [10 * np.log10(1 / np.mean((hq.batch([i]) - images.batch([i])).numpy() ** 2)) for i in hq.ids]
@@ -93,6 +99,103 @@ def test_a_second_run_makes_nothing_and_a_changed_setting_only_what_depends_on_i
     assert new == {"finetune": 1, "restore": 1, "restore.shard": 1, "evaluate": 1, "report": 1}
     run(tiny)
     assert built() == second
+
+
+def every_method(tiny: dict[str, Any]) -> dict[str, Any]:
+    """The tiny experiment with one method of each kind, cleaning and the authenticity check."""
+    prior = {"respacing": "5"}
+    album = {
+        "start_t": 400,
+        "album": 2,
+        "skip": 2,
+        "guided_t": 200,
+        "scale": 0.3,
+        "iterations": 1,
+        "batch": 2,
+        "lr": 1e-5,
+    }
+    networks = {"scale": 2, "factor": 2, "width": 8}
+    return tiny | {
+        "compare": {
+            "difface": {"method": {"kind": "difface", "start_t": 400, "eta": 0.5, **prior}},
+            "gen2res": {"method": {"kind": "gen2res", **prior, **album}},
+            "difbfsr": {"method": {"kind": "difbfsr", **prior, **networks}},
+            "idm": {"label": "IDM, cleaned", "method": {"kind": "idm", "arch": "idm64", "steps": 2}},
+            "again": {"method": {"kind": "feed_forward", "arch": "swinir"}, "weights": tiny["restorer"]["weights"]},
+        },
+        "cleaning": {
+            "method": {"kind": "idm", "arch": "idm64", "steps": 2},
+            "weights": "data/weights/demo/idm.safetensors",
+            "degradation": "demo64",
+            "iterations": 2,
+            "batch": 2,
+            "lr": 1e-5,
+            "ema": 0.5,
+            "metrics": ["sharpness", "nima"],
+        },
+        "authenticity": {"degradation": "noise", "metrics": ["psnr"]},
+        "claims": [
+            {
+                "text": "equal methods are equal",
+                "source": "arithmetic",
+                "degradation": "noise",
+                "metric": "psnr",
+                "better": "again",
+                "than": "pretrained",
+            }
+        ],
+    }
+
+
+def test_every_method_enters_the_table(tiny):
+    settings = every_method(tiny)
+    work = run(settings)
+    table = pd.read_csv(work.root / "report" / "results.csv")
+    psnr = table[table["metric"] == "psnr"].set_index("method")["mean"]
+    assert set(psnr.index) == {"lq", "pretrained", "pseudo_target", "adapted", *settings["compare"]}
+    assert psnr["again"] == psnr["pretrained"]
+    assert psnr.notna().all()
+    assert psnr.nunique() == len(psnr) - 1
+    text = (work.root / "report" / "results.md").read_text(encoding="utf-8")
+    assert "| equal methods are equal | undecided |" in text
+    for title in ("Cost per photo", "Cleaning of the training photos", "Authenticity check", "IDM, cleaned"):
+        assert title in text
+    before, after = work["photos/train"], work["cleaning/cleaned"]
+    assert before.ids == after.ids
+    assert work["cleaning/model"].digest != work["photos/train"].digest
+
+    first = built()
+    run(settings)
+    assert built() == first
+
+
+def test_a_photo_is_restored_alike_in_any_company(tiny, monkeypatch):
+    settings = every_method(tiny)
+    whole = run(settings, "compare")
+    images = {name: whole[f"compared/noise/{name}"].batch(whole["photos/test"].ids) for name in settings["compare"]}
+    monkeypatch.setattr("tasks.stages.restore.BATCH", 1)
+    shutil.rmtree(default_store().root)
+    shutil.rmtree(workspace_folder())
+    single = run(settings, "compare")
+    for name, expected in images.items():
+        found = single[f"compared/noise/{name}"].batch(single["photos/test"].ids)
+        assert (found - expected).abs().max() <= 2.01 / 255, name
+
+
+def test_results_made_elsewhere_are_matched_by_image_id(tiny, tmp_path):
+    ids = run(tiny, "degrade")["lq/noise/test"].ids
+    (tmp_path / "noise").mkdir()
+    for name in (*ids[1:], "somebody"):
+        Image.fromarray(np.full((96, 96, 3), 99, dtype=np.uint8)).save(tmp_path / "noise" / f"{name}.png")
+    other = {"label": "DiffBIR", "images": f"{tmp_path}/{{degradation}}"}
+    work = run(tiny | {"compare": {"diffbir": other}})
+    made = work["compared/noise/diffbir"]
+    assert made.ids == ids[1:]
+    assert {row.file for row in made.quarantine} == {f"{ids[0]}.png", "somebody"}
+    table = pd.read_csv(work.root / "report" / "results.csv")
+    row = table[(table["method"] == "diffbir") & (table["metric"] == "psnr")]
+    assert row["n"].item() == len(ids) - 1
+    assert "DiffBIR" in (work.root / "report" / "results.md").read_text(encoding="utf-8")
 
 
 def test_the_results_do_not_depend_on_the_batch_size(tiny, monkeypatch):
@@ -192,6 +295,28 @@ def test_a_folder_of_photos_is_split_and_watched(tiny, user_folder, tmp_path):
     assert run(tiny | {"dataset": dataset}, "photos")["photos/finetune"].manifest.key != before
 
 
+def test_real_photos_are_adapted_to_and_scored_without_ground_truth(tiny, user_folder):
+    shutil.copy(user_folder / "good.png", user_folder / "other.png")
+    sets = {"mine": {"test": str(user_folder), "expected": 2}}
+    dataset = {"kind": "real", "size": 64, "sets": sets, "real": str(user_folder)}
+    settings = tiny | {"dataset": dataset, "degradations": {}, "metrics": ["psnr", "fid_seeded", "sharpness"]}
+    work = run(settings)
+    table = pd.read_csv(work.root / "report" / "results.csv")
+    assert set(table["degradation"]) == {"mine"}
+    assert set(table["metric"]) == {"fid_seeded", "sharpness"}
+    assert set(table["method"]) == {"lq", "pretrained", "pseudo_target", "adapted"}
+    text = (work.root / "report" / "results.md").read_text(encoding="utf-8")
+    assert "compares with ground truth, and these photos have none" in text
+
+
+def test_only_what_the_methods_need_is_made(tiny):
+    methods = {"methods": ["lq"], "restorer": None, "pseudo_targets": None, "finetune": None}
+    other = {"method": {"kind": "difbfsr", "respacing": "3", "scale": 2, "factor": 2, "width": 8}}
+    work = run(tiny | methods | {"compare": {"difbfsr": other}})
+    assert not {"finetune", "pseudo_targets"} & set(built())
+    assert work["photos/test"].ids == work["compared/noise/difbfsr"].ids
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -277,7 +402,7 @@ def test_prefect_and_dvc_share_one_truth(checkout, command):
     change_params(checkout, lambda demo: demo | {"finetune": demo["finetune"] | {"lr": 1e-5}})
     output = command("dvc", "repro")
     ran = [line.split("'")[1] for line in output.splitlines() if line.startswith("Running stage")]
-    assert ran == ["finetune@demo", "evaluate@demo", "report@demo"]
+    assert ran == ["finetune@demo", "compare@demo", "authenticity@demo", "evaluate@demo", "report@demo"]
     assert "Running stage" not in command("dvc", "repro", "finetune@demo")
 
     output = command("python", "-m", "flows.up", "run", "benchmark/demo")
@@ -297,5 +422,10 @@ def test_adapt_and_restore_take_a_folder_of_photos(checkout, command, user_folde
     assert "FID (seeded) to real photos" in report
     weights = made / "adapted_model" / "model.safetensors"
     command("python", "-m", "flows.up", "run", "restore/photos", *where, "--param", f"weights={weights}")
-    again = ImageFolder(checkout / "data" / "restored" / "restorer")
+    again = ImageFolder(checkout / "data" / "restored" / "pretrained")
     assert again.digest == ImageFolder(made / "adapted").digest
+    fast = ["--param", "iterations=2", "--param", "respacing=10"]
+    command("python", "-m", "flows.up", "run", "personalize/photos", *where, "--param", f"album={user_folder}", *fast)
+    personal = ImageFolder(checkout / "data" / "personal" / "restored")
+    assert personal.ids == again.ids
+    assert (personal.batch(personal.ids) - again.batch(again.ids)).abs().max() > 0.01

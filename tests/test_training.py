@@ -398,3 +398,29 @@ def test_two_processes_take_the_step_of_one(tmp_path, accelerator):
         np.testing.assert_allclose(step_losses, expected_losses, rtol=1e-4)
         for one, two in zip(expected, gradients, strict=True):
             torch.testing.assert_close(two, one, rtol=0, atol=1e-3 * one.abs().max().item())
+
+
+def test_a_diverging_run_stops_and_keeps_its_last_good_state(tmp_path):
+    state, steps = tmp_path / "state.pt", []
+    recipe = supervised.SupervisedRecipe(iterations=5, lr=1e-4, lr_min=1e-4, ema=0.0, bf16=False, seed=0)
+
+    def loss(output: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+        return losses.l1(output, target) * (torch.nan if len(steps) == 2 else 1.0)
+
+    def batch_at(step: int) -> tuple[torch.Tensor, torch.Tensor]:
+        return torch.rand(1, 3, 64, 64), torch.rand(1, 3, 64, 64)
+
+    with pytest.raises(loop.Diverged, match=r"the loss of step 3 is \[nan\]\. The last good state is"):
+        supervised.train(
+            swinir.build(TINY),
+            loss,
+            batch_at,
+            recipe,
+            Accelerator(cpu=True),
+            resume=state,
+            save_every=1,
+            on_step=lambda step, _: steps.append(step),
+        )
+    kept = torch.load(state, weights_only=True)
+    assert kept["step"] == 2
+    assert all(value.isfinite().all() for value in kept["model"].values())

@@ -93,6 +93,8 @@ PRESETS: dict[str, BlurJpegRanges] = {
     "codeformer_small": BlurJpegRanges((0.1, 10), (1, 12), (0, 15), (60, 100)),
     # DifFace's ranges with lengths divided by 8, for the demo's 64 x 64 faces
     "demo64": BlurJpegRanges((0.1, 2), (0.8, 4), (0, 20), (30, 100)),
+    # the slight blur, noise and JPEG blocks that a part of any photo collection has, for the demo's cleaning
+    "demo64_flaws": BlurJpegRanges((0.3, 0.8), (1, 1.5), (2, 8), (30, 70)),
 }
 
 
@@ -175,7 +177,8 @@ def blur_and_shrink(image: Image, params: BlurJpegParams) -> Image:
     (first_row, row_share), (first_column, column_share) = map(_resize_reads, image.shape[:2], small)
     if params.sigma_x == params.sigma_y:
         profile = gaussian_kernel(params.sigma_x, params.sigma_x, 0).sum(axis=0)
-        padded = cv2.copyMakeBorder(image, *[len(profile) // 2] * 4, cv2.BORDER_REFLECT_101)
+        margin = len(profile) // 2
+        padded = cv2.copyMakeBorder(image, margin, margin, margin, margin, cv2.BORDER_REFLECT_101)
         rows = _blur_and_resize_matrix(profile, first_row, row_share, padded.shape[0])
         columns = _blur_and_resize_matrix(profile, first_column, column_share, padded.shape[1])
         low = np.tensordot(columns, np.tensordot(rows, padded, axes=1), axes=(1, 1))  # [w, h, 3]
@@ -267,8 +270,9 @@ def _row_spectra(image: Image, kernel: NDArray[np.float64]) -> Tensor:
     padded = cv2.copyMakeBorder(image, margin, bottom, margin, right, cv2.BORDER_REFLECT_101)
     kernel_rows = torch.fft.rfft(torch.from_numpy(kernel.astype(np.float32)), n=width)
     spectrum = torch.fft.fft(kernel_rows, n=height, dim=0).conj_physical()  # conj: correlate, do not convolve
-    spectra = torch.fft.rfft2(torch.from_numpy(padded), dim=(0, 1)).mul_(spectrum[..., None])
-    return torch.fft.ifft(spectra, dim=0)
+    spectra: Tensor = torch.fft.rfft2(torch.from_numpy(padded), dim=(0, 1)).mul_(spectrum[..., None])
+    by_row: Tensor = torch.fft.ifft(spectra, dim=0)
+    return by_row
 
 
 def _fourier_size(side: int) -> int:

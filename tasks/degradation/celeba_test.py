@@ -7,6 +7,7 @@ full grid of the other parameters. sigma_y and the noise repeat the generators t
 import math
 import random
 from collections.abc import Iterator
+from dataclasses import dataclass
 from functools import cache
 from itertools import product
 
@@ -14,6 +15,13 @@ import numpy as np
 
 from tasks.degradation.blur_jpeg import BlurJpegParams, Image, low_size
 
+
+@dataclass(frozen=True)
+class CelebaTest:
+    """The preset: a photo's parameters are the row of its position in the sorted list."""
+
+
+PRESETS = {"celeba_test": CelebaTest()}
 SEED = 10_000
 QUALITIES = (30, 40, 50, 60, 70)
 SCALES = tuple(range(4, 41, 4))

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from tasks.metrics.offline import INCEPTION, blamed, constructing, load_state, replaced
+from tasks.metrics.offline import INCEPTION, Unavailable, blamed, constructing, load_state, replaced
 from tasks.metrics.seeded import fill_seeded
 from tasks.store import BadInput
 
@@ -59,7 +59,7 @@ class FeatureStatistics:
 
 
 def feature_statistics(features: Iterable[Tensor], metric: str, name: str) -> FeatureStatistics:
-    """Statistics of a set from its features in batches of [B, D]. Raises BadInput for fewer than two images."""
+    """Statistics of a set from its features in batches of [B, D]. Raises Unavailable for fewer than two images."""
     n, total, products = 0, np.zeros(()), np.zeros(())
     for batch in features:
         rows = batch.detach().cpu().double().numpy()
@@ -67,7 +67,7 @@ def feature_statistics(features: Iterable[Tensor], metric: str, name: str) -> Fe
         total = total + rows.sum(axis=0)
         products = products + rows.T @ rows
     if n < 2:
-        raise BadInput(f"{metric} of {name}: at least 2 images are needed for a covariance, found {n}.")
+        raise Unavailable(f"{metric} of {name}: at least 2 images are needed for a covariance, found {n}.")
     mean = total / n
     return FeatureStatistics(metric, name, n, mean, (products - n * np.outer(mean, mean)) / (n - 1))
 

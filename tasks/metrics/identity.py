@@ -27,6 +27,12 @@ def ids(weights_dir: Path, device: torch.device) -> Callable[[Tensor, Tensor], T
     return angle
 
 
+def id_cosine(weights_dir: Path, device: torch.device) -> Callable[[Tensor, Tensor], Tensor]:
+    """The cosine of `ids`' angle, as IDM and gen2res report it: 1 is the same face. Raises MissingWeights."""
+    angle = ids(weights_dir, device)
+    return lambda restored, reference: torch.cos(torch.deg2rad(angle(restored, reference)))
+
+
 def gray_faces(images: Tensor) -> Tensor:
     """[N, 3, H, W] in [0, 1] to [N, 1, 128, 128] in [-1, 1] on the CPU: the whole image, not aligned.
 

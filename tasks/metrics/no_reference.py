@@ -1,4 +1,4 @@
-"""MUSIQ, MANIQA, NIMA, NIQE and PIQE through pyiqa, with local weight files only.
+"""MUSIQ, MANIQA, NIMA, NIQE, NRQM, PI and PIQE through pyiqa, with local weight files only.
 
 pyiqa is under the PolyForm Noncommercial License 1.0.0 (older parts: S-Lab License 1.0), so it is imported only when
 one of these is asked for. Its own loader unpickles anything; here checkpoints load with weights_only=True.
@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from tasks.metrics.full_reference import size_text
@@ -20,6 +21,7 @@ from tasks.metrics.offline import (
     MUSIQ_KONIQ,
     NIMA_AVA,
     NIQE_PARAMETERS,
+    NRQM_MODEL,
     MissingPackage,
     Unavailable,
     WeightFile,
@@ -65,27 +67,70 @@ def piqe(weights_dir: Path, device: torch.device) -> Score:
     return lambda images: model(images).flatten()
 
 
+def sharpness(images: Tensor) -> Tensor:
+    """Standard deviation of the luma's Laplacian, in units of 1/255: rises with detail, and with noise as well."""
+    luma = (images * images.new_tensor([0.299, 0.587, 0.114]).reshape(3, 1, 1)).sum(dim=1, keepdim=True)
+    kernel = images.new_tensor([[0, 1, 0], [1, -4, 1], [0, 1, 0]])[None, None]
+    return 255 * F.conv2d(luma, kernel).flatten(1).std(dim=1)
+
+
 def niqe(weights_dir: Path, device: torch.device) -> Score:
     """NIQE (Mittal et al. 2013) on the Y of BT.601, as the papers' scripts have it; lower is better.
 
     Its statistics are over 96 x 96 blocks: an image with fewer than two of them raises Unavailable.
     """
-    path = NIQE_PARAMETERS.find(weights_dir, "NIQE")
+    return _niqe(weights_dir, device, "NIQE", crop_border=0)
+
+
+def nrqm(weights_dir: Path, device: torch.device) -> Score:
+    """NRQM (Ma et al. 2017) on the Y of YIQ, pyiqa's setting: about 0..10."""
+    return _nrqm(weights_dir, device, "NRQM", color_space="yiq", crop_border=0)
+
+
+def pi(weights_dir: Path, device: torch.device) -> Score:
+    """Perceptual index (Blau et al. 2018): (10 - NRQM + NIQE) / 2, Y of BT.601, 4 border pixels cut."""
+    of_niqe = _niqe(weights_dir, device, "PI", crop_border=4)
+    of_nrqm = _nrqm(weights_dir, device, "PI", color_space="ycbcr", crop_border=4)
+    return lambda images: (10 - of_nrqm(images) + of_niqe(images)) / 2
+
+
+def _niqe(weights_dir: Path, device: torch.device, metric: str, crop_border: int) -> Score:
+    path = NIQE_PARAMETERS.find(weights_dir, metric)
     has_float64 = device.type != "mps"
-    model = _pyiqa("NIQE").create_metric(
+    model = _pyiqa(metric).create_metric(
         "niqe",
         color_space="ycbcr",
+        crop_border=crop_border,
         pretrained_model_path=str(path),
         device=device if has_float64 else torch.device("cpu"),
     )
 
     def score(images: Tensor) -> Tensor:
-        if (images.shape[-2] // NIQE_BLOCK) * (images.shape[-1] // NIQE_BLOCK) < 2:
+        height, width = (side - 2 * crop_border for side in images.shape[-2:])
+        if (height // NIQE_BLOCK) * (width // NIQE_BLOCK) < 2:
             raise Unavailable(
-                f"NIQE needs images with at least two blocks of 96 x 96 pixels, found {size_text(images)}."
+                f"{metric} needs images with at least two blocks of 96 x 96 pixels, found {size_text(images)}."
             )
         values: Tensor = model(images)
         return values.flatten()
+
+    return score
+
+
+def _nrqm(weights_dir: Path, device: torch.device, metric: str, color_space: str, crop_border: int) -> Score:
+    """On the CPU: its random forests run there alone."""
+    path = NRQM_MODEL.find(weights_dir, metric)
+    model = _pyiqa(metric).create_metric(
+        "nrqm",
+        color_space=color_space,
+        crop_border=crop_border,
+        pretrained_model_path=str(path),
+        device=torch.device("cpu"),
+    )
+
+    def score(images: Tensor) -> Tensor:
+        values: Tensor = model(images.cpu())
+        return values.flatten().to(device)
 
     return score
 

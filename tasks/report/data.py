@@ -42,6 +42,16 @@ class MetricInfo:
 
 
 @dataclass(frozen=True)
+class Extra:
+    """One further table, as text. The first column holds names, the others are aligned to the right."""
+
+    title: str
+    note: str
+    header: Sequence[str]
+    rows: Sequence[Sequence[str]]
+
+
+@dataclass(frozen=True)
 class ReportData:
     """Everything that the report shows; it computes means and intervals from this and reads nothing else.
 
@@ -53,6 +63,7 @@ class ReportData:
     grid_ids: the photos to show for each degradation, the most important first.
     timings: (stage, seconds, images, whether the result came from the store).
     published: columns PUBLISHED_COLUMNS, `source` naming the paper, table and page; may be empty.
+    extras: further tables.
     Raises ValueError when the parts contradict each other.
     """
 
@@ -71,6 +82,7 @@ class ReportData:
     grid_ids: Sequence[str]
     quarantine: Sequence[tuple[str, str]]
     published: pd.DataFrame
+    extras: Sequence[Extra] = ()
 
     def __post_init__(self) -> None:
         baselines = [method.name for method in self.methods if method.kind == "baseline"]

@@ -351,6 +351,9 @@ def results_markdown(data: ReportData, results: Results) -> str:
         f"In brackets: change against {_plain(data.baseline.label)} with its 95 % bootstrap interval over photos. "
         f"✓ better, ✗ worse: the interval leaves out zero and n is at least {DECIDABLE}. **Bold**: best of its column."
     ]
+    for extra in data.extras:
+        rows = [[_plain(text) for text in row] for row in extra.rows]
+        parts += [f"## {_plain(extra.title)}", _markdown_rows(extra.header, rows), _plain(extra.note)]
     if data.absent:
         parts += ["## Not measured", _markdown_list((_label(data, name), why) for name, why in data.absent.items())]
     if data.quarantine:

@@ -23,7 +23,7 @@ def write_state_dict(path: Path, state: Mapping[str, Tensor]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     if path.suffix == ".safetensors":
-        safetensors.torch.save_file(tensors, temporary)
+        temporary.write_bytes(safetensors.torch.save(tensors))  # save_file would make it private to its user
     elif path.suffix == ".pth":
         torch.save(tensors, temporary)
     else:

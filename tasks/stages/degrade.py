@@ -12,6 +12,7 @@ import numpy as np
 from tasks.degradation import PRESETS
 from tasks.degradation import degrade as degrade_image
 from tasks.degradation.camera import load_camera
+from tasks.degradation.celeba_test import CelebaTest
 from tasks.degradation.raw import RawSettings
 from tasks.noise import numpy_stream
 from tasks.stage import build_in_shards, stage
@@ -34,9 +35,12 @@ def degrade(out: Path, params: DegradeParams, record: Manifest, hq: ImageFolder,
         assert params.iso is not None  # tasks/params.py: camera and iso go together
         preset = replace(preset, camera=load_camera(camera), iso=params.iso)
 
+    position = {image_id: n for n, image_id in enumerate(hq.ids)}
+
     def lq(ids: list[str]) -> Iterator[tuple[str, np.ndarray]]:
         for image_id in ids:
             rng = numpy_stream(params.seed, f"degrade/{params.name}", image_id)
-            yield image_id, degrade_image(hq.read(image_id), preset, rng)
+            yield image_id, degrade_image(hq.read(image_id), preset, rng, position[image_id])
 
-    build_in_shards(out, record, hq, SHARD, lq)
+    # a position is not in a shard's key, so where it counts, all photos are one shard
+    build_in_shards(out, record, hq, len(hq.ids) if isinstance(preset, CelebaTest) else SHARD, lq)

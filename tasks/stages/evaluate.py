@@ -36,8 +36,8 @@ def evaluate(
     compared (FID); weights: the metrics' weight files that are there, so that the key covers
     them. A metric that needs what is missing is absent, and says why.
     """
-    if hq is not None and images.ids != hq.ids:
-        raise BadInput(f"{images.root} and its ground truth {hq.root} hold different image ids; rerun their stages.")
+    if hq is not None and not set(images.ids) <= set(hq.ids):
+        raise BadInput(f"{images.root} has images without ground truth in {hq.root}; rerun their stages.")
     rows: list[tuple[str, str, float]] = []
     set_scores: dict[str, float] = {}
     absent: dict[str, str] = {}

@@ -3,23 +3,28 @@
 from __future__ import annotations
 
 import csv
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import torch
 from accelerate import Accelerator
+from torch import Tensor
 
 from tasks.device import held_device
 from tasks.metrics.perceptual import perceptual_module
+from tasks.noise import numpy_stream
 from tasks.progress import Bar
-from tasks.restorers import swinir
+from tasks.restorers import official, swinir
+from tasks.restorers.checkpoint import write_state_dict
 from tasks.stage import default_store, stage
 from tasks.store import WEIGHTS, BadInput, ImageFolder, Manifest, write_json
-from tasks.training import swinir_gan
+from tasks.training import codeformer, swinir_gan
 from tasks.training.discriminator import UNetDiscriminator
 from tasks.training.loop import batch_indices
 
 if TYPE_CHECKING:
-    from tasks.params import FineTuneParams
+    from tasks.params import CodeFineTune, FineTune, FineTuneParams
 
 SAVE_EVERY = 500
 
@@ -40,9 +45,44 @@ def finetune(
     """
     if lq.ids != targets.ids:
         raise BadInput(f"{lq.root} and {targets.root} must hold the same image ids; rerun pseudo_targets.")
-    if params.arch != "swinir":
-        raise BadInput(f"experiments.….restorer.arch is {params.arch!r}; fine-tuning knows swinir.")
     settings = params.settings
+    state = default_store().root / "training" / f"{record.key}.pt"
+    rows: list[tuple[float, ...]] = []
+    with held_device() as device, Bar("finetune (steps)", settings.iterations) as bar:
+
+        def on_step(step: int, losses: Iterable[float]) -> None:
+            rows.append((step, *losses))
+            bar.advance()
+
+        accelerator = Accelerator(cpu=device.type == "cpu")
+        if settings.recipe == "codeformer":
+            names = tune_codeformer(out, params.seed, settings, lq, targets, weights, accelerator, state, on_step)
+        else:
+            names = tune_swinir(out, params.seed, settings, lq, targets, real, weights, accelerator, state, on_step)
+    write_losses(out, ("step", *names), rows)
+    card = {
+        "architecture": params.arch,
+        "parent": record.inputs["weights"],
+        "data": {name: record.inputs[name] for name in ("lq", "targets", "real")},
+        "images": len(lq.ids),
+        **settings.model_dump(mode="json"),
+    }
+    write_json(out / "card.json", card)
+
+
+def tune_swinir(
+    out: Path,
+    seed: int,
+    settings: FineTune,
+    lq: ImageFolder,
+    targets: ImageFolder,
+    real: ImageFolder,
+    weights: Path,
+    accelerator: Accelerator,
+    state: Path,
+    on_step: Callable[[int, Iterable[float]], None],
+) -> tuple[str, ...]:
+    """Write SwinIR's model.safetensors; the names of the losses."""
     recipe = swinir_gan.GanRecipe(
         iterations=settings.iterations,
         batch=settings.batch,
@@ -53,45 +93,67 @@ def finetune(
         lambda_gan=settings.lambda_gan,
         has_leak=settings.has_leak,
         bf16=settings.bf16,
-        seed=params.seed,
+        seed=seed,
     )
-    rows: list[tuple[float, ...]] = []
-    with held_device() as device, Bar("finetune (steps)", recipe.iterations) as bar:
-        accelerator = Accelerator(cpu=device.type == "cpu")
-        model = swinir.load(weights)
-        discriminator = UNetDiscriminator(settings.discriminator_width, params.seed)
-        perceptual = perceptual_module(settings.perceptual, WEIGHTS)
 
-        def batch_at(step: int) -> swinir_gan.Batch:
-            pairs = batch_indices(params.seed, len(lq.ids), recipe.batch, step)
-            unpaired = batch_indices(params.seed + 1, len(real.ids), recipe.batch, step)
-            ids = [lq.ids[n] for n in pairs]
-            return lq.batch(ids), targets.batch(ids), real.batch([real.ids[n] for n in unpaired])
+    def batch_at(step: int) -> swinir_gan.Batch:
+        ids = [lq.ids[n] for n in batch_indices(seed, len(lq.ids), recipe.batch, step)]
+        unpaired = batch_indices(seed + 1, len(real.ids), recipe.batch, step)
+        return lq.batch(ids), targets.batch(ids), real.batch([real.ids[n] for n in unpaired])
 
-        def on_step(step: int, losses: swinir_gan.GanLosses) -> None:
-            rows.append((step, *losses))
-            bar.advance()
-
-        swinir_gan.train(
-            model,
-            discriminator,
-            perceptual.to(accelerator.device),
-            batch_at,
-            recipe,
-            accelerator,
-            resume=default_store().root / "training" / f"{record.key}.pt",
-            save_every=SAVE_EVERY,
-            on_step=on_step,
-        )
+    model = swinir.load(weights)
+    swinir_gan.train(
+        model,
+        UNetDiscriminator(settings.discriminator_width, seed),
+        perceptual_module(settings.perceptual, WEIGHTS).to(accelerator.device),
+        batch_at,
+        recipe,
+        accelerator,
+        resume=state,
+        save_every=SAVE_EVERY,
+        on_step=on_step,
+    )
     swinir.save(model, out / "model.safetensors")
+    return swinir_gan.GanLosses._fields
+
+
+def tune_codeformer(
+    out: Path,
+    seed: int,
+    settings: CodeFineTune,
+    lq: ImageFolder,
+    targets: ImageFolder,
+    weights: Path,
+    accelerator: Accelerator,
+    state: Path,
+    on_step: Callable[[int, Iterable[float]], None],
+) -> tuple[str, ...]:
+    """Write CodeFormer's model.safetensors; the names of the losses. Pairs are mirrored at random."""
+    recipe = codeformer.CodeRecipe(
+        settings.iterations, settings.lr, settings.milestones, settings.ema, settings.lambda_code, seed
+    )
+
+    def batch_at(step: int) -> tuple[Tensor, Tensor]:
+        ids = [lq.ids[n] for n in batch_indices(seed, len(lq.ids), settings.batch, step)]
+        is_mirrored = torch.from_numpy(numpy_stream(seed, "mirror", str(step)).random(len(ids)) < 0.5)
+        pairs = (lq.batch(ids), targets.batch(ids))
+        mirrored = [torch.where(is_mirrored[:, None, None, None], images.flip(-1), images) for images in pairs]
+        return mirrored[0], mirrored[1]
+
+    model = codeformer.train(
+        official.load_codeformer(weights),
+        batch_at,
+        recipe,
+        accelerator,
+        resume=state,
+        save_every=SAVE_EVERY,
+        on_step=on_step,
+    )
+    write_state_dict(out / "model.safetensors", model.state_dict())
+    return codeformer.CodeLosses._fields
+
+
+def write_losses(out: Path, names: tuple[str, ...], rows: list[tuple[float, ...]]) -> None:
+    """losses.csv: one row per optimiser step."""
     with (out / "losses.csv").open("w", newline="") as file:
-        csv.writer(file).writerows([("step", *swinir_gan.GanLosses._fields), *rows])
-    card = {
-        "architecture": params.arch,
-        "recipe": "swinir_gan",
-        "parent": record.inputs["weights"],
-        "data": {name: record.inputs[name] for name in ("lq", "targets", "real")},
-        "images": len(lq.ids),
-        **settings.model_dump(),
-    }
-    write_json(out / "card.json", card)
+        csv.writer(file).writerows([names, *rows])

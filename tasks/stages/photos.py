@@ -10,7 +10,8 @@ import numpy as np
 
 from tasks.data.ingest import Ingest, PhotoFolder
 from tasks.data.portraits import portrait
-from tasks.noise import stream_seed
+from tasks.degradation import PRESETS, degrade
+from tasks.noise import numpy_stream, stream_seed
 from tasks.progress import track
 from tasks.stage import stage
 from tasks.stages.ingest import write_photos
@@ -26,11 +27,14 @@ def photos(out: Path, params: PhotosParams, record: Manifest, folder: PhotoFolde
     if params.dataset.kind == "portraits":
         count = getattr(params.dataset, params.split)
         for image_id, image in portraits(params.seed, params.split, count, params.dataset.size):
+            if params.split == "train":
+                image = flawed(image, params.dataset.flawed, params.seed, image_id)
             write_png(out / f"{image_id}.png", image)
         write_quarantine(out, [])
     else:
         assert folder is not None  # flows/steps.py: a data set of folders comes with its folder
-        source = split_of(params.dataset, params.split, folder)
+        whole = Ingest(folder.path, params.dataset.size)
+        source = split_of(params.dataset, params.split, whole) if params.dataset.kind == "folders" else whole
         write_photos(out, source, source.quarantine)
 
 
@@ -41,11 +45,16 @@ def portraits(seed: int, split: str, count: int, size: int) -> Iterator[tuple[st
         yield image_id, portrait(stream_seed(seed, "portraits", image_id), size)
 
 
-def split_of(dataset: Folders, split: str, folder: PhotoFolder) -> Ingest:
+def flawed(image: np.ndarray, share: float, seed: int, image_id: str) -> np.ndarray:
+    """With probability `share` the photo with slight blur, noise and JPEG blocks, as any collection has them."""
+    rng = numpy_stream(seed, "flaws", image_id)
+    return degrade(image, PRESETS["demo64_flaws"], rng) if rng.random() < share else image
+
+
+def split_of(dataset: Folders, split: str, hq: Ingest) -> Ingest:
     """The files of a split: DT-BFR fine-tunes on the first of the sorted photos and tests on the last."""
-    hq = Ingest(folder.path, dataset.size)
-    if split == "real":
+    if split in ("real", "train") or dataset.test is None:
         return hq
-    if len(hq) <= dataset.test:
+    if split == "finetune" and len(hq) <= dataset.test:
         raise BadInput(f"{hq.folder} has {len(hq)} photos; dataset.test = {dataset.test} leaves none to fine-tune on.")
-    return hq[-dataset.test :] if split == "test" else hq[: -dataset.test]
+    return hq[-dataset.test :] if split == "test" else hq[: -dataset.test][: dataset.finetune]

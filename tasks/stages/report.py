@@ -13,7 +13,17 @@ import pandas as pd
 import torch
 
 from tasks.metrics.registry import find
-from tasks.report.data import HQ, PUBLISHED_COLUMNS, SCORE_COLUMNS, SET_SCORE_COLUMNS, Method, MetricInfo, ReportData
+from tasks.report.data import (
+    HQ,
+    PUBLISHED_COLUMNS,
+    SCORE_COLUMNS,
+    SET_SCORE_COLUMNS,
+    Extra,
+    Method,
+    MetricInfo,
+    ReportData,
+)
+from tasks.report.extra import Claim, authenticity_table, claims_table, cleaning_table, cost_table
 from tasks.report.page import write_report
 from tasks.report.tables import metrics_json
 from tasks.stage import default_store, stage
@@ -22,22 +32,16 @@ from tasks.store import ImageFolder, Manifest, Quarantined, write_json
 if TYPE_CHECKING:
     from tasks.params import ReportParams
 
-METHODS = {
-    method.name: method
-    for method in (
-        Method("lq", "LQ input", "input", "LQ"),
-        Method("pretrained", "SwinIR, pre-trained", "baseline", "pre-trained"),
-        Method("pseudo_target", "Pseudo-targets (diffusion at test time)", "other", "pseudo-target"),
-        Method("adapted", "SwinIR, adapted", "adapted", "adapted"),
-    )
-}
+KINDS = {"lq": "input", "adapted": "adapted"}
+ROLES = {"lq": "LQ", "pretrained": "pre-trained", "pseudo_target": "pseudo-target", "adapted": "adapted"}
 PACKAGES = ("torch", "numpy", "lpips", "pytorch-fid", "pyiqa", "spandrel", "prefect", "dvc")
 GRID = 12
 
 
 @stage
 def report(out: Path, params: ReportParams, record: Manifest, **results: ImageFolder) -> None:
-    """results: by name, photos/…, images/<degradation>/<method> and scores/<degradation>/<method>.
+    """results: by name, photos/…, images/<degradation>/<method>, scores/<degradation>/<method>, cleaning/…,
+    authenticity/<run>/<method>.
 
     Writes results.csv, results.md, report.html and metrics.json.
     """
@@ -49,10 +53,11 @@ def report(out: Path, params: ReportParams, record: Manifest, **results: ImageFo
 def collect(params: ReportParams, results: dict[str, ImageFolder]) -> ReportData:
     """Everything that the report shows, read from the results."""
     scores, set_scores, absent = read_scores(results)
+    methods = methods_of(params)
     reference = "ground truth" if "photos/test" in results else "real photos"
 
     def image(degradation: str, role: str, image_id: str) -> np.ndarray | None:
-        places = {METHODS[name].role: f"images/{degradation}/{name}" for name in params.methods} | {HQ: "photos/test"}
+        places = {method.role: f"images/{degradation}/{method.name}" for method in methods} | {HQ: "photos/test"}
         folder = results.get(places[role])
         return folder.read(image_id) if folder and image_id in folder.ids else None
 
@@ -62,17 +67,63 @@ def collect(params: ReportParams, results: dict[str, ImageFolder]) -> ReportData
         settings=params.settings,
         environment=environment(),
         timings=timings(results),
-        methods=[METHODS[name] for name in params.methods],
+        methods=methods,
         degradations=[(name, name.replace("_", " ")) for name in params.degradations],
         scores=scores,
         set_scores=set_scores,
         metrics=[info(name, reference) for name in params.metrics],
         absent=absent,
         images=image,
-        grid_ids=results[f"images/{params.degradations[0]}/{params.methods[0]}"].ids[:GRID],
+        grid_ids=results[f"images/{params.degradations[0]}/{methods[0].name}"].ids[:GRID],
         quarantine=quarantine(results),
         published=published(params),
+        extras=extras(params, results, scores),
     )
+
+
+def methods_of(params: ReportParams) -> list[Method]:
+    """The rows of the tables; changes are against the pre-trained restorer, or without it against the first method."""
+    baseline = "pretrained" if "pretrained" in params.methods else next(iter(params.methods))
+    return [
+        Method(name, label, "baseline" if name == baseline else KINDS.get(name, "other"), ROLES.get(name, label))  # type: ignore[arg-type]
+        for name, label in params.methods.items()
+    ]
+
+
+def extras(params: ReportParams, results: dict[str, ImageFolder], scores: pd.DataFrame) -> list[Extra]:
+    """The smaller tables that this experiment has results for."""
+    tables = [cost_table(params.methods, seconds_per_photo(params, results), params.evaluations)]
+    if params.claims:
+        claims = [Claim(**claim.model_dump()) for claim in params.claims]
+        tables.append(claims_table(claims, scores, params.methods))
+    checks = {
+        (name.split("/")[1], name.split("/")[2]): read_csv(folder)
+        for name, folder in results.items()
+        if name.startswith("authenticity/")
+    }
+    if checks:
+        tables.append(authenticity_table(params.methods, checks, params.authenticity_metrics))
+    if "cleaning/before" in results:
+        before, after = results["cleaning/before"], results["cleaning/after"]
+        absent = json.loads(before.path("absent.json").read_text(encoding="utf-8"))
+        tables.append(cleaning_table(read_csv(before), read_csv(after), absent))
+    return tables
+
+
+def read_csv(folder: ImageFolder) -> pd.DataFrame:
+    return pd.read_csv(folder.path("scores.csv"), dtype={"image_id": str})
+
+
+def seconds_per_photo(params: ReportParams, results: dict[str, ImageFolder]) -> dict[str, float]:
+    """By method, mean over the degradations whose time is known."""
+    found: dict[str, list[float]] = {}
+    for method in set(params.methods) - {"lq"}:
+        for degradation in params.degradations:
+            folder = results[f"images/{degradation}/{method}"]
+            seconds = default_store().seconds(folder.manifest.key)
+            if seconds is not None and folder.manifest.stage != "external":
+                found.setdefault(method, []).append(seconds / len(folder.ids))
+    return {method: float(np.mean(seconds)) for method, seconds in found.items()}
 
 
 def read_scores(results: dict[str, ImageFolder]) -> tuple[pd.DataFrame, pd.DataFrame, dict[str, str]]:
@@ -84,7 +135,7 @@ def read_scores(results: dict[str, ImageFolder]) -> tuple[pd.DataFrame, pd.DataF
         if not name.startswith("scores/"):
             continue
         _, degradation, method = name.split("/")
-        table = pd.read_csv(folder.path("scores.csv"), dtype={"image_id": str})
+        table = read_csv(folder)
         images.append(table.assign(degradation=degradation, method=method))
         values = json.loads(folder.path("set_scores.json").read_text(encoding="utf-8"))
         sets += [(degradation, method, metric, value) for metric, value in values.items()]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,6 +13,7 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor
 
+from tasks import idm
 from tasks.degradation import PRESETS
 from tasks.degradation.blur_jpeg import BlurJpegRanges, training_pair
 from tasks.device import held_device
@@ -20,20 +22,24 @@ from tasks.diffusion.training_loss import training_losses
 from tasks.diffusion.unet import UNet
 from tasks.metrics.full_reference import psnr
 from tasks.metrics.perceptual import lpips_seeded
-from tasks.noise import numpy_stream
+from tasks.noise import ImageStreams, numpy_stream
 from tasks.priors import PRIORS
 from tasks.progress import Bar
 from tasks.restorers import swinir
 from tasks.restorers.checkpoint import write_state_dict
 from tasks.restorers.seeding import initial_weights
 from tasks.stage import default_store
-from tasks.stages.photos import portraits
+from tasks.stages.photos import flawed, portraits
 from tasks.store import ROOT, digest, to_tensor, write_json
+from tasks.training import idm as idm_training
 from tasks.training import losses, prior, supervised
 from tasks.training.loop import batch_indices
 
 if TYPE_CHECKING:
-    from tasks.params import Params, PriorTraining, RestorerTraining
+    from tasks.params import IdmTraining, Params, PriorTraining, RestorerTraining
+
+    AnyTraining = PriorTraining | RestorerTraining | IdmTraining
+    PairTraining = RestorerTraining | IdmTraining
 
 DEMO = ROOT / "data" / "weights" / "demo"
 SAVE_EVERY = 250
@@ -68,7 +74,7 @@ def train_prior(params: Params) -> None:
             on_step=log.note,
         )
         scores = prior_scores(averaged, settings, device)
-    write_state_dict(DEMO / "prior.safetensors", averaged.state_dict())
+    write_state_dict(DEMO / "prior.safetensors", averaged.half().state_dict())
     write_card("prior", settings, scores, log, device)
 
 
@@ -118,12 +124,50 @@ def train_restorer(params: Params) -> None:
             save_every=SAVE_EVERY,
             on_step=log.note,
         )
-        scores = restorer_scores(averaged, settings, perceptual)
+        scores = restorer_scores(partial(swinir.restore, averaged.eval()), settings, perceptual, device)
     swinir.save(averaged, DEMO / "swinir.safetensors")
     write_card("swinir", settings, scores, log, device)
 
 
-def degraded(faces: np.ndarray, settings: RestorerTraining, names: list[str]) -> tuple[Tensor, Tensor]:
+def train_idm(params: Params) -> None:
+    """data/weights/demo/idm.safetensors: IDM's first model, trained on Eq. 9 and on faces with flaws of their own."""
+    settings = params.demo_idm
+    faces = faces_of(settings, "train", settings.faces)
+    targets = [flawed(face, settings.flawed, settings.seed, f"train_{n:05d}") for n, face in enumerate(faces)]
+    images = np.stack(targets)
+    recipe = idm_training.IdmRecipe(
+        iterations=settings.iterations,
+        lr=settings.lr,
+        warmup=settings.warmup,
+        ema=settings.ema,
+        norm=1,
+        bf16=settings.bf16,
+        seed=settings.seed,
+    )
+
+    def batch_at(step: int) -> tuple[Tensor, Tensor]:
+        indices = batch_indices(settings.seed, len(images), settings.batch, step)
+        return degraded(images[indices], settings, [f"{step}/{index}" for index in indices])
+
+    state = training_state("idm", settings)
+    with held_device() as device, Bar("train_idm (steps)", recipe.iterations) as bar:
+        log = TrainingLog(bar, state)
+        with initial_weights(settings.seed):
+            model = idm.Idm(idm.NETWORKS[settings.arch])
+        averaged = idm_training.train(
+            model, batch_at, recipe, device, resume=state, save_every=SAVE_EVERY, on_step=log.note
+        )
+
+        def restore(lq: Tensor) -> Tensor:
+            noise = ImageStreams(settings.seed, "held_out", [str(n) for n in range(len(lq))], device)
+            return idm.restore(averaged, idm.sampling_levels(10), lq, lambda: noise.normal(*lq.shape[1:]))
+
+        scores = restorer_scores(restore, settings, lpips_seeded().to(device), device)
+    write_state_dict(DEMO / "idm.safetensors", averaged.half().state_dict())
+    write_card("idm", settings, scores, log, device)
+
+
+def degraded(faces: np.ndarray, settings: PairTraining, names: list[str]) -> tuple[Tensor, Tensor]:
     """LQ and HQ batches, float32 [N, 3, H, W]; every face mirrored and degraded by the stream of its name."""
     ranges = PRESETS[settings.degradation]
     assert isinstance(ranges, BlurJpegRanges)
@@ -137,15 +181,14 @@ def degraded(faces: np.ndarray, settings: RestorerTraining, names: list[str]) ->
 
 
 def restorer_scores(
-    model: torch.nn.Module, settings: RestorerTraining, perceptual: losses.Perceptual
+    restore: Callable[[Tensor], Tensor], settings: PairTraining, perceptual: losses.Perceptual, device: torch.device
 ) -> dict[str, float]:
     """PSNR and LPIPS (seeded) before and after restoration, on faces that the restorer has not seen."""
     names = [f"held_out/{index}" for index in range(HELD_OUT)]
     lq, hq = degraded(faces_of(settings, "held_out", HELD_OUT), settings, names)
-    device = next(model.parameters()).device
     lq, hq = lq.to(device), hq.to(device)
     scores: dict[str, float] = {}
-    for name, images in (("input", lq), ("output", swinir.restore(model.eval(), lq))):
+    for name, images in (("input", lq), ("output", restore(lq))):
         scores[f"held_out_psnr_{name}"] = float(psnr(images, hq).mean())
         scores[f"held_out_lpips_seeded_{name}"] = float(perceptual(images, hq).mean())
     return scores
@@ -173,19 +216,19 @@ class TrainingLog:
         return time.monotonic() - self.started
 
 
-def faces_of(settings: PriorTraining | RestorerTraining, split: str, count: int) -> np.ndarray:
+def faces_of(settings: AnyTraining, split: str, count: int) -> np.ndarray:
     """uint8 [count, H, W, 3]: faces of a split that no experiment uses."""
     return np.stack([image for _, image in portraits(settings.seed, split, count, settings.size)])
 
 
-def training_state(name: str, settings: PriorTraining | RestorerTraining) -> Path:
+def training_state(name: str, settings: AnyTraining) -> Path:
     """Where a run keeps its state, so that a killed one goes on."""
     return default_store().root / "training" / f"{name}-{digest(settings.model_dump())[:16]}.pt"
 
 
 def write_card(
     name: str,
-    settings: PriorTraining | RestorerTraining,
+    settings: AnyTraining,
     scores: dict[str, float],
     log: TrainingLog,
     device: torch.device,
@@ -204,4 +247,8 @@ def write_card(
     write_json(DEMO / f"{name}.json", card)
 
 
-TRAINING: Mapping[str, Callable[[Params], None]] = {"train_prior": train_prior, "train_restorer": train_restorer}
+TRAINING: Mapping[str, Callable[[Params], None]] = {
+    "train_prior": train_prior,
+    "train_restorer": train_restorer,
+    "train_idm": train_idm,
+}

@@ -34,8 +34,8 @@ def train(
     recipe: AlbumRecipe,
     device: torch.device,
     *,
-    resume: Path,
-    save_every: int,
+    resume: Path | None = None,
+    save_every: int = 500,
     on_step: Callable[[int, float], None] = lambda step, loss: None,
 ) -> None:
     """Fine-tune `model` in place on `album`, float32 [M, C, H, W] in [0, 1], at least one image.
@@ -47,7 +47,8 @@ def train(
     optimizer = loop.adamw(model, recipe.lr)
     parts: dict[str, loop.Stateful] = {"model": model, "adamw": optimizer}
     schedule = Schedule.linear()
-    for step in range(loop.resume_from(resume, parts, asdict(recipe), device), recipe.iterations):
+    first = loop.resume_from(resume, parts, asdict(recipe), device) if resume else 0
+    for step in range(first, recipe.iterations):
         rng = numpy_stream(recipe.seed, "train_album", str(step))
         rows = rng.choice(len(album), recipe.batch, replace=len(album) <= recipe.batch)
         x_start = 2 * album[rows].to(device) - 1
@@ -56,7 +57,8 @@ def train(
         losses = album_step(
             model, optimizer, schedule, x_start, t, noise, linear_lr(step, recipe.iterations, recipe.lr)
         )
-        if loop.is_due(step + 1, save_every, recipe.iterations):
+        loop.ensure_finite(step + 1, [losses["loss"].mean().item()], resume)
+        if resume and loop.is_due(step + 1, save_every, recipe.iterations):
             loop.save_state(resume, parts, asdict(recipe), step + 1)
         on_step(step + 1, losses["loss"].mean().item())
     model.eval().requires_grad_(False)

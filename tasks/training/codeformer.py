@@ -78,6 +78,7 @@ def train(
         loop.set_lr(optimizer, recipe.lr * 0.5 ** sum(step >= milestone for milestone in recipe.milestones))
         optimizer.zero_grad()
         losses = accumulate(model, start, batch, recipe, accelerator)
+        loop.ensure_finite(step + 1, losses, resume)
         optimizer.step()
         average(averaged, model, recipe.ema)
         if loop.is_due(step + 1, save_every, recipe.iterations) and accelerator.is_main_process:

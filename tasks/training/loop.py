@@ -22,6 +22,11 @@ from tasks.store import BadInput
 if TYPE_CHECKING:
     from accelerate import Accelerator
 
+
+class Diverged(BadInput):
+    """A loss became infinite or not a number."""
+
+
 Batch = TypeVar("Batch")
 READ_AHEAD = 4  # batches in flight; decoding 48 PNGs of 512 x 512 takes as long as a training step on a large GPU
 
@@ -99,6 +104,16 @@ def sum_over_processes(accelerator: "Accelerator", model: torch.nn.Module) -> No
     for parameter in model.parameters():
         gradient = parameter.grad if parameter.grad is not None else torch.zeros_like(parameter)
         parameter.grad = accelerator.reduce(gradient, "sum")
+
+
+def ensure_finite(step: int, losses: Iterable[float], state: Path | None) -> None:
+    """Raises Diverged if a loss of step `step` (from 1) is not a finite number; the last good state stays on disk."""
+    values = list(losses)
+    if not all(map(math.isfinite, values)):
+        kept = f" The last good state is {state}." if state is not None and state.exists() else ""
+        raise Diverged(
+            f"training diverged: the loss of step {step} is {values}.{kept} Lower the learning rate or switch bf16 off."
+        )
 
 
 def is_due(step: int, save_every: int, iterations: int) -> bool:

@@ -62,6 +62,7 @@ def train(
         x_start, t, noise = draw(images, step, recipe, device)
         with torch.autocast(device.type, torch.bfloat16, enabled=recipe.bf16):
             loss = training_losses(model, schedule, x_start, t, noise)["loss"].mean()
+        loop.ensure_finite(step + 1, [loss.item()], resume)
         optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)

@@ -68,6 +68,7 @@ def train(
         optimizer.zero_grad()
         with loop.step_randomness(recipe.seed, step, accelerator):
             step_loss = accumulate(model, loss, batch, recipe, accelerator)
+        loop.ensure_finite(step + 1, [step_loss], resume)
         optimizer.step()
         average(averaged, model, recipe.ema)
         if loop.is_due(step + 1, save_every, recipe.iterations) and accelerator.is_main_process:

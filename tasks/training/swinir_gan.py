@@ -102,6 +102,7 @@ def train(
         step_d.zero_grad()
         with loop.step_randomness(recipe.seed, step, accelerator):
             step_losses = accumulate(generator, discriminator, perceptual, batch, recipe, accelerator)
+        loop.ensure_finite(step + 1, step_losses, resume)
         step_g.step()
         step_d.step()
         if loop.is_due(step + 1, save_every, recipe.iterations) and accelerator.is_main_process:

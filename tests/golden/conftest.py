@@ -62,15 +62,18 @@ def near(request: pytest.FixtureRequest) -> Callable[..., None]:
 
 
 def pytest_terminal_summary(config: pytest.Config) -> None:
-    """With --errors FILE: every golden file's largest measured error, as a Markdown table."""
+    """With --errors FILE: each golden file's quantity that comes nearest to its tolerance, as a Markdown table."""
     if not config.getoption("errors"):
         return
-    worst: dict[tuple[str, str], tuple[float, float]] = {}
+    quantities: dict[str, dict[str, tuple[float, float]]] = {}
     for name, what, error, tolerance in config.stash[ERRORS]:
-        before = worst.get((name, what), (-1.0, 0.0))
-        worst[name, what] = max(before, (error, tolerance))
-    rows = [
-        f"| {name} | {what} | {error:.1e} | {tolerance:.1e} |" for (name, what), (error, tolerance) in worst.items()
-    ]
-    table = ["| File | What | Largest error | Tolerance |", "|---|---|---:|---:|", *rows]
-    Path(config.getoption("errors")).write_text("\n".join(table) + "\n", encoding="utf-8")
+        worst = quantities.setdefault(name, {})
+        worst[what] = max(worst.get(what, (-1.0, 0.0)), (error, tolerance))
+    rows = []
+    for name, found in sorted(quantities.items()):
+        nearness = {what: error / tolerance if tolerance else error for what, (error, tolerance) in found.items()}
+        nearest = max(found, key=nearness.__getitem__)
+        error, tolerance = found[nearest]
+        rows.append(f"| {name} | {len(found)} | {nearest} | {error:.1e} | {tolerance:.1e} |")
+    table = ["| Golden file | Quantities | Nearest to its tolerance | Error | Tolerance |", "|---|---:|---|---:|---:|"]
+    Path(config.getoption("errors")).write_text("\n".join([*table, *rows]) + "\n", encoding="utf-8")
