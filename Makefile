@@ -4,10 +4,13 @@ BIN := .venv/bin
 WEIGHTS := $(addprefix data/weights/demo/,prior.safetensors swinir.safetensors idm.safetensors)
 export DO_NOT_TRACK := 1
 
-.PHONY: demo test setup serve lint weights clean-store
+.PHONY: demo compare test setup serve lint weights clean-store
 
 demo: setup ## run the embedded benchmark and write the report
 	$(BIN)/python -m flows.up run benchmark/demo
+
+compare: setup ## the same with all methods: DT-BFR, DifFace, gen2res, IDM, DifBFSR
+	$(BIN)/python -m flows.up run benchmark/demo_methods
 
 test: setup ## lint, types and the whole test suite
 	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy

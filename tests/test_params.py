@@ -42,9 +42,9 @@ def test_the_file_of_the_repository_is_valid():
         ("experiments.demo.dataset", "tests", "test"),
         ("experiments.demo.pseudo_targets", "stopt", "stop_t"),
         ("experiments.demo.degradations.raw_x4_severe", "presets", "preset"),
-        ("experiments.demo.compare.difface", "methods", "method"),
-        ("experiments.demo.compare.difface.method", "etaa", "eta"),
-        ("experiments.demo.cleaning.method", "step", "steps"),
+        ("experiments.demo_methods.compare.difface", "methods", "method"),
+        ("experiments.demo_methods.compare.difface.method", "etaa", "eta"),
+        ("experiments.demo_methods.cleaning.method", "step", "steps"),
         ("demo_prior", "iteration", "iterations"),
     ],
 )
@@ -84,13 +84,18 @@ def test_wrong_names_have_suggestions(raw, error):
         ("compare.idm.method.kind", "imd", "compare.idm.method: Input tag 'imd'"),
         ("cleaning", None, "compare.idm: an idm needs `weights`, or the experiment a `cleaning`"),
         ("authenticity.degradation", "eq8", "unknown 'eq8'. Did you mean 'eq9'?"),
+        ("claims.0.than", "lqq", "unknown 'lqq'. Did you mean 'lq'?"),
     ],
 )
 def test_a_wrong_value_is_named_with_its_path_and_what_was_found(raw, error, place, value, expected):
     *parents, last = place.split(".")
+    raw["experiments"]["demo"] |= {
+        key: copy.deepcopy(raw["experiments"]["demo_methods"][key])
+        for key in ("compare", "cleaning", "authenticity", "claims", "degradations", "metrics")
+    }
     node = raw["experiments"]["demo"]
     for part in parents:
-        node = node[part]
+        node = node[int(part) if part.isdecimal() else part]
     node[last] = value
     assert expected in error(raw)
 
