@@ -6,9 +6,10 @@ from typing import Literal
 from prefect import flow
 from prefect.logging import get_run_logger
 
-from flows.steps import Workspace, restore_by
+from flows.steps import TRAINED, Workspace, folder_of, restore_by
 from tasks import nodes
 from tasks.data.ingest import PhotoFolder
+from tasks.methods import Idm
 from tasks.params import Comparison, Experiment, IngestParams, given, load_experiment, suggestion
 from tasks.stages.ingest import ingest
 from tasks.store import ROOT, BadInput
@@ -31,7 +32,7 @@ def restore(
     the experiment's section `compare`. weights: another checkpoint for it, say
     data/my_photos/adapted_model/model.safetensors. seed: another one gives other samples of a diffusion method.
     """
-    settings = chosen(load_experiment(experiment), method, weights, seed)
+    settings = chosen(experiment, method, weights, seed)
     work = Workspace(ROOT / "data" / name, nodes.run)
     photos = PhotoFolder(Path(folder).expanduser().resolve())
     lq = work.make("lq", ingest, IngestParams(size=settings.dataset.size, fit=fit), folder=photos)
@@ -42,17 +43,27 @@ def restore(
     log.info("Restored %d photos: %s", len(restored.ids), work.root / method)
 
 
-def chosen(settings: Experiment, method: str, weights: str | None, seed: int | None) -> Experiment:
+def chosen(experiment: str, method: str, weights: str | None, seed: int | None) -> Experiment:
     """The experiment with other weights for the method, and another seed. Raises BadInput for an unknown method."""
+    settings = load_experiment(experiment)
     own = {name: other for name, other in settings.compare.items() if isinstance(other, Comparison)}
     valid = ["pretrained", "pseudo_target", *own]
     if method not in valid:
-        raise BadInput(f"There is no method {method!r}.{suggestion(method, valid)} Valid: {', '.join(valid)}")
+        raise BadInput(
+            f"{experiment!r} has no method {method!r}.{suggestion(method, valid)} Valid: {', '.join(valid)}."
+            " Another experiment may have it: experiment=demo_methods has all systems."
+        )
     changes: dict[str, object] = {} if seed is None else {"seed": seed}
-    if weights:
-        file = required(Path(weights).expanduser().resolve(), f"the method {method!r}")
-        if method in own:
-            changes["compare"] = {method: own[method].model_copy(update={"weights": file})}
-        else:
-            changes["restorer"] = given(settings.restorer, "restorer").model_copy(update={"weights": file})
+    file = required(Path(weights).expanduser().resolve(), f"the method {method!r}") if weights else None
+    if method in own:
+        other = own[method]
+        if isinstance(other.method, Idm) and other.weights is None and file is None:
+            file = folder_of(experiment) / "cleaning" / "model" / TRAINED
+            if not file.is_file():
+                raise BadInput(
+                    f"{method!r} uses the model of cleaning: run benchmark/{experiment} first, or give weights."
+                )
+        changes["compare"] = {method: other.model_copy(update={"weights": file or other.weights})}
+    elif file:
+        changes["restorer"] = given(settings.restorer, "restorer").model_copy(update={"weights": file})
     return settings.model_copy(update=changes)
