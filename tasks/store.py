@@ -18,6 +18,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from contextvars import ContextVar
 from functools import cache, cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -276,6 +277,10 @@ def locked(path: Path) -> Iterator[None]:
         yield
 
 
+REUSED: ContextVar[float] = ContextVar("REUSED", default=0.0)
+"""Seconds that once went into the parts which the build under way took from the store."""
+
+
 class Store:
     """Content-addressed folders: `root/<stage>/<key>/`."""
 
@@ -297,25 +302,32 @@ class Store:
         final = self.path(record.stage, record.key)
         if self.has(record.stage, record.key):
             os.utime(final)
-            return final
+            return self._reuse(record.key, final)
         with locked(self.root / "locks" / f"{record.stage}-{record.key}"):
             if self.has(record.stage, record.key):
-                return final
+                return self._reuse(record.key, final)
             final.parent.mkdir(parents=True, exist_ok=True)
             work = Path(tempfile.mkdtemp(prefix=f"{record.stage}-", dir=_made(self.root / "tmp")))
             try:
-                started = time.monotonic()
+                started, before = time.monotonic(), REUSED.get()
+                REUSED.set(0.0)
                 make(work)
                 write_json(work / MANIFEST, record.model_copy(update={"files": file_records(work)}).model_dump())
                 os.chmod(work, 0o755)
                 os.rename(work, final)
-                write_json(self._timing(record.key), {"stage": record.stage, "seconds": time.monotonic() - started})
+                seconds = time.monotonic() - started + REUSED.get()
+                write_json(self._timing(record.key), {"stage": record.stage, "seconds": seconds})
+                REUSED.set(before)
             finally:
                 shutil.rmtree(work, ignore_errors=True)
         return final
 
+    def _reuse(self, key: str, final: Path) -> Path:
+        REUSED.set(REUSED.get() + (self.seconds(key) or 0.0))
+        return final
+
     def seconds(self, key: str) -> float | None:
-        """How long the artefact took to make, all waiting included; None if it was made elsewhere."""
+        """How long the artefact took to make, with the parts that were there already; None if it was made elsewhere."""
         path = self._timing(key)
         return float(json.loads(path.read_text())["seconds"]) if path.exists() else None
 
@@ -351,7 +363,7 @@ def publish(source: Path, destination: Path) -> None:
     Does nothing where the destination already is that artefact. The swap is two renames under a lock.
     """
     manifest = Artifact(source).manifest
-    with locked(destination.parent / f".{destination.name}.lock"):
+    with _locked_folder(destination.parent):
         if _is_copy(destination, manifest):
             return
         work = Path(tempfile.mkdtemp(prefix=f".{destination.name}-", dir=destination.parent))
@@ -362,6 +374,17 @@ def publish(source: Path, destination: Path) -> None:
             os.rename(work / "new", destination)
         finally:
             shutil.rmtree(work, ignore_errors=True)
+
+
+@contextmanager
+def _locked_folder(folder: Path) -> Iterator[None]:
+    """Hold an exclusive flock on a folder itself, so that no lock file lies among its contents."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def _is_copy(destination: Path, manifest: Manifest) -> bool:
