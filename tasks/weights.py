@@ -1,7 +1,4 @@
-"""Official weights: what they are, where they come from, and that they are what they should be.
-
-To add a file: one entry of OFFICIAL; the files of the metrics are in tasks/metrics/offline.py.
-"""
+"""Weights on disk: found, verified by their SHA-256, downloaded. What they are: tasks/official.py."""
 
 import http.client
 import json
@@ -15,39 +12,10 @@ from tqdm import tqdm
 
 from tasks.metrics.offline import WeightFile
 from tasks.metrics.registry import METRICS
+from tasks.official import OFFICIAL
 from tasks.store import WEIGHTS, BadInput, contents_digest, file_digest, locked, write_json
 
 CHECKSUMS = WEIGHTS / "sha256.json"  # of the registered files, as they were when first used
-
-S_LAB = "S-Lab License 1.0, non-commercial"
-DIFFACE = "https://github.com/zsyOAOA/DifFace/releases/download/V1.0"
-DT_BFR = "https://github.com/SamsungLabs/DT-BFR/releases/download/v1.0.0"
-GFPGAN = "https://github.com/TencentARC/GFPGAN/releases/download"
-
-OFFICIAL = {
-    file.place: file
-    for file in (
-        WeightFile("iddpm_ffhq512_ema500000.pth", f"{DIFFACE}/iddpm_ffhq512_ema500000.pth", S_LAB),
-        WeightFile("iddpm_ffhq256_ema750000.pth", f"{DIFFACE}/iddpm_ffhq256_ema750000.pth", S_LAB),
-        WeightFile("swinir_restoration512_L1.pth", f"{DIFFACE}/swinir_restoration512_L1.pth", S_LAB),
-        WeightFile("General_Face_ffhq512.pth", f"{DIFFACE}/General_Face_ffhq512.pth", S_LAB),
-        WeightFile("lama_inpainting256.pth", f"{DIFFACE}/lama_inpainting256.pth", S_LAB),
-        WeightFile("swinir_gan_v1.pth", f"{DT_BFR}/swinir_gan_v1.pth", "CC BY-NC-SA 4.0, non-commercial"),
-        WeightFile(
-            "codeformer.pth",
-            "https://github.com/sczhou/CodeFormer/releases/download/v0.1.0/codeformer.pth",
-            S_LAB,
-            sha256="1009e537e0c2a07d4cabce6355f53cb66767cd4b4297ec7a4a64ca4b8a5684b7",
-        ),
-        WeightFile(
-            "GFPGANv1.4.pth",
-            f"{GFPGAN}/v1.3.0/GFPGANv1.4.pth",
-            "GFPGAN, Apache-2.0 with parts under other licences",
-            sha256="e2cd4703ab14f4d01fd1383a8a8b266f9a5833dacee8e6a79d3bf21a1b6be5ad",
-        ),
-        WeightFile("RestoreFormer.pth", f"{GFPGAN}/v1.3.4/RestoreFormer.pth", "RestoreFormer, Apache-2.0"),
-    )
-}
 
 
 def registered() -> dict[str, WeightFile]:

@@ -160,6 +160,8 @@ def test_every_method_enters_the_table(tiny):
     assert "| equal methods are equal | undecided |" in text
     for title in ("Cost per photo", "Cleaning of the training photos", "Authenticity check", "IDM, cleaned"):
         assert title in text
+    cards = [work[name].path("card.json").read_text() for name in ("adapted_models/noise", "cleaning/model")]
+    assert all('"licence": "Apache-2.0"' in card for card in cards)  # that of the demo weights
     before, after = work["photos/train"], work["cleaning/cleaned"]
     assert before.ids == after.ids
     assert work["cleaning/model"].digest != work["photos/train"].digest

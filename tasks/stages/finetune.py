@@ -14,6 +14,7 @@ from torch import Tensor
 from tasks.device import held_device
 from tasks.metrics.perceptual import perceptual_module
 from tasks.noise import numpy_stream
+from tasks.official import licence
 from tasks.progress import Bar
 from tasks.restorers import official, swinir
 from tasks.restorers.checkpoint import write_state_dict
@@ -63,6 +64,7 @@ def finetune(
     card = {
         "architecture": params.arch,
         "parent": record.inputs["weights"],
+        "licence": licence(weights),
         "data": {name: record.inputs[name] for name in ("lq", "targets", "real")},
         "images": len(lq.ids),
         **settings.model_dump(mode="json"),

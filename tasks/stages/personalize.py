@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tasks.device import held_device
+from tasks.official import licence
 from tasks.priors import load_prior
 from tasks.progress import Bar
 from tasks.restorers.checkpoint import write_state_dict
@@ -47,6 +48,7 @@ def personalize(out: Path, params: PersonalizeParams, record: Manifest, album: I
         "architecture": params.arch,
         "recipe": "gen2res, personal album",
         "parent": record.inputs["weights"],
+        "licence": licence(weights),
         "data": {"album": record.inputs["album"]},
         "images": len(album.ids),
         **params.model_dump(mode="json", exclude={"arch"}),

@@ -14,6 +14,7 @@ from tasks.device import held_device
 from tasks.idm import NETWORKS, Idm
 from tasks.methods import load_idm
 from tasks.noise import numpy_stream
+from tasks.official import licence
 from tasks.progress import Bar
 from tasks.restorers.checkpoint import write_state_dict
 from tasks.restorers.seeding import initial_weights
@@ -90,6 +91,7 @@ def train_idm(
         "architecture": settings.method.arch,
         "recipe": "idm",
         "parent": record.inputs.get("weights"),
+        "licence": licence(weights) if weights else "that of the photos",
         "data": {name: record.inputs[name] for name in ("photos", "targets")},
         "images": len(photos.ids),
         **settings.model_dump(mode="json", exclude={"weights", "method"}),
