@@ -26,7 +26,7 @@ def personalize(
     batch: int = 4,
     lr: float = 1e-5,
     start_t: int = 200,
-    respacing: str = "1000",
+    respacing: int = 1000,
     name: str = "personal",
     fit: Literal["aligned", "crop"] = "crop",
 ) -> None:
@@ -34,7 +34,8 @@ def personalize(
 
     album: about 20 clean photos of the subject; folder: degraded photos of the same one, aligned alike;
     experiment: whose prior; iterations, batch, lr: of the fine-tuning; start_t: K, the noise level of 1000 to restore
-    from: more is more realistic and less faithful; respacing: kept steps. The defaults are the published values.
+    from: more is more realistic and less faithful; respacing: how many of the 1000 steps to keep. The defaults are the
+    published values.
     """
     settings = load_experiment(experiment)
     prior = given(settings.prior, "prior")
@@ -49,7 +50,7 @@ def personalize(
     model = work.make("model", personalize_stage, training, album=photos["album"], weights=weights)
     method = Gen2Res(
         kind="gen2res",
-        respacing=respacing,
+        respacing=str(respacing),
         start_t=start_t,
         album=0,
         skip=0,
