@@ -1,7 +1,7 @@
 # Everything a newcomer needs: `make demo` and `make test` set up what is missing by themselves.
 PYTHON ?= python3
 BIN := .venv/bin
-WEIGHTS := $(addprefix data/weights/demo/,prior.safetensors swinir.safetensors idm.safetensors)
+WEIGHTS := $(addprefix data/weights/demo/,prior.safetensors swinir.safetensors idm.safetensors lama.safetensors)
 export DO_NOT_TRACK := 1
 
 .PHONY: demo compare test setup serve lint weights clean-store
@@ -36,7 +36,7 @@ lint: setup
 	$(BIN)/ruff check --fix . && $(BIN)/ruff format . && $(BIN)/mypy
 
 weights: setup ## train the demo weights anew (about two hours on 2 cores), then publish them in the repository's store
-	$(BIN)/dvc repro --force --single-item data/weights/dvc.yaml:prior data/weights/dvc.yaml:restorer data/weights/dvc.yaml:idm
+	$(BIN)/dvc repro --force --single-item $(addprefix data/weights/dvc.yaml:,prior restorer idm lama)
 	$(BIN)/dvc push -r demo
 
 clean-store: setup ## delete stored results that were not used for 30 days

@@ -8,6 +8,7 @@ from flows.adapt import adapt
 from flows.benchmark import benchmark
 from flows.personalize import personalize
 from flows.restore import restore
+from flows.train import train
 from tasks.params import load
 
 
@@ -17,4 +18,5 @@ def serve_all() -> None:
         benchmark.to_deployment(name, parameters={"experiment": name}) for name in load().experiments
     ]
     deployments += [flow.to_deployment("photos") for flow in (adapt, restore, personalize)]
+    deployments.append(train.to_deployment("model"))
     serve(*deployments, pause_on_shutdown=True)

@@ -23,6 +23,7 @@ def restore(
     experiment: str = "demo",
     weights: str | None = None,
     seed: int | None = None,
+    masks: str | None = None,
     name: str = "restored",
     fit: Literal["aligned", "crop"] = "crop",
 ) -> None:
@@ -30,12 +31,15 @@ def restore(
 
     method: "pretrained" (the experiment's restorer), "pseudo_target" (and the diffusion prior after it), or a method of
     the experiment's section `compare`. weights: another checkpoint for it, say
-    data/my_photos/adapted_model/model.safetensors. seed: another one gives other samples of a diffusion method.
+    data/my_photos/adapted_model/model.safetensors. seed: another one gives other samples of a diffusion method. masks:
+    a folder with a mask for each photo, by the same name, white where the photo is to be filled (inpainting).
     """
     settings = chosen(experiment, method, weights, seed)
     work = Workspace(ROOT / "data" / name, nodes.run)
-    photos = PhotoFolder(Path(folder).expanduser().resolve())
-    lq = work.make("lq", ingest, IngestParams(size=settings.dataset.size, fit=fit), folder=photos)
+    folders = {"folder": PhotoFolder(Path(folder).expanduser().resolve())}
+    if masks:
+        folders["masks"] = PhotoFolder(Path(masks).expanduser().resolve())
+    lq = work.make("lq", ingest, IngestParams(size=settings.dataset.size, fit=fit), **folders)
     restored = restore_by(method, "", settings, work, lq, method)
     log = get_run_logger()
     for file, reason in lq.quarantine:

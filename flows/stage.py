@@ -1,6 +1,7 @@
 """Command line of the pipeline without Prefect: what the stages of dvc.yaml call.
 
 python -m flows.stage pseudo_targets --experiment demo
+python -m flows.stage train demo/prior
 python -m flows.stage fetch codeformer.pth
 python -m flows.stage prune --days 30
 """
@@ -8,10 +9,9 @@ python -m flows.stage prune --days 30
 import argparse
 import sys
 
-from flows.steps import STEPS, Workspace, check, folder_of
-from tasks.params import load, load_experiment
+from flows.steps import STEPS, Workspace, check, folder_of, train_model
+from tasks.params import load_experiment
 from tasks.stage import default_store
-from tasks.stages.train import TRAINING
 from tasks.store import BadInput
 from tasks.weights import fetch, registered
 
@@ -22,8 +22,8 @@ def main(arguments: list[str] | None = None) -> int:
     for name in STEPS:
         command = commands.add_parser(name, help=f"run the stage {name!r} of one experiment")
         command.add_argument("--experiment", required=True, help="an entry of params.yaml")
-    for name in TRAINING:
-        commands.add_parser(name, help=f"train data/weights/demo/{name.removeprefix('train_')}.safetensors anew")
+    trainer = commands.add_parser("train", help="train a network from scratch")
+    trainer.add_argument("model", help="an entry of the section `models` of params.yaml")
     prune = commands.add_parser("prune", help="delete stored results that were not used lately")
     prune.add_argument("--days", type=float, required=True)
     fetcher = commands.add_parser("fetch", help="download official weights into data/weights")
@@ -35,8 +35,8 @@ def main(arguments: list[str] | None = None) -> int:
     elif given.stage == "fetch":
         for name in given.files:
             print(f"{fetch(registered()[name])}: {registered()[name].licence}")
-    elif given.stage in TRAINING:
-        TRAINING[given.stage](load())
+    elif given.stage == "train":
+        print(train_model(given.model))
     else:
         experiment = load_experiment(given.experiment)
         check(experiment)

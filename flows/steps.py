@@ -5,6 +5,7 @@ named by where they are published below the experiment's folder: "lq/raw_x4_seve
 split.
 """
 
+import json
 import logging
 import shutil
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -14,44 +15,55 @@ from pathlib import Path
 
 from tasks.data.ingest import PhotoFolder, discover
 from tasks.diffusion.schedule import Schedule
-from tasks.methods import DifFace, FeedForward, Idm, evaluations
+from tasks.methods import DifFace, DifFaceInpaint, FeedForward, Idm, evaluations
 from tasks.metrics.registry import METRICS
 from tasks.params import (
+    Cleaning,
     Comparison,
     Dataset,
     DegradeParams,
+    Downstream,
     EvaluateParams,
     Experiment,
     External,
     ExternalParams,
     FineTuneParams,
+    GenerateParams,
+    IdmTraining,
     IngestParams,
     PhotosParams,
+    Portraits,
+    PriorTraining,
     PseudoTargetParams,
     ReportParams,
     RestoreParams,
     Split,
-    TrainIdmParams,
+    TrainParams,
     given,
+    load_model,
 )
 from tasks.pseudo_targets import step_indices
+from tasks.restorers.checkpoint import read_state_dict, write_state_dict
 from tasks.stage import Source, Stage, default_store
 from tasks.stages.degrade import degrade as degrade_stage
 from tasks.stages.evaluate import evaluate as evaluate_stage
 from tasks.stages.external import external as external_stage
 from tasks.stages.finetune import finetune as finetune_stage
+from tasks.stages.generate import generate as generate_stage
 from tasks.stages.ingest import ingest as ingest_stage
 from tasks.stages.photos import photos as photos_stage
 from tasks.stages.pseudo_targets import pseudo_targets as pseudo_targets_stage
+from tasks.stages.report import environment
 from tasks.stages.report import report as report_stage
 from tasks.stages.restore import restore as restore_stage
-from tasks.stages.train_idm import train_idm as train_idm_stage
-from tasks.store import ROOT, WEIGHTS, BadInput, ImageFolder, Strict, publish
+from tasks.stages.train import HELD_OUT
+from tasks.stages.train import train as train_stage
+from tasks.store import ROOT, WEIGHTS, BadInput, ImageFolder, Strict, publish, write_json
 from tasks.weights import required
 
 Run = Callable[..., ImageFolder]
 TRAINED = "model.safetensors"  # what a stage that trains writes
-RESTORER_LABELS = {"swinir": "SwinIR", "srcnn": "SRCNN", "codeformer": "CodeFormer"}
+RESTORER_LABELS = {"swinir": "SwinIR", "srcnn": "SRCNN", "codeformer": "CodeFormer", "lama": "LaMa"}
 
 
 def run_here(stage: Stage, params: Strict, **inputs: Source) -> ImageFolder:
@@ -218,16 +230,70 @@ def clean(experiment: Experiment, work: Workspace) -> None:
     work.folder("cleaning")
     if not (settings := experiment.cleaning):
         return
-    photos, training = work["photos/train"], TrainIdmParams(seed=experiment.seed, settings=settings)
+    photos = work["photos/train"]
+    training = TrainParams(training=idm_training(experiment, settings))
     if settings.weights:
         first = ROOT / settings.weights
     else:
-        first = work.make("cleaning/first", train_idm_stage, training, photos=photos, targets=photos).path(TRAINED)
+        first = work.make("cleaning/first", train_stage, training, photos=photos, targets=photos).path(TRAINED)
     params = RestoreParams(method=settings.method, seed=experiment.seed)
     cleaned = work.make("cleaning/cleaned", restore_stage, params, lq=photos, weights=first)
-    work.make("cleaning/model", train_idm_stage, training, photos=photos, targets=cleaned, weights=first)
+    work.make("cleaning/model", train_stage, training, photos=photos, targets=cleaned, weights=first)
     for name, images in (("before", photos), ("after", cleaned)):
         score(settings.metrics, work, f"cleaning/scores/{name}", images)
+        if settings.downstream:
+            downstream(experiment, settings.downstream, work, name, images)
+
+
+def downstream(experiment: Experiment, settings: Downstream, work: Workspace, name: str, photos: ImageFolder) -> None:
+    """What a generator learns from the photos: faces that it draws, scored as a set."""
+    prior = given(experiment.prior, "prior")
+    training = PriorTraining(
+        kind="prior",
+        arch=prior.arch,
+        seed=experiment.seed,
+        iterations=settings.iterations,
+        batch=settings.batch,
+        lr=settings.lr,
+        lr_min=settings.lr,
+        ema=settings.ema,
+        clip=1.0,
+        bf16=settings.bf16,
+    )
+    inputs: dict[str, Source] = {} if settings.from_scratch else {"weights": ROOT / prior.weights}
+    generator = work.make(
+        f"cleaning/generators/{name}",
+        train_stage,
+        TrainParams(training=training),
+        photos=photos,
+        held_out=work["photos/real"],
+        **inputs,
+    )
+    drawing = GenerateParams(
+        seed=experiment.seed,
+        arch=prior.arch,
+        respacing=settings.respacing,
+        count=settings.count,
+        size=experiment.dataset.size,
+    )
+    drawn = work.make(f"cleaning/drawn/{name}", generate_stage, drawing, weights=generator.path(TRAINED))
+    score(settings.metrics, work, f"cleaning/downstream/{name}", drawn, real=work["photos/real"])
+
+
+def idm_training(experiment: Experiment, settings: Cleaning) -> IdmTraining:
+    """How both models are trained."""
+    return IdmTraining(
+        kind="idm",
+        arch=settings.method.arch,
+        seed=experiment.seed,
+        degradation=settings.degradation,
+        iterations=settings.iterations,
+        batch=settings.batch,
+        lr=settings.lr,
+        lr_min=settings.lr,
+        ema=settings.ema,
+        bf16=settings.bf16,
+    )
 
 
 def compare(experiment: Experiment, work: Workspace) -> None:
@@ -285,7 +351,7 @@ def run_comparison(other: Comparison, experiment: Experiment, work: Workspace, l
         weights = ROOT / (other.weights or prior.weights)
     if not isinstance(other.method, FeedForward):
         params = params.model_copy(update={"seed": experiment.seed})
-    if isinstance(other.method, DifFace):
+    if isinstance(other.method, DifFace | DifFaceInpaint):
         estimator = other.estimator or given(experiment.restorer, "restorer")
         params = params.model_copy(update={"estimator": estimator.arch, "fidelity": estimator.fidelity})
         inputs["estimator"] = ROOT / estimator.weights
@@ -342,6 +408,8 @@ def report(experiment: Experiment, work: Workspace) -> None:
             inputs[f"scores/{name}/{method}"] = work[f"scores/{name}/{method}"]
     if experiment.cleaning:
         inputs |= {f"cleaning/{name}": work[f"cleaning/scores/{name}"] for name in ("before", "after")}
+        if experiment.cleaning.downstream:
+            inputs |= {f"downstream/{name}": work[f"cleaning/downstream/{name}"] for name in ("before", "after")}
         inputs["cleaning/model"] = work["cleaning/model"]
     if experiment.authenticity:
         for method in checked(experiment):
@@ -404,6 +472,39 @@ def images_of(method: str, degradation: str) -> str:
         "pseudo_target": f"pseudo_targets/{degradation}/test",
     }
     return places.get(method, f"compared/{degradation}/{method}")
+
+
+def train_model(name: str, run_stage: Run = run_here) -> Path:
+    """Train a model of params.yaml and publish it as data/weights/<name>.safetensors, with its card and its losses."""
+    model = load_model(name)
+    if model.photos.kind == "folder":
+        intake = IngestParams(size=model.photos.size, fit="aligned")
+        photos = {"photos": run_stage(ingest_stage, intake, folder=PhotoFolder(ROOT / model.photos.path.expanduser()))}
+    else:
+        drawn = model.photos
+        faces = Portraits(
+            kind="portraits", size=drawn.size, finetune=1, real=1, test=HELD_OUT, train=drawn.count, flawed=drawn.flawed
+        )
+        splits: dict[str, Split] = {"photos": "train", "held_out": "test"}
+        photos = {
+            role: run_stage(photos_stage, PhotosParams(seed=model.training.seed, dataset=faces, split=split))
+            for role, split in splits.items()
+        }
+    trained = run_stage(train_stage, TrainParams(training=model.training), **photos)
+    card = json.loads(trained.path("card.json").read_text(encoding="utf-8"))
+    seconds = default_store().seconds(trained.manifest.key)
+    destination = WEIGHTS / f"{name}.safetensors"
+    destination.parent.mkdir(parents=True, exist_ok=True)
+    tensors = read_state_dict(trained.path(TRAINED))
+    if model.is_half:
+        tensors = {key: value.half() if value.is_floating_point() else value for key, value in tensors.items()}
+    write_state_dict(destination, tensors)
+    shutil.copyfile(trained.path("losses.csv"), destination.with_suffix(".losses.csv"))
+    if model.photos.kind == "portraits":
+        card["licence"] = "Apache-2.0"
+    about = {"photos": model.photos.model_dump(mode="json"), "seconds": round(seconds or 0), "made_with": environment()}
+    write_json(destination.with_suffix(".json"), card | about)
+    return destination
 
 
 STEPS: Mapping[str, Callable[[Experiment, Workspace], None]] = {

@@ -102,7 +102,7 @@ def run(name: str, parameters: list[str]) -> int:
     Raises BadInput for a wrong name, and for a wrong params.yaml, before anything is started.
     """
     on_photos = [f"{flow}/photos" for flow in ("adapt", "restore", "personalize")]
-    names = [*(f"benchmark/{experiment}" for experiment in load().experiments), *on_photos]
+    names = [*(f"benchmark/{experiment}" for experiment in load().experiments), *on_photos, "train/model"]
     if name not in names:
         raise BadInput(f"There is no deployment {name!r}.{suggestion(name, names)} Valid: {', '.join(names)}")
     with ExitStack() as stack:

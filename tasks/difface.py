@@ -1,8 +1,8 @@
 """DifFace (Yue & Loy 2022): a restorer's output, noised part of the way and denoised by the unconditional prior.
 
 The steps follow the official code: x is noised at `start` but denoised from `start - 1`, DDIM takes the network's own
-eps beside the clipped x_0, and inpainting refines x_0 by a gradient step (`refine`) where the paper's Eq. 16 has a
-closed form (`refine_closed`).
+eps beside the clipped x_0, and inpainting refines x_0 by a gradient step (`refine_gradient`) where the paper's Eq. 16
+has a closed form (`refine_closed`).
 """
 
 from collections.abc import Callable
@@ -53,14 +53,14 @@ def inpaint(
     *,
     start: int,
     eta: float,
-    gamma: float,
-    updates: int = 1,
+    refine: Callable[[Tensor, Tensor, Tensor], Tensor],
     on_step: Callable[[int], None] = lambda i: None,
 ) -> Tensor:
     """Fill the holes of lq [N, C, H, W] in [0, 1]; the same shape and range back, known pixels as they are.
 
-    mask: [N, 1, H, W], 1 = missing; estimate: what the inpainting estimator returns, in [0, 1]. Official: start 120,
-    eta 1, gamma 0.5 (known pixels of x_0 are replaced). Noise as in `restore`.
+    mask: [N, 1, H, W], 1 = missing; estimate: what the inpainting estimator returns, in [0, 1]; refine: x_0, known
+    pixels in [-1, 1] and mask to a better x_0. Official: start 120, eta 1, `refine_gradient` with gamma 0.5 (known
+    pixels of x_0 are replaced). Noise as in `restore`.
     """
     known = 2 * lq - 1
     image = restore(
@@ -70,13 +70,13 @@ def inpaint(
         noise,
         start=start,
         eta=eta,
-        refine_x0=lambda x_0: refine(x_0, known, mask, gamma=gamma, updates=updates),
+        refine_x0=lambda x_0: refine(x_0, known, mask),
         on_step=on_step,
     )
     return image * mask + lq * (1 - mask)
 
 
-def refine(x_0: Tensor, known: Tensor, mask: Tensor, *, gamma: float, updates: int = 1) -> Tensor:
+def refine_gradient(x_0: Tensor, known: Tensor, mask: Tensor, *, gamma: float, updates: int = 1) -> Tensor:
     """Gradient steps of size gamma on the squared error of the known pixels (official code); clipped to [-1, 1]."""
     for _ in range(updates):
         x_0 = x_0 - 2 * gamma * (1 - mask) * (x_0 - known)

@@ -13,18 +13,19 @@ from typing import Annotated, Literal
 
 import torch
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
-from torch import Tensor
+from torch import Tensor, nn
 
 from tasks import difbfsr, difface, gen2res, idm
 from tasks.diffusion.schedule import Schedule
 from tasks.diffusion.unet import UNet
 from tasks.noise import ImageStreams, stream_seed
 from tasks.priors import load_prior
-from tasks.restorers import RestorerSpec, load_restorer
+from tasks.restorers import RestorerSpec, lama, load_restorer
 from tasks.restorers.checkpoint import fill, read_state_dict
 from tasks.restorers.seeding import initial_weights
 from tasks.store import Strict
 from tasks.training import album
+from tasks.training.loop import Alone
 
 Restore = Callable[[Tensor, Sequence[str]], Tensor]
 """lq [N, 3, H, W] in [0, 1] and N image ids, to the same shape and range."""
@@ -45,6 +46,21 @@ class DifFace(Strict):
     respacing: str = Field(description="kept steps of the 1000; published: 'ddim250'")
     start_t: PositiveInt = Field(description="noise level to start from, of 1000; published: 400")
     eta: NonNegativeFloat = Field(description="of DDIM; published: 0.5")
+
+
+class DifFaceInpaint(Strict):
+    """DifFace's inpainting: the holes (truly black pixels) filled by an estimator, then noised and denoised."""
+
+    kind: Literal["difface_inpaint"]
+    respacing: str = Field(description="kept steps of the 1000; published: 'ddim250'")
+    start_t: PositiveInt = Field(description="noise level to start from, of 1000; published: 480")
+    eta: NonNegativeFloat = Field(description="of DDIM; published: 1")
+    gamma: NonNegativeFloat = Field(
+        default=0.5, description="step of the refinement towards the known pixels; published: 0.5, which replaces them"
+    )
+    lambda_known: NonNegativeFloat | None = Field(
+        default=None, description="lambda of the paper's Eq. 16, whose closed form then takes gamma's place"
+    )
 
 
 class Gen2Res(Strict):
@@ -88,7 +104,7 @@ class DifBfsr(Strict):
     lr_cfm: PositiveFloat = Field(default=5e-3, description="published: 5e-3")
 
 
-Settings = Annotated[FeedForward | DifFace | Gen2Res | Idm | DifBfsr, Field(discriminator="kind")]
+Settings = Annotated[FeedForward | DifFace | DifFaceInpaint | Gen2Res | Idm | DifBfsr, Field(discriminator="kind")]
 
 
 @dataclass(frozen=True)
@@ -113,6 +129,10 @@ def load(settings: Settings, files: Files, seed: int, device: torch.device) -> R
     if isinstance(settings, DifBfsr):
         return difbfsr_restorer(settings, prior, seed, device)
     assert files.estimator is not None
+    if isinstance(settings, DifFaceInpaint):
+        assert files.estimator.weights is not None
+        estimator = lama.load(files.estimator.weights).to(device)
+        return inpainting_restorer(settings, prior, estimator, seed, device)
     return difface_restorer(settings, prior, load_restorer(files.estimator, device).restore, seed, device)
 
 
@@ -132,6 +152,27 @@ def difface_restorer(settings: DifFace, prior: UNet, estimator: Restore, seed: i
         noise = ImageStreams(seed, "difface", image_ids, device)
         draw = partial(noise.normal, *lq.shape[1:])
         return difface.restore(prior, schedule, estimator(lq, image_ids), draw, start=start, eta=settings.eta)
+
+    return restore
+
+
+def inpainting_restorer(
+    settings: DifFaceInpaint, prior: UNet, estimator: nn.Module, seed: int, device: torch.device
+) -> Restore:
+    """estimator: a LaMa generator."""
+    schedule = Schedule.linear().respace(settings.respacing)
+    start = index_of(schedule, settings.start_t)
+
+    def restore(lq: Tensor, image_ids: Sequence[str]) -> Tensor:
+        noise = ImageStreams(seed, "difface_inpaint", image_ids, device)
+        mask = lama.hole_of(lq)
+        if settings.lambda_known is None:
+            refine = partial(difface.refine_gradient, gamma=settings.gamma)
+        else:
+            refine = partial(difface.refine_closed, lambda_=settings.lambda_known)
+        draw = partial(noise.normal, *lq.shape[1:])
+        estimate = lama.estimate(estimator, lq, mask)
+        return difface.inpaint(prior, schedule, lq, mask, estimate, draw, start=start, eta=settings.eta, refine=refine)
 
     return restore
 
@@ -162,7 +203,13 @@ def gen2res_restorer(settings: Gen2Res, prior: UNet, seed: int, device: torch.de
         model = copy.deepcopy(prior)
         own_seed = stream_seed(seed, "gen2res_finetune", image_id) & (2**63 - 1)
         album.train(
-            model, made.cpu(), album.AlbumRecipe(settings.iterations, settings.batch, settings.lr, own_seed), device
+            model,
+            made.cpu(),
+            Alone(device),
+            iterations=settings.iterations,
+            batch=settings.batch,
+            lr=settings.lr,
+            seed=own_seed,
         )
         return model
 
@@ -221,6 +268,6 @@ def evaluations(settings: Settings) -> int:
     if isinstance(settings, DifBfsr):
         return len(schedule)
     start = index_of(schedule, settings.start_t)
-    if isinstance(settings, DifFace):
+    if isinstance(settings, DifFace | DifFaceInpaint):
         return start
     return start + settings.album * len(schedule) + (settings.iterations * settings.batch if settings.album else 0)

@@ -21,13 +21,14 @@ from tasks.stages.degrade import degrade
 from tasks.stages.evaluate import evaluate
 from tasks.stages.external import external
 from tasks.stages.finetune import finetune
+from tasks.stages.generate import generate
 from tasks.stages.ingest import ingest
 from tasks.stages.personalize import personalize
 from tasks.stages.photos import photos
 from tasks.stages.pseudo_targets import pseudo_targets
 from tasks.stages.report import report
 from tasks.stages.restore import restore
-from tasks.stages.train_idm import train_idm
+from tasks.stages.train import train
 from tasks.store import ImageFolder, Strict
 
 TELL_EVERY_S = 5.0
@@ -81,7 +82,8 @@ STAGES = (
     restore,
     pseudo_targets,
     finetune,
-    train_idm,
+    train,
+    generate,
     external,
     personalize,
     evaluate,

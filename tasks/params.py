@@ -27,7 +27,7 @@ from pydantic import (
 )
 
 from tasks.degradation import PRESETS as DEGRADATIONS
-from tasks.methods import DifFace, FeedForward, Idm, Settings
+from tasks.methods import DifFace, DifFaceInpaint, FeedForward, Idm, Settings
 from tasks.metrics.registry import METRICS
 from tasks.priors import PRIORS
 from tasks.restorers import RESTORERS
@@ -240,6 +240,20 @@ Other = Annotated[
 ]
 
 
+class Downstream(Strict):
+    """IDM's downstream test: the experiment's prior, trained on the photos before and after cleaning, draws faces."""
+
+    iterations: PositiveInt
+    batch: PositiveInt
+    lr: PositiveFloat
+    ema: float = Field(ge=0, lt=1)
+    from_scratch: bool = Field(description="false: both start from the experiment's prior")
+    bf16: bool = False
+    respacing: str = Field(description="kept steps of the 1000 when drawing")
+    count: PositiveInt = Field(description="faces to draw")
+    metrics: tuple[MetricName, ...] = Field(description="against the photos of split `real`; published: fid …")
+
+
 class Cleaning(Strict):
     """IDM's extrinsic iteration: the first model cleans the training photos, the second learns from these."""
 
@@ -252,6 +266,7 @@ class Cleaning(Strict):
     ema: float = Field(ge=0, lt=1)
     bf16: bool = False
     metrics: tuple[MetricName, ...] = Field(description="of the photos before and after; published: nima")
+    downstream: Downstream | None = None
 
 
 class Authenticity(Strict):
@@ -325,6 +340,8 @@ class Experiment(Strict):
                 f"finetune.recipe {self.finetune.recipe!r} does not train restorer.arch {self.restorer.arch!r};"
                 f" valid: {', '.join(f'{recipe!r} for {arch!r}' for arch, recipe in RECIPES.items())}"
             )
+        if self.cleaning and self.cleaning.downstream and self.prior is None:
+            raise ValueError("cleaning.downstream: it needs the section `prior`, which is missing")
         for name, other in self.compare.items():
             if isinstance(other, Comparison):
                 self._check_comparison(name, other)
@@ -347,8 +364,12 @@ class Experiment(Strict):
                 raise ValueError(f"compare.{name}: a feed_forward method needs `weights`")
         elif self.prior is None:
             raise ValueError(f"compare.{name}: it needs the section `prior`, which is missing")
-        if isinstance(other.method, DifFace) and not (other.estimator or self.restorer):
-            raise ValueError(f"compare.{name}: it needs an `estimator`, or the experiment a `restorer`")
+        if isinstance(other.method, DifFace | DifFaceInpaint):
+            estimator = other.estimator or self.restorer
+            if estimator is None:
+                raise ValueError(f"compare.{name}: it needs an `estimator`, or the experiment a `restorer`")
+            if isinstance(other.method, DifFaceInpaint) and estimator.arch != "lama":
+                raise ValueError(f"compare.{name}: its estimator is a 'lama', found {estimator.arch!r}")
 
     @property
     def splits(self) -> tuple[Split, ...]:
@@ -405,11 +426,14 @@ class ExternalParams(Strict):
     size: PositiveInt
 
 
-class TrainIdmParams(Strict):
-    """Stage `train_idm`: the second model."""
+class GenerateParams(Strict):
+    """Stage `generate`: faces that a prior draws."""
 
     seed: int
-    settings: Cleaning
+    arch: str
+    respacing: str
+    count: PositiveInt
+    size: PositiveInt
 
 
 class PersonalizeParams(Strict):
@@ -467,53 +491,109 @@ class ReportParams(Strict):
     published: tuple[Published, ...]
 
 
-class PriorTraining(Strict):
-    """How a demo prior is made."""
+class DrawnPhotos(Strict):
+    """Procedural faces to train on."""
 
-    arch: str
+    kind: Literal["portraits"]
+    size: PositiveInt = Field(description="side of the square images, pixels")
+    count: PositiveInt
+    flawed: float = Field(default=0.0, ge=0, le=1, description="share with slight flaws of its own")
+
+
+class FolderPhotos(Strict):
+    """A folder of aligned HQ photos to train on; the last 64 by name are held out for the card's scores."""
+
+    kind: Literal["folder"]
+    size: PositiveInt = Field(description="side of the square images, pixels; others are resized")
+    path: Path
+
+
+class Training(Strict):
+    """What every training has."""
+
     seed: int
-    faces: PositiveInt
-    size: PositiveInt
     iterations: PositiveInt
     batch: PositiveInt
+    micro_batch: PositiveInt | None = Field(default=None, description="images of a forward pass; default: the batch")
     lr: PositiveFloat
-    warmup: PositiveInt
-    ema: float = Field(ge=0, lt=1)
-    bf16: bool
+    lr_min: NonNegativeFloat = Field(description="the learning rate falls to it along a cosine; lr: constant")
+    warmup: PositiveInt = Field(default=1, description="steps over which the learning rate rises first")
+    ema: float = Field(ge=0, lt=1, description="decay of the averaged weights, which are the result; 0: the last ones")
+    clip: PositiveFloat | None = Field(default=None, description="largest norm of the gradient")
+    bf16: bool = False
 
 
-class RestorerTraining(Strict):
-    """How a demo restorer is pre-trained on Eq. 9."""
+class PriorTraining(Training):
+    """The diffusion prior."""
 
-    arch: str
-    seed: int
-    faces: PositiveInt
-    size: PositiveInt
+    kind: Literal["prior"]
+    arch: PriorName
+
+
+class RestorerTraining(Training):
+    """A restorer by L1 and, where wanted, a perceptual loss: DifFace's estimators."""
+
+    kind: Literal["restorer"]
+    arch: Literal["swinir", "swinir64", "srcnn"]
     degradation: DegradationName
-    iterations: PositiveInt
-    batch: PositiveInt
-    lr: PositiveFloat
-    lr_min: NonNegativeFloat
+    lambda_lpips: NonNegativeFloat = 0.0
+    perceptual: Literal["lpips", "lpips_seeded"] = "lpips"
+
+
+class GanTraining(Training):
+    """A SwinIR by L1, a perceptual loss and a discriminator: DT-BFR's. Its networks are not averaged."""
+
+    kind: Literal["restorer_gan"]
+    arch: Literal["swinir", "swinir64"]
+    degradation: DegradationName
+    ema: Literal[0] = 0
     lambda_lpips: NonNegativeFloat
-    ema: float = Field(ge=0, lt=1)
-    bf16: bool
+    lambda_gan: NonNegativeFloat
+    perceptual: Literal["lpips", "lpips_seeded"] = "lpips"
+    discriminator_width: PositiveInt = 64
 
 
-class IdmTraining(Strict):
-    """How the demo's IDM is made: trained on Eq. 9, on faces of which a share has slight flaws of its own."""
+class InpaintingTraining(Training):
+    """LaMa by a weighted L1, on DifFace's mixture of masks: its estimator for inpainting."""
 
-    arch: str
-    seed: int
-    faces: PositiveInt
-    flawed: float = Field(ge=0, le=1)
-    size: PositiveInt
+    kind: Literal["inpainting"]
+    arch: Literal["lama", "lama64"]
+
+
+class IdmTraining(Training):
+    """IDM: its first model, or the second, which makes cleaned photos from the degraded ones."""
+
+    kind: Literal["idm"]
+    arch: Literal["idm512", "idm64"]
     degradation: DegradationName
-    iterations: PositiveInt
-    batch: PositiveInt
-    lr: PositiveFloat
-    warmup: PositiveInt
-    ema: float = Field(ge=0, lt=1)
-    bf16: bool
+
+
+AnyTraining = Annotated[
+    PriorTraining | RestorerTraining | GanTraining | InpaintingTraining | IdmTraining, Field(discriminator="kind")
+]
+
+
+class Model(Strict):
+    """A network trained from scratch."""
+
+    photos: Annotated[DrawnPhotos | FolderPhotos, Field(discriminator="kind")]
+    training: AnyTraining
+    is_half: bool = Field(default=False, description="stored as float16, half as large")
+
+
+def _model_name(name: str) -> str:
+    if not re.fullmatch("[a-z0-9_]+(/[a-z0-9_]+)?", name):
+        raise ValueError("a model's name is made of a-z, 0-9 and _, with at most one / before the last part")
+    return name
+
+
+ModelName = Annotated[str, AfterValidator(_model_name)]
+
+
+class TrainParams(Strict):
+    """Stage `train`."""
+
+    training: AnyTraining
 
 
 Section = TypeVar("Section")
@@ -530,9 +610,7 @@ class Params(Strict):
     """The whole of params.yaml."""
 
     experiments: dict[str, Experiment]
-    demo_prior: PriorTraining
-    demo_restorer: RestorerTraining
-    demo_idm: IdmTraining
+    models: dict[ModelName, Model] = Field(default_factory=dict)
 
 
 def load(path: Path = PARAMS_FILE) -> Params:
@@ -553,13 +631,20 @@ def load(path: Path = PARAMS_FILE) -> Params:
 
 def load_experiment(name: str, path: Path = PARAMS_FILE) -> Experiment:
     """One experiment of params.yaml. Raises BadInput with the nearest name if there is none of that name."""
-    experiments = load(path).experiments
-    if name not in experiments:
+    return _entry("experiments", load(path).experiments, name, path)
+
+
+def load_model(name: str, path: Path = PARAMS_FILE) -> Model:
+    """How one model of params.yaml is trained. Raises BadInput with the nearest name if there is none of that name."""
+    return _entry("models", load(path).models, name, path)
+
+
+def _entry(section: str, entries: dict[str, Section], name: str, path: Path) -> Section:
+    if name not in entries:
         raise BadInput(
-            f"{path.name}: experiments: there is no {name!r}.{suggestion(name, experiments)}"
-            f" Valid: {', '.join(experiments)}"
+            f"{path.name}: {section}: there is no {name!r}.{suggestion(name, entries)} Valid: {', '.join(entries)}"
         )
-    return experiments[name]
+    return entries[name]
 
 
 def _explain(file: str, raw: Any, error: Any) -> str:

@@ -383,6 +383,16 @@ def test_masks_of_other_sizes_cover_as_much(name):
     assert small == pytest.approx(full, abs=0.04)
 
 
+@pytest.mark.parametrize("name", sorted(masks.PRESETS))
+def test_a_mask_is_a_degradation_like_others(name):
+    hq = np.full((64, 64, 3), 9, np.uint8)
+    lq, again = (degrade(hq, PRESETS[name], stream(4)) for _ in range(2))
+    assert np.array_equal(lq, again)
+    assert set(np.unique(lq)) == {0, 9}
+    with pytest.raises(ValueError, match="masks are made for square photos, found 64 x 32 pixels"):
+        degrade(hq[:32], PRESETS[name], stream())
+
+
 def test_a_masked_photo_is_black_in_the_hole_and_itself_elsewhere():
     hq = load("eq9_02_aniso")["input_u8"]
     mask = masks.box_mask(256, stream())

@@ -14,8 +14,10 @@ from hypothesis import strategies as st
 from PIL import Image, ImageCms, ImageFile, ImageFilter
 
 from tasks.data import ingest
-from tasks.data.ingest import Ingest, PairedIngest, discover, image_ids, pair, to_square
+from tasks.data.ingest import Ingest, PairedIngest, PhotoFolder, discover, image_ids, pair, to_square
 from tasks.data.photo import FORMATS, read_photo
+from tasks.params import IngestParams
+from tasks.stages.ingest import ingest as ingest_stage
 from tasks.store import BadInput
 
 REAL_FACES = Path(__file__).parents[2] / "shared" / "data" / "real_faces"
@@ -567,6 +569,23 @@ def test_unpaired_and_half_broken_pairs_are_quarantined(tmp_path):
     assert "the HQ photo of this pair: empty file" in reasons["lq/bad_hq.png"]
     assert reasons["lq/only_lq.png"] == "no partner: the HQ folder has no 'only_lq'"
     assert reasons["hq/only_hq.png"] == "no partner: the LQ folder has no 'only_hq'"
+
+
+def test_masks_cut_black_holes_and_black_pixels_elsewhere_stay_known(tmp_path, monkeypatch):
+    monkeypatch.setenv("BFR_STORE", str(tmp_path / "store"))
+    photo, mask = smooth_photo(32, 32), np.zeros((32, 32), np.uint8)
+    photo[0, 0] = 0
+    mask[8:16, 4:20] = 255
+    save(tmp_path / "lq" / "a.png", photo)
+    save(tmp_path / "lq" / "no_mask.png", photo)
+    save(tmp_path / "masks" / "a.png", mask)
+    folders = {"folder": PhotoFolder(tmp_path / "lq"), "masks": PhotoFolder(tmp_path / "masks")}
+    made = ingest_stage(IngestParams(size=32, fit="aligned"), **folders)
+    image = made.read("a")
+    assert np.array_equal(~image.any(axis=2), mask > 0)
+    assert np.array_equal(image[mask == 0], np.maximum(photo[mask == 0], 1))
+    [(file, reason)] = made.quarantine
+    assert (file, reason) == ("lq/no_mask.png", "no partner: the mask folder has no 'no_mask'")
 
 
 def test_folders_without_a_common_photo_are_an_error(tmp_path):

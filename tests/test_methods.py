@@ -6,13 +6,15 @@ import pytest
 import torch
 from golden.weights import fill_module, load_manifest
 
-from tasks import difface, gen2res
+from tasks import difface, gen2res, methods
 from tasks.diffusion.schedule import Schedule
 from tasks.diffusion.unet import UNet, UNetConfig
 from tasks.noise import ImageStreams
 from tasks.priors import PRIORS
+from tasks.restorers import lama
 from tasks.store import ROOT
 from tasks.training import album
+from tasks.training.loop import Alone
 
 SCHEDULE = Schedule.linear().respace("10")
 EVERY_SECOND = gen2res.skip_guidance(len(SCHEDULE), skip=2, last=1)
@@ -52,7 +54,15 @@ def test_inpainting_leaves_known_pixels_as_they_are(tiny):
     mask[:, :, 8:20, 8:20] = 1
     streams = ImageStreams(3, "test", ["a", "b"])
     image = difface.inpaint(
-        tiny, SCHEDULE, lq, mask, lq, lambda: streams.normal(3, 32, 32), start=5, eta=1.0, gamma=0.5
+        tiny,
+        SCHEDULE,
+        lq,
+        mask,
+        lq,
+        lambda: streams.normal(3, 32, 32),
+        start=5,
+        eta=1.0,
+        refine=partial(difface.refine_gradient, gamma=0.5),
     )
     known = mask.expand_as(lq) == 0
     assert torch.equal(image[known], lq[known])
@@ -67,18 +77,19 @@ def test_a_start_outside_the_schedule_is_rejected(tiny, method, start):
 
 
 def test_a_killed_personalisation_goes_on_bit_equally(tmp_path):
-    photos, recipe = torch.rand(3, 3, 64, 64, generator=torch.manual_seed(0)), album.AlbumRecipe(4, 2, 1e-3, seed=5)
+    photos = torch.rand(3, 3, 64, 64, generator=torch.manual_seed(0))
+    settings = {"iterations": 4, "batch": 2, "lr": 1e-3, "seed": 5, "save_every": 1}
 
     def trained(state, stop_after=None):
         torch.manual_seed(0)
         model = UNet(PRIORS["demo64"])
 
-        def on_step(step, loss):
+        def on_step(step, losses):
             if step == stop_after:
                 raise KeyboardInterrupt
 
         try:
-            album.train(model, photos, recipe, torch.device("cpu"), resume=state, save_every=1, on_step=on_step)
+            album.train(model, photos, Alone(torch.device("cpu")), **settings, resume=state, on_step=on_step)
         except KeyboardInterrupt:
             return None
         return model.state_dict()
@@ -87,3 +98,17 @@ def test_a_killed_personalisation_goes_on_bit_equally(tmp_path):
     assert trained(tmp_path / "killed.pt", stop_after=2) is None
     resumed = trained(tmp_path / "killed.pt")
     assert all(torch.equal(whole[key], resumed[key]) for key in whole)
+
+
+@pytest.mark.parametrize("changes", [{}, {"gamma": 0.0}, {"lambda_known": 1.0}])
+def test_inpainting_fills_what_is_black_and_nothing_else(tiny, changes):
+    settings = methods.DifFaceInpaint(kind="difface_inpaint", respacing="10", start_t=480, eta=1, **changes)
+    restore = methods.inpainting_restorer(settings, tiny, lama.build(lama.DEMO).eval(), 3, torch.device("cpu"))
+    lq, ids = torch.rand(2, 3, 32, 32, generator=torch.manual_seed(0)).clamp_min(1 / 255), ["a", "b"]
+    lq[0, :, 8:20, 8:20] = 0
+    lq[1, :, :, 16:] = 0
+    together = restore(lq, ids)
+    hole = lama.hole_of(lq).bool().expand_as(lq)
+    assert torch.equal(together[~hole], lq[~hole])
+    assert (together[hole] > 0).float().mean() > 0.5
+    torch.testing.assert_close(restore(lq[1:], ids[1:])[0], together[1], rtol=0, atol=1e-4)

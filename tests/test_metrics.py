@@ -288,6 +288,19 @@ def test_a_peak_on_the_border_is_decoded_without_its_missing_neighbour():
     assert landmarks.decode(heatmaps)[0].tolist() == [[0.5, 0.5], [3.75, 7.5]]
 
 
+def test_precision_and_recall_tell_missing_quality_from_missing_variety():
+    precision, recall = (registry.build(f"{name}_seeded", Path(), CPU) for name in ("precision", "recall"))
+    x = tiles("gt_c512.png")
+    assert precision.compare(x.split(16), x.split(16)) == recall.compare(x.split(16), x.split(16)) == 1
+    bad = noisy(x, 0.3)
+    assert precision.compare(bad.split(16), x.split(16)) < 0.5
+    few = x[:8].repeat(len(x) // 8, 1, 1, 1)
+    assert precision.compare(few.split(16), x.split(16)) == 1
+    assert recall.compare(few.split(16), x.split(16)) < 0.7
+    with pytest.raises(offline.Unavailable, match="need 4 images in each set, found 64 and 3"):
+        recall.compare([x[:3]], x.split(16))
+
+
 def test_fid_seeded_rises_with_noise_and_with_blur():
     scorer = registry.build("fid_seeded", Path(), CPU)
     x = tiles("gt_c512.png")

@@ -45,7 +45,7 @@ def test_the_file_of_the_repository_is_valid():
         ("experiments.demo_methods.compare.difface", "methods", "method"),
         ("experiments.demo_methods.compare.difface.method", "etaa", "eta"),
         ("experiments.demo_methods.cleaning.method", "step", "steps"),
-        ("demo_prior", "iteration", "iterations"),
+        ("models.demo/prior.training", "iteration", "iterations"),
     ],
 )
 def test_an_unknown_key_is_named_with_its_path_and_the_nearest_valid_one(raw, error, place, key, near):
@@ -84,6 +84,11 @@ def test_wrong_names_have_suggestions(raw, error):
         ("compare.idm.method.kind", "imd", "compare.idm.method: Input tag 'imd'"),
         ("cleaning", None, "compare.idm: an idm needs `weights`, or the experiment a `cleaning`"),
         ("authenticity.degradation", "eq8", "unknown 'eq8'. Did you mean 'eq9'?"),
+        (
+            "compare.difface.method",
+            {"kind": "difface_inpaint", "respacing": "50", "start_t": 300, "eta": 1},
+            "compare.difface: its estimator is a 'lama', found 'swinir'",
+        ),
         ("claims.0.than", "lqq", "unknown 'lqq'. Did you mean 'lq'?"),
     ],
 )
@@ -103,7 +108,7 @@ def test_a_wrong_value_is_named_with_its_path_and_what_was_found(raw, error, pla
 def test_all_mistakes_are_reported_at_once(raw, error):
     raw["experiments"]["demo"]["sed"] = 1
     del raw["experiments"]["demo"]["seed"]
-    raw["demo_prior"]["lr"] = 0
+    raw["models"]["demo/prior"]["training"]["lr"] = 0
     lines = error(raw).splitlines()
     assert len(lines) == 3
     assert any("experiments.demo.seed: this key is missing" in line for line in lines)

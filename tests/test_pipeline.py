@@ -122,6 +122,10 @@ def every_method(tiny: dict[str, Any]) -> dict[str, Any]:
             "difbfsr": {"method": {"kind": "difbfsr", **prior, **networks}},
             "idm": {"label": "IDM, cleaned", "method": {"kind": "idm", "arch": "idm64", "steps": 2}},
             "again": {"method": {"kind": "feed_forward", "arch": "swinir"}, "weights": tiny["restorer"]["weights"]},
+            "inpainted": {
+                "method": {"kind": "difface_inpaint", "start_t": 400, "eta": 1, **prior},
+                "estimator": {"arch": "lama", "weights": "data/weights/demo/lama.safetensors"},
+            },
         },
         "cleaning": {
             "method": {"kind": "idm", "arch": "idm64", "steps": 2},
@@ -132,6 +136,16 @@ def every_method(tiny: dict[str, Any]) -> dict[str, Any]:
             "lr": 1e-5,
             "ema": 0.5,
             "metrics": ["sharpness", "nima"],
+            "downstream": {
+                "iterations": 2,
+                "batch": 2,
+                "lr": 1e-5,
+                "ema": 0.5,
+                "from_scratch": False,
+                "respacing": "3",
+                "count": 5,
+                "metrics": ["fid_seeded", "precision_seeded", "recall_seeded", "fid"],
+            },
         },
         "authenticity": {"degradation": "noise", "metrics": ["psnr"]},
         "claims": [
@@ -155,15 +169,25 @@ def test_every_method_enters_the_table(tiny):
     assert set(psnr.index) == {"lq", "pretrained", "pseudo_target", "adapted", *settings["compare"]}
     assert psnr["again"] == psnr["pretrained"]
     assert psnr.notna().all()
-    assert psnr.nunique() == len(psnr) - 1
+    assert psnr["inpainted"] == psnr["lq"]  # nothing is black
+    assert psnr.nunique() == len(psnr) - 2
     text = (work.root / "report" / "results.md").read_text(encoding="utf-8")
     assert "| equal methods are equal | undecided |" in text
-    for title in ("Cost per photo", "Cleaning of the training photos", "Authenticity check", "IDM, cleaned"):
+    for title in (
+        "Cost per photo",
+        "Cleaning of the training photos",
+        "Authenticity check",
+        "IDM, cleaned",
+        "a generator's faces",
+    ):
         assert title in text
     cards = [work[name].path("card.json").read_text() for name in ("adapted_models/noise", "cleaning/model")]
     assert all('"licence": "Apache-2.0"' in card for card in cards)  # that of the demo weights
     before, after = work["photos/train"], work["cleaning/cleaned"]
     assert before.ids == after.ids
+    drawn = [work[f"cleaning/drawn/{name}"] for name in ("before", "after")]
+    assert [len(faces.ids) for faces in drawn] == [5, 5]
+    assert drawn[0].digest != drawn[1].digest
     assert work["cleaning/model"].digest != work["photos/train"].digest
 
     first = built()

@@ -110,20 +110,21 @@ class PairedIngest:
 
     Files belong together if their ids are equal: `a/01.jpg` of one folder and `a/01.png` of the other. Files without
     a partner, and both files of a pair of which one cannot be used, go to `quarantine`, as `lq/…` and `hq/…`.
-    Everything else is as in `Ingest`.
+    Everything else is as in `Ingest`. role: what the second folder holds, for messages: "HQ" or "mask".
     """
 
     lq: Path
     hq: Path
     size: int
     fit: Fit = "aligned"
+    role: str = "HQ"
     max_megapixels: float = MAX_MEGAPIXELS
     paths: dict[str, tuple[Path, Path]] = field(init=False)
     unpaired: list[Quarantined] = field(init=False)
     quarantine: list[Quarantined] = field(init=False, default_factory=list)
 
     def __post_init__(self) -> None:
-        self.paths, self.unpaired = pair(self.lq, self.hq)
+        self.paths, self.unpaired = pair(self.lq, self.hq, self.role)
 
     def __len__(self) -> int:
         """How many pairs there are, broken ones included."""
@@ -134,13 +135,13 @@ class PairedIngest:
         for (image_id, (lq, hq)), photos in _in_order(self._read, self.paths.items()):
             if isinstance(photos, BadInput):
                 self.quarantine.append(Quarantined(f"lq/{_shown(lq, self.lq)}", str(photos)))
-                self.quarantine.append(Quarantined(f"hq/{_shown(hq, self.hq)}", str(photos)))
+                self.quarantine.append(Quarantined(f"{self.role.lower()}/{_shown(hq, self.hq)}", str(photos)))
             else:
                 yield image_id, *photos
 
     def _read(self, item: tuple[str, tuple[Path, Path]]) -> tuple[np.ndarray, np.ndarray] | BadInput:
         photos = []
-        for role, path in zip(("LQ", "HQ"), item[1], strict=True):
+        for role, path in zip(("LQ", self.role), item[1], strict=True):
             try:
                 photos.append(read_face(path, self.size, self.fit, self.max_megapixels))
             except BadInput as reason:
@@ -148,7 +149,7 @@ class PairedIngest:
         return photos[0], photos[1]
 
 
-def pair(lq: Path, hq: Path) -> tuple[dict[str, tuple[Path, Path]], list[Quarantined]]:
+def pair(lq: Path, hq: Path, role: str = "HQ") -> tuple[dict[str, tuple[Path, Path]], list[Quarantined]]:
     """Files of two folders by id, {id: (LQ path, HQ path)}, sorted; and those that have no partner.
 
     Raises BadInput if a folder is missing or has no images, or if no file of one has a partner in the other.
@@ -161,8 +162,8 @@ def pair(lq: Path, hq: Path) -> tuple[dict[str, tuple[Path, Path]], list[Quarant
             f" found {next(iter(lq_paths))!r} in one and {next(iter(hq_paths))!r} in the other. Rename them."
         )
     unpaired = [
-        Quarantined(f"{role}/{_shown(path, folder)}", f"no partner: the {other} folder has no {image_id!r}")
-        for role, other, folder, paths in (("lq", "HQ", lq, lq_paths), ("hq", "LQ", hq, hq_paths))
+        Quarantined(f"{side}/{_shown(path, folder)}", f"no partner: the {other} folder has no {image_id!r}")
+        for side, other, folder, paths in (("lq", role, lq, lq_paths), (role.lower(), "LQ", hq, hq_paths))
         for image_id, path in paths.items()
         if image_id not in both
     ]

@@ -4,17 +4,24 @@ from typing import TypeAlias
 
 import numpy as np
 
-from tasks.degradation import bicubic, blur_jpeg, celeba_test, raw
+from tasks.degradation import bicubic, blur_jpeg, celeba_test, masks, raw
 from tasks.degradation.bicubic import BicubicSr, DifBfsr
 from tasks.degradation.blur_jpeg import BlurJpegRanges, ImageU8
 from tasks.degradation.celeba_test import CelebaTest
+from tasks.degradation.masks import Masking
 from tasks.degradation.raw import RawSettings
 
 __all__ = ["PRESETS", "Preset", "degrade"]
 
-Preset: TypeAlias = BlurJpegRanges | RawSettings | BicubicSr | DifBfsr | CelebaTest
+Preset: TypeAlias = BlurJpegRanges | RawSettings | BicubicSr | DifBfsr | CelebaTest | Masking
 
-PRESETS: dict[str, Preset] = {**blur_jpeg.PRESETS, **raw.PRESETS, **bicubic.PRESETS, **celeba_test.PRESETS}
+PRESETS: dict[str, Preset] = {
+    **blur_jpeg.PRESETS,
+    **raw.PRESETS,
+    **bicubic.PRESETS,
+    **celeba_test.PRESETS,
+    **masks.PRESETS,
+}
 
 
 def degrade(hq: ImageU8, preset: Preset, rng: np.random.Generator, position: int = 0) -> ImageU8:
@@ -33,6 +40,8 @@ def degrade(hq: ImageU8, preset: Preset, rng: np.random.Generator, position: int
         params = celeba_test.rows()[position % len(celeba_test.rows())]
         noise = rng.standard_normal((*blur_jpeg.low_size(hq.shape[:2], params.scale), 3), dtype=np.float32)
         return blur_jpeg.apply(blur_jpeg.to_float(hq), params, noise)
+    if isinstance(preset, Masking):
+        return masks.apply_mask(hq, preset, rng)
     if isinstance(preset, BicubicSr | DifBfsr):
         return bicubic.degrade(hq, preset, rng)
     return blur_jpeg.blur_jpeg(hq, preset, rng)

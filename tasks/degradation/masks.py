@@ -6,6 +6,7 @@ irregular draw from the generator in the reference's order.
 
 import math
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import TypeAlias
 
 import cv2
@@ -93,6 +94,23 @@ MASKS: dict[str, Callable[[int, np.random.Generator], Mask]] = {
     "half": half_mask,
     "training": training_mask,
 }
+
+
+@dataclass(frozen=True)
+class Masking:
+    """A degradation that takes a part of the photo away. mask: a key of MASKS."""
+
+    mask: str
+
+
+PRESETS = {f"mask_{name}": Masking(name) for name in MASKS}
+
+
+def apply_mask(hq: ImageU8, masking: Masking, rng: np.random.Generator) -> ImageU8:
+    """The LQ photo of a square photo uint8 [S, S, 3]. Raises ValueError for another shape."""
+    if hq.shape[0] != hq.shape[1]:
+        raise ValueError(f"masks are made for square photos, found {hq.shape[1]} x {hq.shape[0]} pixels")
+    return mask_image(hq, MASKS[masking.mask](hq.shape[0], rng))
 
 
 def _scaled(px: int, size: int) -> int:

@@ -1,4 +1,4 @@
-"""FID: the Frechet distance between the features of two sets of images."""
+"""Two sets of images by their features: FID (the Frechet distance), precision and recall."""
 
 import hashlib
 import os
@@ -112,6 +112,23 @@ class SetScorer:
         """Frechet distance; strongly biased by small sets, so compare only results of equal n."""
         return frechet_distance(a, b)
 
+    def compare(self, images: Iterable[Tensor], reference: Iterable[Tensor]) -> float:
+        """The metric of a set of images against a reference set, both given as batches."""
+        return self.distance(self.statistics(images, "images"), self.statistics(reference, "reference"))
+
+
+class NeighbourScorer(SetScorer):
+    """Precision or recall on the scorer's features."""
+
+    def compare(self, images: Iterable[Tensor], reference: Iterable[Tensor]) -> float:
+        """Raises Unavailable for too few images."""
+        ours, theirs = (torch.cat([self.features(batch).cpu() for batch in batches]) for batches in (images, reference))
+        try:
+            both = precision_recall(theirs, ours)
+        except BadInput as reason:
+            raise Unavailable(str(reason)) from reason
+        return both[0] if self.metric.startswith("precision") else both[1]
+
 
 def official_statistics(path: Path, metric: str, name: str, n: int) -> FeatureStatistics:
     """Statistics that DT-BFR or DifFace published: a torch file of numpy arrays "mean" and "cov", of n images.
@@ -149,9 +166,9 @@ def precision_recall(real: Tensor, generated: Tensor, k: int = 3) -> tuple[float
     return float(precision), float(recall)
 
 
-def fid_features(weights_dir: Path) -> nn.Module:
+def fid_features(weights_dir: Path, metric: str = "FID") -> nn.Module:
     """pytorch-fid's Inception: [N, 3, H, W] in [0, 1], resized to 299 inside, to [N, 2048]. Raises MissingWeights."""
-    path = INCEPTION.find(weights_dir, "FID")
+    path = INCEPTION.find(weights_dir, metric)
     from pytorch_fid import inception  # here, not above: takes seconds
 
     with blamed(path):

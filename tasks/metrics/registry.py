@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from tasks.metrics import distribution, full_reference, identity, landmarks, no_reference, offline, perceptual
-from tasks.metrics.distribution import SetScorer
+from tasks.metrics.distribution import NeighbourScorer, SetScorer
 from tasks.metrics.offline import WeightFile
 from tasks.store import BadInput
 
@@ -105,6 +105,40 @@ METRICS = {
             "distribution",
             "Frechet distance on the FID Inception up to its second pooling (192 features, mean over positions, "
             f"original size) with {SEEDED}; not FID",
+            lambda weights, device: distribution.fid_seeded_features().to(device),
+        ),
+        Metric(
+            "precision",
+            "Precision",
+            "higher",
+            "distribution",
+            f"share of the images among the reference, k = 3, features of FID; {_package('pytorch-fid')}",
+            lambda weights, device: distribution.fid_features(weights, "Precision").to(device),
+            (offline.INCEPTION,),
+        ),
+        Metric(
+            "precision_seeded",
+            "Precision (seeded)",
+            "higher",
+            "distribution",
+            f"share of the images among the reference, k = 3, features of FID (seeded): {SEEDED}; not precision",
+            lambda weights, device: distribution.fid_seeded_features().to(device),
+        ),
+        Metric(
+            "recall",
+            "Recall",
+            "higher",
+            "distribution",
+            f"share of the reference among the images, k = 3, features of FID; {_package('pytorch-fid')}",
+            lambda weights, device: distribution.fid_features(weights, "Recall").to(device),
+            (offline.INCEPTION,),
+        ),
+        Metric(
+            "recall_seeded",
+            "Recall (seeded)",
+            "higher",
+            "distribution",
+            f"share of the reference among the images, k = 3, features of FID (seeded): {SEEDED}; not recall",
             lambda weights, device: distribution.fid_seeded_features().to(device),
         ),
         Metric(
@@ -251,7 +285,10 @@ def build(name: str, weights_dir: Path, device: torch.device) -> ImageScorer | S
     """
     metric = find(name)
     measure = metric.make(weights_dir, device)
-    return SetScorer(name, measure, device) if metric.kind == "distribution" else ImageScorer(metric, measure, device)
+    if metric.kind != "distribution":
+        return ImageScorer(metric, measure, device)
+    scorer = SetScorer if name.startswith("fid") else NeighbourScorer
+    return scorer(name, measure, device)
 
 
 def find(name: str) -> Metric:

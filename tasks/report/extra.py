@@ -87,6 +87,20 @@ def cleaning_table(before: pd.DataFrame, after: pd.DataFrame, absent: Mapping[st
     return Extra("Cleaning of the training photos", note, ("Metric", "Before", "After", "Change", "Verdict"), rows)
 
 
+def downstream_table(before: Mapping[str, float], after: Mapping[str, float], absent: Mapping[str, str]) -> Extra:
+    """Scores of the faces that a generator draws, trained on the photos before and after cleaning."""
+    rows = []
+    for name in dict.fromkeys([*before, *absent]):
+        metric = find(name)
+        label = f"{metric.label} ({metric.direction} is better)"
+        if name in before and name in after:
+            rows.append((label, number(before[name], 4), number(after[name], 4), number(after[name] - before[name], 4)))
+        else:
+            rows.append((label, "–", "–", absent.get(name, "–")))
+    note = "The same generator, trained on the photos before and after cleaning; its faces against unpaired HQ photos."
+    return Extra("Downstream: a generator's faces", note, ("Metric", "Before", "After", "Change"), rows)
+
+
 def authenticity_table(
     labels: Mapping[str, str], scores: Mapping[tuple[str, str], pd.DataFrame], metrics: Sequence[str]
 ) -> Extra:

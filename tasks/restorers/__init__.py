@@ -13,7 +13,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from tasks.restorers import official, srcnn, swinir
+from tasks.restorers import lama, official, srcnn, swinir
 from tasks.store import BadInput
 
 
@@ -82,6 +82,10 @@ def _srcnn(spec: RestorerSpec, device: torch.device) -> Restorer:
     return FeedForward(partial(srcnn.restore, srcnn.load(_weights(spec)).to(device)))
 
 
+def _lama(spec: RestorerSpec, device: torch.device) -> Restorer:
+    return FeedForward(partial(lama.restore, lama.load(_weights(spec)).to(device)))
+
+
 def _gfpgan(spec: RestorerSpec, device: torch.device) -> Restorer:
     return FeedForward(partial(official.gfpgan, official.load(_weights(spec), "GFPGANv1Clean").to(device)))
 
@@ -99,6 +103,7 @@ RESTORERS: dict[str, Callable[[RestorerSpec, torch.device], Restorer]] = {
     "identity": _identity,
     "swinir": _swinir,
     "srcnn": _srcnn,
+    "lama": _lama,
     "gfpgan": _gfpgan,
     "restoreformer": _restoreformer,
     "codeformer": _codeformer,

@@ -1,4 +1,4 @@
-"""Networks of other methods that spandrel carries: GFPGAN, RestoreFormer, CodeFormer, and DifFace's LaMa estimator.
+"""Networks of other methods that spandrel carries: GFPGAN, RestoreFormer and CodeFormer.
 
 spandrel's descriptors are passed by: they clamp, some blend, some do not map [0, 1] to [-1, 1], and networks arrive in
 training mode.
@@ -16,14 +16,13 @@ from tasks.store import BadInput
 SIDE = 512  # of the images that the three face restorers are made for
 
 
-def load(path: Path, architecture: str, prefix: str = "") -> nn.Module:
-    """The bare network of a checkpoint, in evaluation mode, frozen. prefix: what spandrel expects before every key.
+def load(path: Path, architecture: str) -> nn.Module:
+    """The bare network of a checkpoint, in evaluation mode, frozen.
 
     Raises BadInput when the file is missing or holds another network.
     """
-    state = {prefix + key: value for key, value in read_state_dict(path).items()}
     try:
-        model = ModelLoader().load_from_state_dict(state).model
+        model = ModelLoader().load_from_state_dict(read_state_dict(path)).model
     except (UnsupportedModelError, RuntimeError) as error:
         raise BadInput(f"{path}: expected the weights of {architecture}, found other tensors: {error}") from error
     if type(model).__name__ != architecture:
@@ -44,11 +43,6 @@ def load_codeformer(path: Path) -> nn.Module:
     return load(path, "CodeFormer")
 
 
-def load_lama(path: Path) -> nn.Module:
-    """DifFace's inpainting estimator (the generator alone: it does not paste the known pixels into its output)."""
-    return load(path, "LaMa", prefix="generator.").model  # type: ignore[return-value]
-
-
 @torch.no_grad()
 def gfpgan(model: nn.Module, lq: Tensor) -> Tensor:
     """lq: [N, 3, 512, 512] in [0, 1]; the same back. Its noise is switched off, so a photo always gives one result."""
@@ -65,12 +59,6 @@ def restoreformer(model: nn.Module, lq: Tensor) -> Tensor:
 def codeformer(model: nn.Module, lq: Tensor, fidelity: float) -> Tensor:
     """lq: [N, 3, 512, 512] in [0, 1]; the same back. fidelity: w of the paper, 0 (quality) … 1 (fidelity)."""
     return _from_signed(model(_signed(lq, "CodeFormer"), weight=fidelity)[0])
-
-
-@torch.no_grad()
-def lama(model: nn.Module, lq: Tensor, mask: Tensor) -> Tensor:
-    """Estimate of the whole image. lq: [N, 3, H, W] in [0, 1]; mask: [N, 1, H, W], 1 = missing; H, W multiples of 8."""
-    return model(lq * (1 - mask), mask)  # type: ignore[no-any-return]
 
 
 def _signed(lq: Tensor, what: str) -> Tensor:

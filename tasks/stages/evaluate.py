@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import csv
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from torch import Tensor
 
 from tasks.device import held_device
 from tasks.metrics.distribution import SetScorer
@@ -51,7 +54,7 @@ def evaluate(
                 if isinstance(scorer, ImageScorer):
                     rows += [(name, image_id, value) for image_id, value in image_scores(scorer, images, hq)]
                 elif reference := hq or real:
-                    set_scores[name] = set_distance(scorer, images, reference)
+                    set_scores[name] = set_score(scorer, images, reference)
             except Unavailable as reason:
                 absent[name] = str(reason)
     with (out / "scores.csv").open("w", newline="", encoding="utf-8") as file:
@@ -69,10 +72,11 @@ def image_scores(scorer: ImageScorer, images: ImageFolder, hq: ImageFolder | Non
     return scores
 
 
-def set_distance(scorer: SetScorer, images: ImageFolder, reference: ImageFolder) -> float:
-    """Distance of the two sets of images."""
-    ours, theirs = (
-        scorer.statistics((folder.batch(ids) for ids in batches(folder.ids, BATCH)), name)
-        for folder, name in ((images, "images"), (reference, "reference"))
-    )
-    return scorer.distance(ours, theirs)
+def set_score(scorer: SetScorer, images: ImageFolder, reference: ImageFolder) -> float:
+    """The metric of the two sets of images."""
+    return scorer.compare(in_batches(images), in_batches(reference))
+
+
+def in_batches(folder: ImageFolder) -> Iterator[Tensor]:
+    for ids in batches(folder.ids, BATCH):
+        yield folder.batch(ids)

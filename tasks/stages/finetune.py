@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import csv
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,23 +10,26 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor
 
+from tasks.curves import Curves
 from tasks.device import held_device
-from tasks.metrics.perceptual import perceptual_module
+from tasks.metrics.full_reference import psnr
+from tasks.metrics.perceptual import lpips_seeded, perceptual_module
 from tasks.noise import numpy_stream
 from tasks.official import licence
-from tasks.progress import Bar
-from tasks.restorers import official, swinir
+from tasks.restorers import RestorerSpec, load_restorer, official, swinir
 from tasks.restorers.checkpoint import write_state_dict
-from tasks.stage import default_store, stage
+from tasks.stage import batches, default_store, stage
 from tasks.store import WEIGHTS, BadInput, ImageFolder, Manifest, write_json
 from tasks.training import codeformer, swinir_gan
 from tasks.training.discriminator import UNetDiscriminator
-from tasks.training.loop import batch_indices
+from tasks.training.loop import Losses, batch_indices
 
 if TYPE_CHECKING:
     from tasks.params import CodeFineTune, FineTune, FineTuneParams
 
 SAVE_EVERY = 500
+SCORED = 64  # photos that a card's scores are measured on
+BATCH = 8
 
 
 @stage
@@ -48,19 +50,17 @@ def finetune(
         raise BadInput(f"{lq.root} and {targets.root} must hold the same image ids; rerun pseudo_targets.")
     settings = params.settings
     state = default_store().root / "training" / f"{record.key}.pt"
-    rows: list[tuple[float, ...]] = []
-    with held_device() as device, Bar("finetune (steps)", settings.iterations) as bar:
-
-        def on_step(step: int, losses: Iterable[float]) -> None:
-            rows.append((step, *losses))
-            bar.advance()
-
+    names = (codeformer.CodeLosses if settings.recipe == "codeformer" else swinir_gan.GanLosses)._fields
+    live = state.with_suffix(".live")
+    with held_device() as device, Curves("finetune", names, settings.iterations, live) as curves:
         accelerator = Accelerator(cpu=device.type == "cpu")
+        before = nearness(RestorerSpec(params.arch, weights), lq, targets, device)
         if settings.recipe == "codeformer":
-            names = tune_codeformer(out, params.seed, settings, lq, targets, weights, accelerator, state, on_step)
+            tune_codeformer(out, params.seed, settings, lq, targets, weights, accelerator, state, curves.note)
         else:
-            names = tune_swinir(out, params.seed, settings, lq, targets, real, weights, accelerator, state, on_step)
-    write_losses(out, ("step", *names), rows)
+            tune_swinir(out, params.seed, settings, lq, targets, real, weights, accelerator, state, curves.note)
+        after = nearness(RestorerSpec(params.arch, out / "model.safetensors"), lq, targets, device)
+    curves.write(out)
     card = {
         "architecture": params.arch,
         "parent": record.inputs["weights"],
@@ -68,8 +68,21 @@ def finetune(
         "data": {name: record.inputs[name] for name in ("lq", "targets", "real")},
         "images": len(lq.ids),
         **settings.model_dump(mode="json"),
+        "scores": {"before": before, "after": after},
     }
     write_json(out / "card.json", card)
+
+
+@torch.no_grad()
+def nearness(spec: RestorerSpec, lq: ImageFolder, targets: ImageFolder, device: torch.device) -> dict[str, float]:
+    """How near the restorer comes to the pseudo-targets of the first photos; there is no ground truth to ask."""
+    restore, perceptual = load_restorer(spec, device).restore, lpips_seeded().to(device)
+    found: dict[str, list[Tensor]] = {"psnr_to_targets": [], "lpips_seeded_to_targets": []}
+    for ids in batches(lq.ids[:SCORED], BATCH):
+        restored, target = restore(lq.batch(ids).to(device), ids), targets.batch(ids).to(device)
+        found["psnr_to_targets"].append(psnr(restored, target))
+        found["lpips_seeded_to_targets"].append(perceptual(restored, target))
+    return {name: float(torch.cat(parts).mean()) for name, parts in found.items()}
 
 
 def tune_swinir(
@@ -82,9 +95,9 @@ def tune_swinir(
     weights: Path,
     accelerator: Accelerator,
     state: Path,
-    on_step: Callable[[int, Iterable[float]], None],
-) -> tuple[str, ...]:
-    """Write SwinIR's model.safetensors; the names of the losses."""
+    on_step: Callable[[int, Losses], None],
+) -> None:
+    """Write SwinIR's model.safetensors."""
     recipe = swinir_gan.GanRecipe(
         iterations=settings.iterations,
         batch=settings.batch,
@@ -116,7 +129,6 @@ def tune_swinir(
         on_step=on_step,
     )
     swinir.save(model, out / "model.safetensors")
-    return swinir_gan.GanLosses._fields
 
 
 def tune_codeformer(
@@ -128,9 +140,9 @@ def tune_codeformer(
     weights: Path,
     accelerator: Accelerator,
     state: Path,
-    on_step: Callable[[int, Iterable[float]], None],
-) -> tuple[str, ...]:
-    """Write CodeFormer's model.safetensors; the names of the losses. Pairs are mirrored at random."""
+    on_step: Callable[[int, Losses], None],
+) -> None:
+    """Write CodeFormer's model.safetensors. Pairs are mirrored at random."""
     recipe = codeformer.CodeRecipe(
         settings.iterations, settings.lr, settings.milestones, settings.ema, settings.lambda_code, seed
     )
@@ -152,10 +164,3 @@ def tune_codeformer(
         on_step=on_step,
     )
     write_state_dict(out / "model.safetensors", model.state_dict())
-    return codeformer.CodeLosses._fields
-
-
-def write_losses(out: Path, names: tuple[str, ...], rows: list[tuple[float, ...]]) -> None:
-    """losses.csv: one row per optimiser step."""
-    with (out / "losses.csv").open("w", newline="") as file:
-        csv.writer(file).writerows([names, *rows])

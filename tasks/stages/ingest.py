@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from tasks.data.ingest import Ingest, PairedIngest, PhotoFolder
+from tasks.degradation.masks import mask_image
 from tasks.stage import stage
 from tasks.store import BadInput, Manifest, Quarantined, write_png, write_quarantine
 
@@ -18,19 +19,33 @@ if TYPE_CHECKING:
 
 @stage
 def ingest(
-    out: Path, params: IngestParams, record: Manifest, folder: PhotoFolder, hq: PhotoFolder | None = None
+    out: Path,
+    params: IngestParams,
+    record: Manifest,
+    folder: PhotoFolder,
+    hq: PhotoFolder | None = None,
+    masks: PhotoFolder | None = None,
 ) -> None:
     """Write every usable photo of `folder`; the others go to quarantine.csv. Raises BadInput if none is usable.
 
-    hq: a folder of ground truth by the same names. Then only photos that are usable in both are written.
+    hq: a folder of ground truth by the same names; masks: one of masks, white = missing. Then only photos that are
+    usable in both are written, and what is missing is black.
     """
-    if hq is None:
+    if masks is not None:
+        masked = PairedIngest(folder.path, masks.path, params.size, params.fit, role="mask")
+        write_photos(out, ((image_id, with_hole(lq, mask)) for image_id, lq, mask in masked), masked.quarantine)
+    elif hq is None:
         alone = Ingest(folder.path, params.size, params.fit)
         write_photos(out, alone, alone.quarantine)
     else:
         pairs = PairedIngest(folder.path, hq.path, params.size, params.fit)
         side = ((image_id, lq if params.side == "lq" else truth) for image_id, lq, truth in pairs)
         write_photos(out, side, pairs.quarantine)
+
+
+def with_hole(photo: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    """The photo, black where the mask (uint8 [H, W, 3]) is light. Black elsewhere becomes 1 of 255: black is a hole."""
+    return mask_image(np.maximum(photo, 1), mask.mean(axis=2) >= 128)
 
 
 def write_photos(out: Path, photos: Iterable[tuple[str, np.ndarray]], quarantine: list[Quarantined]) -> None:

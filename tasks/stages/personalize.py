@@ -5,52 +5,67 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import torch
+from accelerate import Accelerator
+
+from tasks.curves import Curves
 from tasks.device import held_device
+from tasks.diffusion.training_loss import training_losses
+from tasks.diffusion.unet import UNet
 from tasks.official import licence
 from tasks.priors import load_prior
-from tasks.progress import Bar
 from tasks.restorers.checkpoint import write_state_dict
 from tasks.stage import default_store, stage
-from tasks.stages.finetune import write_losses
 from tasks.store import ImageFolder, Manifest, write_json
 from tasks.training import album as album_training
+from tasks.training import prior as training_prior
 
 if TYPE_CHECKING:
     from tasks.params import PersonalizeParams
 
-SAVE_EVERY = 500
+
+SCORED = 64  # photos that the card's scores are measured on
 
 
 @stage
 def personalize(out: Path, params: PersonalizeParams, record: Manifest, album: ImageFolder, weights: Path) -> None:
     """Write model.safetensors (the official key layout), card.json and losses.csv. weights: the prior."""
-    recipe = album_training.AlbumRecipe(params.iterations, params.batch, params.lr, params.seed)
-    rows: list[tuple[float, ...]] = []
-
-    def on_step(step: int, loss: float) -> None:
-        rows.append((step, loss))
-        bar.advance()
-
-    with held_device() as device, Bar("personalize (steps)", recipe.iterations) as bar:
+    state = default_store().root / "training" / f"{record.key}.pt"
+    live = state.with_suffix(".live")
+    with held_device() as device, Curves("personalize", ("loss",), params.iterations, live) as curves:
         prior = load_prior(params.arch, weights, device)
+        probe = training_prior.draw(album.batch(album.ids[:SCORED]), params.seed, "score")
+        before = noise_mse(prior, probe, device)
         album_training.train(
             prior,
             album.batch(album.ids),
-            recipe,
-            device,
-            resume=default_store().root / "training" / f"{record.key}.pt",
-            save_every=SAVE_EVERY,
-            on_step=on_step,
+            Accelerator(cpu=device.type == "cpu"),
+            iterations=params.iterations,
+            batch=params.batch,
+            lr=params.lr,
+            seed=params.seed,
+            resume=state,
+            on_step=curves.note,
         )
+        after = noise_mse(prior, probe, device)
     write_state_dict(out / "model.safetensors", prior.state_dict())
-    write_losses(out, ("step", "loss"), rows)
+    curves.write(out)
     card = {
         "architecture": params.arch,
         "recipe": "gen2res, personal album",
         "parent": record.inputs["weights"],
-        "licence": licence(weights),
+        "licence": f"{licence(weights)}; the photos of the album have terms of their own",
         "data": {"album": record.inputs["album"]},
         "images": len(album.ids),
         **params.model_dump(mode="json", exclude={"arch"}),
+        "scores": {"before": {"noise_mse": before}, "after": {"noise_mse": after}},
     }
     write_json(out / "card.json", card)
+
+
+@torch.no_grad()
+def noise_mse(model: UNet, probe: training_prior.Batch, device: torch.device) -> float:
+    """The prior's mean squared error of the noise in photos of the album, one after another."""
+    parts = [[part[n : n + 1].to(device) for part in probe] for n in range(len(probe[0]))]
+    terms = [training_losses(model, training_prior.schedule(), *one)["mse"] for one in parts]
+    return float(torch.cat(terms).mean())

@@ -6,7 +6,7 @@ import json
 import platform
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -23,7 +23,7 @@ from tasks.report.data import (
     MetricInfo,
     ReportData,
 )
-from tasks.report.extra import Claim, authenticity_table, claims_table, cleaning_table, cost_table
+from tasks.report.extra import Claim, authenticity_table, claims_table, cleaning_table, cost_table, downstream_table
 from tasks.report.page import write_report
 from tasks.report.tables import metrics_json
 from tasks.stage import default_store, stage
@@ -105,9 +105,19 @@ def extras(params: ReportParams, results: dict[str, ImageFolder], scores: pd.Dat
         tables.append(authenticity_table(params.methods, checks, params.authenticity_metrics))
     if "cleaning/before" in results:
         before, after = results["cleaning/before"], results["cleaning/after"]
-        absent = json.loads(before.path("absent.json").read_text(encoding="utf-8"))
+        absent = read_json(before, "absent.json")
         tables.append(cleaning_table(read_csv(before), read_csv(after), absent))
+    if "downstream/before" in results:
+        faces = [results[f"downstream/{name}"] for name in ("before", "after")]
+        old, new = (read_json(folder, "set_scores.json") for folder in faces)
+        tables.append(downstream_table(old, new, read_json(faces[0], "absent.json")))
     return tables
+
+
+def read_json(folder: ImageFolder, name: str) -> dict[str, Any]:
+    """One JSON file of an artefact."""
+    found: dict[str, Any] = json.loads(folder.path(name).read_text(encoding="utf-8"))
+    return found
 
 
 def read_csv(folder: ImageFolder) -> pd.DataFrame:

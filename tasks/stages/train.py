@@ -1,9 +1,8 @@
-"""The stages that make the demo's embedded weights anew. Each is one seeded run on procedural portraits."""
+"""Stage `train`: a network of any kind trained from scratch, or on from a parent."""
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,244 +10,256 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 from accelerate import Accelerator
-from torch import Tensor
+from torch import Tensor, nn
 
 from tasks import idm
-from tasks.degradation import PRESETS
+from tasks.curves import Curves
+from tasks.degradation import PRESETS, degrade
 from tasks.degradation.blur_jpeg import BlurJpegRanges, training_pair
+from tasks.degradation.masks import training_mask
 from tasks.device import held_device
-from tasks.diffusion.schedule import Schedule
 from tasks.diffusion.training_loss import training_losses
 from tasks.diffusion.unet import UNet
 from tasks.metrics.full_reference import psnr
-from tasks.metrics.perceptual import lpips_seeded
+from tasks.metrics.perceptual import lpips_seeded, perceptual_module
 from tasks.noise import ImageStreams, numpy_stream
+from tasks.official import licence
 from tasks.priors import PRIORS
-from tasks.progress import Bar
-from tasks.restorers import swinir
-from tasks.restorers.checkpoint import write_state_dict
+from tasks.restorers import lama, srcnn, swinir
+from tasks.restorers.checkpoint import fill, read_state_dict, write_state_dict
 from tasks.restorers.seeding import initial_weights
-from tasks.stage import default_store
-from tasks.stages.photos import flawed, portraits
-from tasks.store import ROOT, digest, to_tensor, write_json
+from tasks.stage import default_store, stage
+from tasks.store import WEIGHTS, BadInput, ImageFolder, Manifest, to_tensor, write_json
 from tasks.training import idm as idm_training
-from tasks.training import losses, prior, supervised
-from tasks.training.loop import batch_indices
+from tasks.training import losses, network, prior, swinir_gan
+from tasks.training.discriminator import UNetDiscriminator
+from tasks.training.loop import Processes, batch_indices
 
 if TYPE_CHECKING:
-    from tasks.params import IdmTraining, Params, PriorTraining, RestorerTraining
+    from tasks.params import AnyTraining, GanTraining, TrainParams
 
-    AnyTraining = PriorTraining | RestorerTraining | IdmTraining
-    PairTraining = RestorerTraining | IdmTraining
-
-DEMO = ROOT / "data" / "weights" / "demo"
 SAVE_EVERY = 250
-HELD_OUT = 64  # faces that a card's scores are measured on
+HELD_OUT = 64  # photos that a card's scores are measured on
 
 
-def train_prior(params: Params) -> None:
-    """data/weights/demo/prior.safetensors: a small ADM U-Net of faces."""
-    settings = params.demo_prior
-    faces = faces_of(settings, "train", settings.faces)
-    recipe = prior.PriorRecipe(
-        iterations=settings.iterations,
-        batch=settings.batch,
-        lr=settings.lr,
-        warmup=settings.warmup,
-        ema=settings.ema,
-        bf16=settings.bf16,
-        seed=settings.seed,
-    )
-    state = training_state("prior", settings)
-    with held_device() as device, Bar("train_prior (steps)", recipe.iterations) as bar:
-        log = TrainingLog(bar, state)
-        with initial_weights(settings.seed):
-            model = UNet(PRIORS[settings.arch])
-        averaged = prior.train(
-            model,
-            torch.from_numpy(faces).permute(0, 3, 1, 2).contiguous(),
-            recipe,
-            device,
-            resume=state,
-            save_every=SAVE_EVERY,
-            on_step=log.note,
-        )
-        scores = prior_scores(averaged, settings, device)
-    write_state_dict(DEMO / "prior.safetensors", averaged.half().state_dict())
-    write_card("prior", settings, scores, log, device)
+@stage
+def train(
+    out: Path,
+    params: TrainParams,
+    record: Manifest,
+    photos: ImageFolder,
+    held_out: ImageFolder | None = None,
+    targets: ImageFolder | None = None,
+    weights: Path | None = None,
+) -> None:
+    """Write model.safetensors (the official key layout), card.json and losses.csv. A killed run goes on.
+
+    held_out: photos for the card's scores; default: the last 64 of `photos`, which are then not trained on; targets:
+    what IDM learns to make, by the same image ids, default: the photos; weights: of the network to start from.
+    """
+    settings = params.training
+    if targets and targets.ids != photos.ids:
+        raise BadInput(f"{photos.root} and {targets.root} must hold the same image ids; rerun clean.")
+    ids = photos.ids if held_out or targets else photos.ids[:-HELD_OUT]
+    if not ids:
+        raise BadInput(f"{photos.root} has {len(photos.ids)} photos; {HELD_OUT} of them are held out. Give more.")
+    model = build(settings)
+    if weights:
+        fill(model, read_state_dict(weights), weights, f"a {settings.arch!r} network")
+    kept_back = read_batch(settings, held_out or photos, (held_out or photos).ids[-HELD_OUT:], "held_out")
+    batch_at = partial(batch, settings, photos, targets, ids)
+    state = default_store().root / "training" / f"{record.key}.pt"
+    names = swinir_gan.GanLosses._fields if settings.kind == "restorer_gan" else ("loss",)
+    with (
+        held_device() as device,
+        Curves(f"train {settings.arch}", names, settings.iterations, state.with_suffix(".live")) as curves,
+    ):
+        accelerator = Accelerator(cpu=device.type == "cpu")
+        before = scores(settings, model.to(device), kept_back, device)
+        if settings.kind == "restorer_gan":
+            run_gan(settings, model, batch_at, accelerator, state, curves)
+            trained = model
+        else:
+            trained = network.train(
+                model,
+                objective(settings, accelerator.device),
+                batch_at,
+                recipe(settings),
+                accelerator,
+                resume=state,
+                save_every=SAVE_EVERY,
+                on_step=curves.note,
+            )
+        after = scores(settings, trained, kept_back, device)
+    tensors = swinir.official_state_dict(trained) if isinstance(trained, swinir.SwinIR) else trained.state_dict()
+    write_state_dict(out / "model.safetensors", tensors)
+    curves.write(out)
+    card = {
+        "architecture": settings.arch,
+        "recipe": settings.model_dump(mode="json"),
+        "parent": record.inputs.get("weights"),
+        "licence": licence(weights) if weights else "that of the photos",
+        "data": {name: record.inputs[name] for name in ("photos", "targets") if name in record.inputs},
+        "images": len(ids),
+        "scores": {"before": before, "after": after},
+    }
+    write_json(out / "card.json", card)
 
 
-def prior_scores(model: UNet, settings: PriorTraining, device: torch.device) -> dict[str, float]:
-    """Mean squared error of the predicted noise on faces that the prior has not seen."""
-    faces = torch.from_numpy(faces_of(settings, "held_out", HELD_OUT)).permute(0, 3, 1, 2)
-    recipe = prior.PriorRecipe(1, HELD_OUT, settings.lr, settings.warmup, settings.ema, False, settings.seed)
-    x_start, t, noise = prior.draw(faces, 0, recipe, device)
-    with torch.no_grad():
-        terms = training_losses(model.eval(), Schedule.linear(), x_start, t, noise)
-    return {"held_out_noise_mse": float(terms["mse"].mean())}
+def build(settings: AnyTraining) -> nn.Module:
+    """The network with its first weights, which depend on the seed alone."""
+    if settings.kind == "inpainting":
+        return lama.build(lama.OFFICIAL if settings.arch == "lama" else lama.DEMO, settings.seed)
+    if settings.arch == "srcnn":
+        return srcnn.build(srcnn.OFFICIAL, settings.seed)
+    if settings.kind in ("restorer", "restorer_gan"):
+        return swinir.build(swinir.OFFICIAL if settings.arch == "swinir" else swinir.DEMO, settings.seed)
+    with initial_weights(settings.seed):
+        return UNet(PRIORS[settings.arch]) if settings.kind == "prior" else idm.Idm(idm.NETWORKS[settings.arch])
 
 
-def train_restorer(params: Params) -> None:
-    """data/weights/demo/swinir.safetensors: a small SwinIR that has seen Eq. 9 and nothing else."""
-    settings = params.demo_restorer
-    faces = faces_of(settings, "train", settings.faces)
-    recipe = supervised.SupervisedRecipe(
+def recipe(settings: AnyTraining) -> network.Recipe:
+    return network.Recipe(
         iterations=settings.iterations,
         lr=settings.lr,
         lr_min=settings.lr_min,
         ema=settings.ema,
-        bf16=settings.bf16,
         seed=settings.seed,
-    )
-
-    def batch_at(step: int) -> tuple[Tensor, Tensor]:
-        indices = batch_indices(settings.seed, len(faces), settings.batch, step)
-        return degraded(faces[indices], settings, [f"{step}/{index}" for index in indices])
-
-    state = training_state("swinir", settings)
-    with held_device() as device, Bar("train_restorer (steps)", recipe.iterations) as bar:
-        log = TrainingLog(bar, state)
-        accelerator = Accelerator(cpu=device.type == "cpu")
-        perceptual = lpips_seeded().to(device)
-
-        def loss(output: Tensor, hq: Tensor) -> Tensor:
-            return losses.l1(output, hq) + settings.lambda_lpips * perceptual(output, hq).mean()
-
-        averaged = supervised.train(
-            swinir.build(swinir.DEMO, seed=settings.seed),
-            loss,
-            batch_at,
-            recipe,
-            accelerator,
-            resume=state,
-            save_every=SAVE_EVERY,
-            on_step=log.note,
-        )
-        scores = restorer_scores(partial(swinir.restore, averaged.eval()), settings, perceptual, device)
-    swinir.save(averaged, DEMO / "swinir.safetensors")
-    write_card("swinir", settings, scores, log, device)
-
-
-def train_idm(params: Params) -> None:
-    """data/weights/demo/idm.safetensors: IDM's first model, trained on Eq. 9 and on faces with flaws of their own."""
-    settings = params.demo_idm
-    faces = faces_of(settings, "train", settings.faces)
-    targets = [flawed(face, settings.flawed, settings.seed, f"train_{n:05d}") for n, face in enumerate(faces)]
-    images = np.stack(targets)
-    recipe = idm_training.IdmRecipe(
-        iterations=settings.iterations,
-        lr=settings.lr,
         warmup=settings.warmup,
-        ema=settings.ema,
-        norm=1,
+        clip=settings.clip,
+        micro_batch=settings.micro_batch,
         bf16=settings.bf16,
-        seed=settings.seed,
     )
 
-    def batch_at(step: int) -> tuple[Tensor, Tensor]:
-        indices = batch_indices(settings.seed, len(images), settings.batch, step)
-        return degraded(images[indices], settings, [f"{step}/{index}" for index in indices])
 
-    state = training_state("idm", settings)
-    with held_device() as device, Bar("train_idm (steps)", recipe.iterations) as bar:
-        log = TrainingLog(bar, state)
-        with initial_weights(settings.seed):
-            model = idm.Idm(idm.NETWORKS[settings.arch])
-        averaged = idm_training.train(
-            model, batch_at, recipe, device, resume=state, save_every=SAVE_EVERY, on_step=log.note
-        )
+def objective(settings: AnyTraining, device: torch.device) -> network.Objective:
+    """The loss of one batch, as `read_batch` makes it."""
+    if settings.kind == "prior":
+        return prior.objective
+    if settings.kind == "idm":
+        return idm_training.objective
+    if settings.kind == "inpainting":
+        return lambda run, hq, mask: losses.inpainting_l1(run(lama.masked(hq, mask)), hq, mask)
+    assert settings.kind == "restorer"
+    if not settings.lambda_lpips:
+        return lambda run, lq, hq: losses.l1(run(lq), hq)
+    perceptual, weight = perceptual_module(settings.perceptual, WEIGHTS).to(device), settings.lambda_lpips
 
-        def restore(lq: Tensor) -> Tensor:
-            noise = ImageStreams(settings.seed, "held_out", [str(n) for n in range(len(lq))], device)
-            return idm.restore(averaged, idm.sampling_levels(10), lq, lambda: noise.normal(*lq.shape[1:]))
+    def l1_and_perceptual(run: Callable[[Tensor], Tensor], lq: Tensor, hq: Tensor) -> Tensor:
+        output = run(lq)
+        return losses.l1(output, hq) + weight * perceptual(output, hq).mean()
 
-        scores = restorer_scores(restore, settings, lpips_seeded().to(device), device)
-    write_state_dict(DEMO / "idm.safetensors", averaged.half().state_dict())
-    write_card("idm", settings, scores, log, device)
-
-
-def degraded(faces: np.ndarray, settings: PairTraining, names: list[str]) -> tuple[Tensor, Tensor]:
-    """LQ and HQ batches, float32 [N, 3, H, W]; every face mirrored and degraded by the stream of its name."""
-    ranges = PRESETS[settings.degradation]
-    assert isinstance(ranges, BlurJpegRanges)
-    pairs = []
-    for face, name in zip(faces, names, strict=True):
-        rng = numpy_stream(settings.seed, "train_restorer", name)
-        face = np.ascontiguousarray(face[:, ::-1]) if rng.random() < 0.5 else face
-        pairs.append([to_tensor(image) for image in training_pair(face, ranges, rng)])
-    lq, hq = map(torch.stack, zip(*pairs, strict=True))
-    return lq, hq
+    return l1_and_perceptual
 
 
-def restorer_scores(
-    restore: Callable[[Tensor], Tensor], settings: PairTraining, perceptual: losses.Perceptual, device: torch.device
-) -> dict[str, float]:
-    """PSNR and LPIPS (seeded) before and after restoration, on faces that the restorer has not seen."""
-    names = [f"held_out/{index}" for index in range(HELD_OUT)]
-    lq, hq = degraded(faces_of(settings, "held_out", HELD_OUT), settings, names)
-    lq, hq = lq.to(device), hq.to(device)
-    scores: dict[str, float] = {}
-    for name, images in (("input", lq), ("output", restore(lq))):
-        scores[f"held_out_psnr_{name}"] = float(psnr(images, hq).mean())
-        scores[f"held_out_lpips_seeded_{name}"] = float(perceptual(images, hq).mean())
-    return scores
-
-
-class TrainingLog:
-    """The losses of the last steps, and the seconds that all parts of a killed and resumed run took.
-
-    state: the run's state file; the seconds are kept beside it, as often as it is saved.
-    """
-
-    def __init__(self, bar: Bar, state: Path) -> None:
-        self.bar, self.path = bar, state.with_suffix(".seconds")
-        self.losses: list[float] = []
-        self.started = time.monotonic() - (float(self.path.read_text()) if state.exists() else 0.0)
-
-    def note(self, step: int, loss: float) -> None:
-        self.losses = [*self.losses[-199:], loss]
-        if step % SAVE_EVERY == 0:
-            self.path.write_text(f"{self.seconds}\n")
-        self.bar.advance()
-
-    @property
-    def seconds(self) -> float:
-        return time.monotonic() - self.started
-
-
-def faces_of(settings: AnyTraining, split: str, count: int) -> np.ndarray:
-    """uint8 [count, H, W, 3]: faces of a split that no experiment uses."""
-    return np.stack([image for _, image in portraits(settings.seed, split, count, settings.size)])
-
-
-def training_state(name: str, settings: AnyTraining) -> Path:
-    """Where a run keeps its state, so that a killed one goes on."""
-    return default_store().root / "training" / f"{name}-{digest(settings.model_dump())[:16]}.pt"
-
-
-def write_card(
-    name: str,
-    settings: AnyTraining,
-    scores: dict[str, float],
-    log: TrainingLog,
-    device: torch.device,
+def run_gan(
+    settings: GanTraining,
+    model: nn.Module,
+    batch_at: Callable[[int], tuple[Tensor, ...]],
+    accelerator: Processes,
+    state: Path,
+    curves: Curves,
 ) -> None:
-    """The card beside the weights: how they were made."""
-    card = {
-        "architecture": settings.arch,
-        "data": f"{settings.faces} procedural portraits of {settings.size} pixels, seed {settings.seed}, split train",
-        "licence": "Apache-2.0",
-        "parent": None,
-        "recipe": settings.model_dump(mode="json"),
-        "scores": {"loss_mean_of_last_200_steps": float(np.mean(log.losses)), **scores},
-        "seconds": round(log.seconds),
-        "device": f"{device.type}, {torch.get_num_threads()} threads, torch {torch.__version__}",
-    }
-    write_json(DEMO / f"{name}.json", card)
+    """DT-BFR's pre-training; the discriminator's real photos are the batch's own."""
+
+    def with_real(step: int) -> swinir_gan.Batch:
+        lq, hq = batch_at(step)
+        return lq, hq, hq
+
+    swinir_gan.train(
+        model,
+        UNetDiscriminator(settings.discriminator_width, settings.seed),
+        perceptual_module(settings.perceptual, WEIGHTS).to(accelerator.device),
+        with_real,
+        swinir_gan.GanRecipe(
+            iterations=settings.iterations,
+            batch=settings.batch,
+            micro_batch=settings.micro_batch or settings.batch,
+            lr=settings.lr,
+            lr_min=settings.lr_min,
+            lambda_lpips=settings.lambda_lpips,
+            lambda_gan=settings.lambda_gan,
+            has_leak=True,
+            bf16=settings.bf16,
+            seed=settings.seed,
+        ),
+        accelerator,
+        resume=state,
+        save_every=SAVE_EVERY,
+        on_step=curves.note,
+    )
 
 
-TRAINING: Mapping[str, Callable[[Params], None]] = {
-    "train_prior": train_prior,
-    "train_restorer": train_restorer,
-    "train_idm": train_idm,
-}
+def batch(
+    settings: AnyTraining, photos: ImageFolder, targets: ImageFolder | None, ids: list[str], step: int
+) -> tuple[Tensor, ...]:
+    """The batch of a step (from 0)."""
+    chosen = [ids[n] for n in batch_indices(settings.seed, len(ids), settings.batch, step)]
+    return read_batch(settings, photos, chosen, str(step), targets)
+
+
+def read_batch(
+    settings: AnyTraining, photos: ImageFolder, ids: list[str], name: str, targets: ImageFolder | None = None
+) -> tuple[Tensor, ...]:
+    """Photos, mirrored at random, and what is drawn for them, as the kind's objective takes it.
+
+    name: of the random streams: each photo's degradation has one of its own, the batch's noise another.
+    """
+    if settings.kind == "prior":
+        return prior.draw(photos.batch(ids), settings.seed, name)
+    pairs = []
+    for image_id in ids:
+        rng = numpy_stream(settings.seed, "train_restorer", f"{name}/{image_id}")
+        images = [folder.read(image_id) for folder in (photos, targets) if folder]
+        if rng.random() < 0.5:
+            images = [np.ascontiguousarray(image[:, ::-1]) for image in images]
+        photo = images[0]
+        if settings.kind == "inpainting":
+            mask = training_mask(photo.shape[0], rng)
+            pairs.append((to_tensor(photo), torch.from_numpy(mask[None].astype("float32"))))
+            continue
+        preset = PRESETS[settings.degradation]
+        if isinstance(preset, BlurJpegRanges):
+            lq, hq = training_pair(photo, preset, rng)
+        else:
+            lq, hq = degrade(photo, preset, rng), photo
+        pairs.append((to_tensor(lq), to_tensor(images[1] if targets else hq)))
+    parts = tuple(map(torch.stack, zip(*pairs, strict=True)))
+    return idm_training.draw(parts[0], parts[1], settings.seed, name) if settings.kind == "idm" else parts
+
+
+@torch.no_grad()
+def scores(
+    settings: AnyTraining, model: nn.Module, held_out: tuple[Tensor, ...], device: torch.device
+) -> dict[str, float]:
+    """What the network reaches on the held-out photos: the prior's noise error, the others' PSNR, LPIPS (seeded)."""
+    is_training = model.training
+    model.eval()
+    found: dict[str, list[Tensor]] = {}
+    perceptual = lpips_seeded().to(device)
+    for rows in torch.arange(len(held_out[0])).split(settings.micro_batch or settings.batch):
+        some = [part[rows].to(device) for part in held_out]
+        if settings.kind == "prior":
+            found.setdefault("noise_mse", []).append(training_losses(model, prior.schedule(), *some)["mse"])
+            continue
+        lq, output, hq = one_pass(settings, model, some, rows)
+        for name, images in (("input", lq), ("output", output)):
+            found.setdefault(f"psnr_{name}", []).append(psnr(images, hq))
+            found.setdefault(f"lpips_seeded_{name}", []).append(perceptual(images, hq))
+    model.train(is_training)
+    return {name: float(torch.cat(parts).mean()) for name, parts in found.items()}
+
+
+def one_pass(
+    settings: AnyTraining, model: nn.Module, some: list[Tensor], rows: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Input, output and ground truth of some held-out photos; rows: their numbers, which key IDM's noise."""
+    if settings.kind == "inpainting":
+        hq, mask = some
+        lq = hq * (1 - mask)
+        return lq, lama.estimate(model, lq, mask) * mask + lq, hq
+    lq, hq, *_ = some
+    if isinstance(model, idm.Idm):
+        noise = ImageStreams(settings.seed, "held_out", [str(n) for n in rows.tolist()], lq.device)
+        return lq, idm.restore(model, idm.sampling_levels(10), lq, lambda: noise.normal(*lq.shape[1:])), hq
+    return lq, model(lq).clamp(0, 1), hq

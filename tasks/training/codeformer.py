@@ -7,18 +7,15 @@ and fusion blocks stay as they are.
 
 import copy
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from tasks.training import loop
-from tasks.training.supervised import average
-
-if TYPE_CHECKING:
-    from accelerate import Accelerator
+from tasks.training.network import average
 
 Network = Any  # spandrel_extra_arches is optional: its class cannot be named here
 FROZEN = ("quantize", "generator", "fuse_convs_dict")
@@ -54,17 +51,17 @@ def train(
     model: Network,
     batch_at: Callable[[int], tuple[Tensor, Tensor]],
     recipe: CodeRecipe,
-    accelerator: "Accelerator",
+    accelerator: loop.Processes,
     *,
     resume: Path,
     save_every: int,
-    on_step: Callable[[int, CodeLosses], None] = lambda step, losses: None,
+    on_step: Callable[[int, loop.Losses], None] = lambda step, losses: None,
 ) -> Network:
     """Train `model` in place on the accelerator's device and return a copy with the averaged weights.
 
     batch_at: the batch of step s (from 0): lq and pseudo-target, each [B, 3, 512, 512] float32 in [0, 1] on the CPU; a
     pure function that threads may call. Several processes share its images; B must be a multiple of their number.
-    resume: state file, written every `save_every` steps and at the end; a run that finds it goes on from there.
+    resume, save_every, on_step: see `loop.drive`; the losses are CodeLosses.
     """
     model.to(accelerator.device).train().requires_grad_(True)
     for name in FROZEN:
@@ -73,22 +70,22 @@ def train(
     averaged = copy.deepcopy(model)
     optimizer = torch.optim.Adam((p for p in model.parameters() if p.requires_grad), recipe.lr, betas=(0.9, 0.99))
     parts: dict[str, loop.Stateful] = {"model": model, "start": start, "averaged": averaged, "adam": optimizer}
-    steps = range(loop.resume_from(resume, parts, asdict(recipe), accelerator.device), recipe.iterations)
-    for step, batch in zip(steps, loop.read_ahead(batch_at, steps), strict=True):
+
+    def update(step: int, batch: tuple[Tensor, Tensor]) -> CodeLosses:
         loop.set_lr(optimizer, recipe.lr * 0.5 ** sum(step >= milestone for milestone in recipe.milestones))
         optimizer.zero_grad()
         losses = accumulate(model, start, batch, recipe, accelerator)
         loop.ensure_finite(step + 1, losses, resume)
         optimizer.step()
         average(averaged, model, recipe.ema)
-        if loop.is_due(step + 1, save_every, recipe.iterations) and accelerator.is_main_process:
-            loop.save_state(resume, parts, asdict(recipe), step + 1)
-        on_step(step + 1, losses)
+        return losses
+
+    loop.drive(parts, batch_at, update, recipe, accelerator, resume=resume, save_every=save_every, on_step=on_step)
     return averaged
 
 
 def accumulate(
-    model: Network, start: Network, batch: tuple[Tensor, Tensor], recipe: CodeRecipe, accelerator: "Accelerator"
+    model: Network, start: Network, batch: tuple[Tensor, Tensor], recipe: CodeRecipe, accelerator: loop.Processes
 ) -> CodeLosses:
     """Add the gradient of one batch (this process' share of its images) to the model; returns the losses."""
     share = slice(accelerator.process_index, None, accelerator.num_processes)

@@ -7,20 +7,19 @@ from a stream of its own, so a killed run goes on bit-equally from its last save
 import math
 import os
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from typing import Any, ClassVar, Protocol, TypeVar
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from tasks.noise import numpy_stream, stream_seed
 from tasks.store import BadInput
-
-if TYPE_CHECKING:
-    from accelerate import Accelerator
 
 
 class Diverged(BadInput):
@@ -36,6 +35,81 @@ class Stateful(Protocol):
 
     def state_dict(self) -> dict[str, Any]: ...
     def load_state_dict(self, state_dict: dict[str, Any], /) -> Any: ...
+
+
+class Processes(Protocol):
+    """What a run asks of accelerate's Accelerator; `Alone` does it for one process, without that package."""
+
+    @property
+    def device(self) -> torch.device: ...
+    @property
+    def num_processes(self) -> int: ...
+    @property
+    def process_index(self) -> int: ...
+    @property
+    def is_main_process(self) -> bool: ...
+    def backward(self, loss: Tensor) -> None: ...
+    def reduce(self, tensor: Tensor, reduction: str) -> Tensor: ...
+
+
+class Alone:
+    """One process on one device."""
+
+    num_processes, process_index, is_main_process = 1, 0, True
+
+    def __init__(self, device: torch.device) -> None:
+        self.device = device
+
+    def backward(self, loss: Tensor) -> None:
+        loss.backward()  # type: ignore[no-untyped-call]
+
+    def reduce(self, tensor: Tensor, reduction: str) -> Tensor:
+        return tensor
+
+
+class Recipe(Protocol):
+    """The settings of a run, a dataclass. A run goes on only from a state of the same settings."""
+
+    __dataclass_fields__: ClassVar[dict[str, Any]]
+
+    @property
+    def iterations(self) -> int: ...
+    @property
+    def seed(self) -> int: ...
+
+
+Losses = Sequence[float]
+
+
+def drive(
+    parts: Mapping[str, Stateful],
+    batch_at: Callable[[int], Batch],
+    update: Callable[[int, Batch], Losses],
+    recipe: Recipe,
+    accelerator: Processes,
+    *,
+    resume: Path | None,
+    save_every: int,
+    on_step: Callable[[int, Losses], None],
+) -> None:
+    """Call `update` for every step (from 0) that an earlier run has not done.
+
+    parts: networks and optimisers, which `update` changes; it returns the step's losses. batch_at: see `read_ahead`.
+    resume: state file, written every `save_every` steps and at the end; a run that finds it goes on from there. It has
+    the losses so far: on_step (which gets the number, from 1, and the losses) is called for the steps before as well.
+    """
+    done, history = resume_from(resume, parts, asdict(recipe), accelerator.device) if resume else (0, [])
+    for step, losses in enumerate(history):
+        on_step(step + 1, losses)
+    steps = range(done, recipe.iterations)
+    for step, batch in zip(steps, read_ahead(batch_at, steps), strict=True):
+        with step_randomness(recipe.seed, step, accelerator):
+            losses = update(step, batch)
+        history.append(losses)
+        is_due = (step + 1) % save_every == 0 or step + 1 == recipe.iterations
+        if resume and is_due and accelerator.is_main_process:
+            save_state(resume, parts, asdict(recipe), history)
+        on_step(step + 1, losses)
 
 
 def batch_indices(seed: int, n: int, batch: int, step: int) -> list[int]:
@@ -80,7 +154,7 @@ def adamw(model: torch.nn.Module, lr: float) -> torch.optim.AdamW:
 
 
 @contextmanager
-def step_randomness(seed: int, step: int, accelerator: "Accelerator") -> Iterator[None]:
+def step_randomness(seed: int, step: int, accelerator: Processes) -> Iterator[None]:
     """Give the device's global generator, which stochastic depth draws from, a state of this step's own; put it back.
 
     Every process has its own; other devices' generators stay untouched, so that threads can train one network per GPU.
@@ -97,7 +171,7 @@ def step_randomness(seed: int, step: int, accelerator: "Accelerator") -> Iterato
         generator.set_state(before)
 
 
-def sum_over_processes(accelerator: "Accelerator", model: torch.nn.Module) -> None:
+def sum_over_processes(accelerator: Processes, model: torch.nn.Module) -> None:
     """Add up the gradients of all processes. Does nothing in a run of one process."""
     if accelerator.num_processes == 1:
         return
@@ -116,26 +190,25 @@ def ensure_finite(step: int, losses: Iterable[float], state: Path | None) -> Non
         )
 
 
-def is_due(step: int, save_every: int, iterations: int) -> bool:
-    """Whether the state is saved after step `step` (from 1)."""
-    return step % save_every == 0 or step == iterations
-
-
-def save_state(path: Path, parts: Mapping[str, Stateful], recipe: dict[str, Any], step: int) -> None:
-    """Write the state of networks and optimisers after `step` steps under a temporary name, then rename."""
+def save_state(path: Path, parts: Mapping[str, Stateful], recipe: dict[str, Any], history: list[Losses]) -> None:
+    """Write the state of networks and optimisers after a history of losses under a temporary name, then rename."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    torch.save({name: part.state_dict() for name, part in parts.items()} | {"recipe": recipe, "step": step}, temporary)
+    states = {name: part.state_dict() for name, part in parts.items()}
+    losses = torch.tensor([list(row) for row in history], dtype=torch.float64)
+    torch.save({**states, "recipe": recipe, "step": len(history), "losses": losses}, temporary)
     os.replace(temporary, path)
 
 
-def resume_from(path: Path, parts: Mapping[str, Stateful], recipe: dict[str, Any], device: torch.device) -> int:
-    """Put the parts into the state that `save_state` wrote and return its step; 0 if there is no such file.
+def resume_from(
+    path: Path, parts: Mapping[str, Stateful], recipe: dict[str, Any], device: torch.device
+) -> tuple[int, list[Losses]]:
+    """Put the parts into the state that `save_state` wrote; its step and losses, or 0 and none if there is no file.
 
     Raises BadInput if a run with other settings wrote it.
     """
     if not path.exists():
-        return 0
+        return 0, []
     state: dict[str, Any] = torch.load(path, map_location=device, weights_only=True)
     if state["recipe"] != recipe:
         changed = {
@@ -146,4 +219,4 @@ def resume_from(path: Path, parts: Mapping[str, Stateful], recipe: dict[str, Any
         raise BadInput(f"{path} belongs to a run with other settings ({changed}). Delete it to start anew.")
     for name, part in parts.items():
         part.load_state_dict(state[name])
-    return int(state["step"])
+    return int(state["step"]), state["losses"].tolist()

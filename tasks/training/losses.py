@@ -14,6 +14,15 @@ def l1(output: Tensor, target: Tensor) -> Tensor:
     return F.l1_loss(output, target)
 
 
+def inpainting_l1(output: Tensor, target: Tensor, mask: Tensor) -> Tensor:
+    """Absolute difference with a weight of 10 in the hole (mask [N, 1, H, W], 1 = missing), as DifFace trains LaMa.
+
+    Its code divides the sum over three channels by the weights of one: three times the weighted mean.
+    """
+    weight = 1 + 9 * mask
+    return (weight * (output - target).abs()).sum() / weight.sum()
+
+
 def perceptual_sum(distance: Perceptual, output: Tensor, target: Tensor) -> Tensor:
     """Perceptual distance SUMMED over the images, as DT-BFR's code does it.
 

@@ -11,17 +11,14 @@ in training mode: G with stochastic depth, D with three power iterations of its 
 """
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from tasks.training import loop, losses
-
-if TYPE_CHECKING:
-    from accelerate import Accelerator
 
 Batch = tuple[Tensor, Tensor, Tensor]
 """lq, pseudo target, real: each [B, 3, H, W] float32 in [0, 1], on the CPU."""
@@ -70,18 +67,17 @@ def train(
     perceptual: losses.Perceptual,
     batch_at: Callable[[int], Batch],
     recipe: GanRecipe,
-    accelerator: "Accelerator",
+    accelerator: loop.Processes,
     *,
     resume: Path,
     save_every: int,
-    on_step: Callable[[int, GanLosses], None] = lambda step, losses: None,
+    on_step: Callable[[int, loop.Losses], None] = lambda step, losses: None,
 ) -> None:
     """Train `generator` (and `discriminator`) in place, on the accelerator's device.
 
     batch_at: the batch of step s (from 0), a pure function that threads may call; see `loop.batch_indices`.
     perceptual: already on the device, in evaluation mode, its parameters frozen.
-    resume: state file, written every `save_every` steps and at the end; a run that finds it goes on from there.
-    on_step: called after every step with its number (from 1) and losses.
+    resume, save_every, on_step: see `loop.drive`; the losses are GanLosses.
 
     Several processes (`accelerate launch`) share the micro-batches of a step and add up their gradients. That equals
     one process but for D's power iterations, of which each process then does fewer.
@@ -95,19 +91,18 @@ def train(
         "adamw_g": step_g,
         "adamw_d": step_d,
     }
-    steps = range(loop.resume_from(resume, parts, asdict(recipe), accelerator.device), recipe.iterations)
-    for step, batch in zip(steps, loop.read_ahead(batch_at, steps), strict=True):
+
+    def update(step: int, batch: Batch) -> GanLosses:
         loop.set_lr(step_g, loop.cosine_lr(step, recipe.iterations, recipe.lr, recipe.lr_min))
         step_g.zero_grad()
         step_d.zero_grad()
-        with loop.step_randomness(recipe.seed, step, accelerator):
-            step_losses = accumulate(generator, discriminator, perceptual, batch, recipe, accelerator)
+        step_losses = accumulate(generator, discriminator, perceptual, batch, recipe, accelerator)
         loop.ensure_finite(step + 1, step_losses, resume)
         step_g.step()
         step_d.step()
-        if loop.is_due(step + 1, save_every, recipe.iterations) and accelerator.is_main_process:
-            loop.save_state(resume, parts, asdict(recipe), step + 1)
-        on_step(step + 1, step_losses)
+        return step_losses
+
+    loop.drive(parts, batch_at, update, recipe, accelerator, resume=resume, save_every=save_every, on_step=on_step)
 
 
 def accumulate(
@@ -116,7 +111,7 @@ def accumulate(
     perceptual: losses.Perceptual,
     batch: Batch,
     recipe: GanRecipe,
-    accelerator: "Accelerator",
+    accelerator: loop.Processes,
 ) -> GanLosses:
     """Add one batch's gradients to both networks, micro-batch by micro-batch, and return its losses."""
     micro_batches = list(zip(*(torch.split(images, recipe.micro_batch) for images in batch), strict=True))

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Iterator
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +20,8 @@ from tasks.diffusion.training_loss import training_losses
 from tasks.diffusion.unet import UNet, UNetConfig, timestep_embedding
 from tasks.priors import PRIORS
 from tasks.pseudo_targets import pseudo_targets, unconditional_targets
-from tasks.training.album import album_step, linear_lr
-from tasks.training.loop import adamw
+from tasks.training import network
+from tasks.training.loop import Alone
 
 Near = Callable[..., None]
 
@@ -284,8 +284,11 @@ def test_difface_inpainting(case, near):
             handed_out(file["noise_start"], *file["noise_step"]),
             start=int(file[f"{variant}/start"]),
             eta=float(file[f"{variant}/eta"]),
-            gamma=float(file[f"{variant}/gamma"]),
-            updates=int(file[f"{variant}/num_update"]),
+            refine=partial(
+                difface.refine_gradient,
+                gamma=float(file[f"{variant}/gamma"]),
+                updates=int(file[f"{variant}/num_update"]),
+            ),
         )
         check_states(near, file, variant, recorded, 4e-5)
         near("image", image, file[f"{variant}/image_mask_back"], 2e-5)
@@ -299,7 +302,7 @@ def test_difface_refinement(case, near):
     known = tensor(file["refine/y0"]) if "refine/y0" in file.files else known
     for key in (key for key in file.files if key.startswith("refine/gradient_")):
         gamma, updates = key.removeprefix("refine/gradient_g").split("_n")
-        ours = difface.refine(x_0, known, mask, gamma=float(gamma), updates=int(updates))
+        ours = difface.refine_gradient(x_0, known, mask, gamma=float(gamma), updates=int(updates))
         near("gradient form", ours, file[key], 1e-6)
     for key in (key for key in file.files if key.startswith("refine/closed_lambda")):
         lambda_ = float(key.removeprefix("refine/closed_lambda"))
@@ -336,22 +339,32 @@ def test_gen2res(case, near):
 @pytest.mark.golden("diffusion/gen2res_finetune.npz")
 def test_gen2res_fine_tuning(case, near):
     file = np.load(case)
-    model = prior(case.parent, "tiny_gen2res").requires_grad_(True)  # evaluation mode: the golden run had no dropout
+    model = prior(case.parent, "tiny_gen2res")
+    for layer in model.modules():
+        if isinstance(layer, torch.nn.Dropout):
+            layer.p = 0.0  # the golden run had none
     probe_x, probe_t = tensor(file["probe_x"]), torch.from_numpy(file["probe_t"])
     near("probe before", model(probe_x, probe_t).detach(), file["probe_before"], 2e-5)
-    album, optimizer = tensor(file["album"]), adamw(model, float(file["base_lr"]))
-    for step, rows in enumerate(file["batch_index"]):
-        lr = linear_lr(step, int(file["lr_anneal_steps"]), float(file["base_lr"]))
-        near("learning rate", lr, file["lr"][step], 1e-12)
-        losses = album_step(
-            model,
-            optimizer,
-            Schedule.linear(),
-            2 * album[rows] - 1,
-            torch.from_numpy(file["t"][step]),
-            tensor(file["noise"][step]),
-            lr,
-        )
+    album, terms = tensor(file["album"]), []
+
+    def batch_at(step):
+        return 2 * album[file["batch_index"][step]] - 1, torch.from_numpy(file["t"][step]), tensor(file["noise"][step])
+
+    def objective(*batch):
+        terms.append(training_losses(batch[0], Schedule.linear(), *batch[1:]))
+        return terms[-1]["loss"].mean()
+
+    steps, lr = int(file["lr_anneal_steps"]), float(file["base_lr"])
+    recipe = network.Recipe(steps, lr, lr_min=0.0, ema=0.0, seed=0, schedule="line")
+
+    def on_step(step, losses):
+        if step == len(file["batch_index"]):
+            raise StopIteration  # before the learning rate is zero
+
+    with pytest.raises(StopIteration):
+        network.train(model, objective, batch_at, recipe, Alone(torch.device("cpu")), resume=None, on_step=on_step)
+    for step, losses in enumerate(terms):
+        near("learning rate", network.lr_at(recipe, step), file["lr"][step], 1e-12)
         for name in ("mse", "vb", "loss"):
             near(name, losses[name].detach(), file[name][step], 2e-5)
     near("probe after", model(probe_x, probe_t).detach(), file["probe_after"], 2e-4)

@@ -13,7 +13,7 @@ from golden.restorer_weights import test_image as pixels
 from torch import Tensor, nn
 
 from tasks.metrics import arcface
-from tasks.restorers import official, srcnn, swinir
+from tasks.restorers import lama, official, srcnn, swinir
 from tasks.training import codeformer, losses
 from tasks.training.discriminator import OFFICIAL_WIDTH, UNetDiscriminator
 
@@ -91,12 +91,12 @@ def test_srcnn(case, near, tmp_path):
 @pytest.mark.golden("restorers/networks/lama.npz")
 def test_lama(case, near, tmp_path):
     file, manifest = np.load(case), manifest_of(case)
-    model = official.load_lama(checkpoint(tmp_path, manifest))
+    model = lama.load(checkpoint(tmp_path, manifest))
     for name in {key.split("_")[0] for key in file.files}:
         side = int(name.removeprefix("out"))
         mask = torch.zeros(1, 1, side, side)
         mask[..., side // 4 : 3 * side // 4, side // 8 : 5 * side // 8] = 1
-        check(near, file, name, official.lama(model, image(manifest, f"lama{side}", side, side), mask))
+        check(near, file, name, lama.estimate(model, image(manifest, f"lama{side}", side, side), mask))
 
 
 @pytest.mark.golden("restorers/networks/gfpgan_clean.npz")

@@ -1,0 +1,99 @@
+"""The stage `train`: every kind of network trains, goes on bit-equally when killed, and loads where it is used."""
+
+import json
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from tasks.curves import Curves
+from tasks.data.portraits import portrait
+from tasks.methods import load_idm
+from tasks.params import TrainParams
+from tasks.priors import load_prior
+from tasks.restorers import RestorerSpec, load_restorer
+from tasks.stages import train as stage
+from tasks.store import BadInput, ImageFolder, Manifest, file_records, write_json, write_png
+
+COMMON = {"seed": 1, "iterations": 4, "batch": 2, "lr": 1e-3, "lr_min": 1e-4, "ema": 0.5}
+EQ9 = {"degradation": "demo64"}
+CPU = torch.device("cpu")
+KINDS = {
+    "prior": {"kind": "prior", "arch": "demo64", "micro_batch": 1},
+    "swinir": {"kind": "restorer", "arch": "swinir64", **EQ9, "lambda_lpips": 0.1, "perceptual": "lpips_seeded"},
+    "srcnn": {"kind": "restorer", "arch": "srcnn", "degradation": "raw_x4_moderate"},
+    "gan": {
+        **{"kind": "restorer_gan", "arch": "swinir64", **EQ9, "ema": 0, "micro_batch": 1, "discriminator_width": 4},
+        **{"lambda_lpips": 0.1, "lambda_gan": 0.1, "perceptual": "lpips_seeded"},
+    },
+    "lama": {"kind": "inpainting", "arch": "lama64"},
+    "idm": {"kind": "idm", "arch": "idm64", **EQ9, "bf16": True},
+}
+USED = {
+    "prior": lambda path: load_prior("demo64", path, CPU),
+    "swinir": lambda path: load_restorer(RestorerSpec("swinir", path), CPU),
+    "srcnn": lambda path: load_restorer(RestorerSpec("srcnn", path), CPU),
+    "gan": lambda path: load_restorer(RestorerSpec("swinir", path), CPU),
+    "lama": lambda path: load_restorer(RestorerSpec("lama", path), CPU),
+    "idm": lambda path: load_idm("idm64", path, CPU),
+}
+
+
+class Killed(Exception):
+    """Raised by a test's callback."""
+
+
+def folder(root, first, count):
+    root.mkdir()
+    for index in range(first, first + count):
+        write_png(root / f"face_{index}.png", portrait(index, 64))
+    manifest = Manifest(stage="photos", key=f"{first}", params={}, inputs={}, code="", files=file_records(root))
+    write_json(root / "manifest.json", manifest.model_dump())
+    return ImageFolder(root)
+
+
+@pytest.fixture(scope="module")
+def faces(tmp_path_factory):
+    root = tmp_path_factory.mktemp("faces")
+    return {"photos": folder(root / "train", 0, 5), "held_out": folder(root / "held_out", 50, 3)}
+
+
+def params(kind):
+    return TrainParams.model_validate({"training": COMMON | KINDS[kind]})
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_killed_training_gives_the_same_weights(kind, faces, tmp_path, monkeypatch):
+    note = Curves.note
+
+    def kill(self, step, losses):
+        note(self, step, losses)
+        if step == 3:
+            raise Killed
+
+    monkeypatch.setattr(stage, "SAVE_EVERY", 2)
+    monkeypatch.setenv("BFR_STORE", str(tmp_path / "whole"))
+    whole = stage.train(params(kind), **faces)
+    monkeypatch.setenv("BFR_STORE", str(tmp_path / "killed"))
+    monkeypatch.setattr(Curves, "note", kill)
+    with pytest.raises(Killed):
+        stage.train(params(kind), **faces)
+    monkeypatch.setattr(Curves, "note", note)
+    resumed = stage.train(params(kind), **faces)
+    one, other = (load_file(run.path("model.safetensors")) for run in (whole, resumed))
+    assert all(torch.equal(one[key], other[key]) for key in one)
+    assert whole.path("losses.csv").read_text() == resumed.path("losses.csv").read_text()
+    assert len(whole.path("losses.csv").read_text().splitlines()) == 5
+    card = json.loads(whole.path("card.json").read_text())
+    assert card["images"] == 5
+    assert card["scores"]["before"] != card["scores"]["after"]
+    assert USED[kind](whole.path("model.safetensors"))
+
+
+def test_the_last_photos_of_a_folder_are_held_out(faces, tmp_path, monkeypatch):
+    monkeypatch.setenv("BFR_STORE", str(tmp_path))
+    with pytest.raises(BadInput, match="has 5 photos; 64 of them are held out"):
+        stage.train(params("srcnn"), photos=faces["photos"])
+    monkeypatch.setattr(stage, "HELD_OUT", 2)
+    made = stage.train(params("srcnn"), photos=faces["photos"])
+    assert json.loads(made.path("card.json").read_text())["images"] == 3
