@@ -99,7 +99,9 @@ class DifBfsr(Strict):
     scale: PositiveInt = Field(description="the LQ photo's side is divided by it first, a power of two; published: 4")
     factor: PositiveInt = Field(description="N of the low-pass filter; not published, 4 is our reading")
     modules: difbfsr.Modules = Field(default="both", description="the paper's ablation: both, srm, cfm or none")
-    width: PositiveInt = Field(description="channels of the two networks; not published, 64 is our reading")
+    width: PositiveInt = Field(
+        description="channels of the two networks; not published. Ours is 16: with 64 the published learning rates diverge"
+    )
     lr_srm: PositiveFloat = Field(default=2e-3, description="published: 2e-3")
     lr_cfm: PositiveFloat = Field(default=5e-3, description="published: 5e-3")
 

@@ -9,6 +9,7 @@ import html
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from statistics import median
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -133,9 +134,9 @@ def metrics_json(data: ReportData) -> dict[str, dict[str, dict[str, float]]]:
 
 
 def decimals(results: Results, metric: str) -> int:
-    """Digits after the point for a metric's column: 4 for those that live in [0, 1], 2 for the others."""
+    """Digits after the point for a metric's column: 4 for those that mostly lie in [0, 1], 2 for the others."""
     means = [abs(r.mean) for r in results.values() if r.metric == metric and math.isfinite(r.mean)]
-    return 2 if max(means, default=0.0) > 1.5 else 4
+    return 2 if median(means or [0.0]) > 1.5 else 4
 
 
 def number(value: float, digits: int, *, signed: bool = False) -> str:

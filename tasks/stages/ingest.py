@@ -43,9 +43,12 @@ def ingest(
         write_photos(out, side, pairs.quarantine)
 
 
+FAINTEST = 16  # of 255: where a resized mask is gray, the photo below it is mixed with what was masked
+
+
 def with_hole(photo: np.ndarray, mask: np.ndarray) -> np.ndarray:
-    """The photo, black where the mask (uint8 [H, W, 3]) is light. Black elsewhere becomes 1 of 255: black is a hole."""
-    return mask_image(np.maximum(photo, 1), mask.mean(axis=2) >= 128)
+    """The photo, black where the mask (uint8 [H, W, 3]) is not black. Black elsewhere becomes 1 of 255: black is a hole."""
+    return mask_image(np.maximum(photo, 1), mask.mean(axis=2) >= FAINTEST)
 
 
 def write_photos(out: Path, photos: Iterable[tuple[str, np.ndarray]], quarantine: list[Quarantined]) -> None:
