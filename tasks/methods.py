@@ -100,7 +100,7 @@ class DifBfsr(Strict):
     factor: PositiveInt = Field(description="N of the low-pass filter; not published, 4 is our reading")
     modules: difbfsr.Modules = Field(default="both", description="the paper's ablation: both, srm, cfm or none")
     width: PositiveInt = Field(
-        description="channels of the two networks; not published. Ours is 16: with 64 the published learning rates diverge"
+        description="channels of the two networks; not published: with 64, the published learning rates diverge"
     )
     lr_srm: PositiveFloat = Field(default=2e-3, description="published: 2e-3")
     lr_cfm: PositiveFloat = Field(default=5e-3, description="published: 5e-3")

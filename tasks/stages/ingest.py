@@ -47,7 +47,7 @@ FAINTEST = 16  # of 255: where a resized mask is gray, the photo below it is mix
 
 
 def with_hole(photo: np.ndarray, mask: np.ndarray) -> np.ndarray:
-    """The photo, black where the mask (uint8 [H, W, 3]) is not black. Black elsewhere becomes 1 of 255: black is a hole."""
+    """The photo, black where the mask (uint8 [H, W, 3]) is not. Black elsewhere becomes 1 of 255: black is a hole."""
     return mask_image(np.maximum(photo, 1), mask.mean(axis=2) >= FAINTEST)
 
 
