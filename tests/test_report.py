@@ -6,10 +6,12 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
+from scipy.stats import wilcoxon
 
 from tasks.report.data import PUBLISHED_COLUMNS, SCORE_COLUMNS, SET_SCORE_COLUMNS, Method, MetricInfo, ReportData
 from tasks.report.page import write_report
-from tasks.report.tables import metrics_json
+from tasks.report.ranking import holm, holm_p
+from tasks.report.tables import compute_results, metrics_json, results_markdown
 
 IDS = [f"face_{n}" for n in range(24)]
 METRICS = [
@@ -117,3 +119,32 @@ def test_contradicting_parts_are_refused(data):
         replace(data, methods=[Method("adapted", "Adapted", "adapted", "after")])
     with pytest.raises(ValueError, match=r"scores\.metric: expected one of"):
         replace(data, scores=data.scores.assign(metric="psrn"))
+
+
+def test_the_tests_are_scipys_and_corrected_by_holm(data):
+    assert holm({"a": 0.01, "b": 0.04, "c": 0.03}) == pytest.approx({"a": 0.03, "c": 0.06, "b": 0.06})
+    assert holm({"a": 0.5, "b": 0.9}) == {"a": 1.0, "b": 1.0}
+    rng = np.random.default_rng(0)
+    best, near, far = (pd.Series(rng.normal(mean, 1, 24), index=IDS) for mean in (1.0, 0.99, -1.0))
+    found = holm_p({"best": best, "near": near, "far": far.iloc[::-1]}, "best")
+    raw = {"near": wilcoxon(near - best).pvalue, "far": wilcoxon(far - best).pvalue}
+    assert found == pytest.approx({"far": min(1, 2 * raw["far"]), "near": max(raw["near"], 2 * raw["far"])})
+    assert holm_p({"best": best, "same": best}, "best") == {"same": 1.0}
+    assert holm_p({"best": best, "other": far.rename(lambda name: f"x{name}")}, "best") == {}
+
+    tied = data.scores.copy()
+    is_ours = (tied["method"] == "adapted") & (tied["metric"] == "psnr")
+    tied.loc[is_ours, "value"] = 20.2 + 0.1 * np.tile([-1, 1], 12)
+    data = replace(data, scores=tied)
+    results = compute_results(data)
+    assert results["noise", "adapted", "psnr"].p_best == 1.0 or results["noise", "pretrained", "psnr"].p_best == 1.0
+    assert results["noise", "adapted", "lpips"].p_baseline < 0.001
+    assert np.isnan(results["noise", "adapted", "fid"].p_best)
+    assert " ≈" in results_markdown(data, results)
+
+
+def test_the_difference_from_a_published_number_is_shown(data):
+    row = ("noise", "adapted", "psnr", 20.0, "Somebody, Table 1")
+    data = replace(data, published=pd.DataFrame([row], columns=list(PUBLISHED_COLUMNS)))
+    line = "| noise | Adapted | PSNR (dB) | 21.19 | 20 | +1.19 | Somebody, Table 1 |"
+    assert line in results_markdown(data, compute_results(data))

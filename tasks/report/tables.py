@@ -17,8 +17,10 @@ import pandas as pd
 
 from tasks.metrics.bootstrap import mean_interval, paired_difference
 from tasks.report.data import Method, MetricInfo, ReportData
+from tasks.report.ranking import holm_p
 
 DECIDABLE = 6  # photos; the smallest n whose changes, all in one direction, are unlikely (2^(1-n) < 5 %) by chance
+ALPHA = 0.05  # a method whose corrected p against the best one is above it cannot be told from it
 ROUGH = 20  # photos; below this the report says that its intervals are rough
 ARROWS = {"higher": "↑", "lower": "↓"}
 MARKS = {"better": " ✓", "worse": " ✗"}
@@ -27,7 +29,11 @@ Verdict = Literal["better", "worse", "unclear", "single", ""]
 
 
 class Result(NamedTuple):
-    """One line of results.csv; NaN (None for `n` and `better`) where there is nothing to say."""
+    """One line of results.csv; NaN (None for `n` and `better`) where there is nothing to say.
+
+    p_baseline, p_best: of the paired test against the baseline, and against the method with the best mean (its own is
+    1), see tasks/report/ranking.py.
+    """
 
     degradation: str
     method: str
@@ -40,6 +46,8 @@ class Result(NamedTuple):
     delta_ci_low: float
     delta_ci_high: float
     better: bool | None
+    p_baseline: float = math.nan
+    p_best: float = math.nan
 
 
 Results = Mapping[tuple[str, str, str], Result]
@@ -60,7 +68,31 @@ def compute_results(data: ReportData) -> dict[tuple[str, str, str], Result]:
                     found[key] = _photo_result(key, photos[key], None if is_baseline else photos.get(base), metric)
                 elif key in sets:
                     found[key] = _set_result(key, sets[key], math.nan if is_baseline else sets.get(base, math.nan))
+    for degradation, _ in data.degradations:
+        for metric in data.metrics:
+            keys = [(degradation, method.name, metric.name) for method in data.methods]
+            _test({key[1]: found[key] for key in keys if key in photos and found[key].n}, photos, data, metric, found)
     return found
+
+
+def _test(
+    column: Mapping[str, Result],
+    photos: Mapping[tuple[str, str, str], pd.Series],
+    data: ReportData,
+    metric: MetricInfo,
+    found: dict[tuple[str, str, str], Result],
+) -> None:
+    """Put the paired tests into the results of one column."""
+    if not column:
+        return
+    sign = 1 if metric.direction == "higher" else -1
+    best = max(column, key=lambda name: sign * column[name].mean)
+    values = {name: _finite(photos[result[:3]]) for name, result in column.items()}
+    to_best = holm_p(values, best) | {best: 1.0}
+    to_baseline = holm_p(values, data.baseline.name) if data.baseline.name in values else {}
+    for name, result in column.items():
+        p = (to_baseline.get(name, math.nan), to_best.get(name, math.nan))
+        found[result[:3]] = result._replace(p_baseline=p[0], p_best=p[1])
 
 
 def _grouped(frame: pd.DataFrame) -> list[tuple[tuple[str, str, str], pd.DataFrame]]:
@@ -158,6 +190,7 @@ def interval(low: float, high: float, digits: int) -> str:
 class Cell:
     """One method's result on one metric, as text; empty strings where nothing was measured.
 
+    is_tied: not the best, but these photos cannot tell it from the best.
     bar: (low, mean, high) of the change in [-1, 1], right = better, on the scale of its column; None without interval.
     """
 
@@ -167,10 +200,11 @@ class Cell:
     delta_interval: str
     verdict: Verdict
     is_best: bool
+    is_tied: bool
     bar: tuple[float, float, float] | None
 
 
-EMPTY = Cell("", "", "", "", "", False, None)
+EMPTY = Cell("", "", "", "", "", False, False, None)
 
 
 def shown_metrics(data: ReportData) -> list[MetricInfo]:
@@ -205,6 +239,7 @@ def _column(data: ReportData, results: Results, degradation: str, metric: Metric
             interval(r.delta_ci_low, r.delta_ci_high, digits),
             _verdict(r, metric),
             round(sign * r.mean, digits) == best,
+            round(sign * r.mean, digits) != best and r.p_best > ALPHA,
             bar,
         )
     return cells
@@ -317,21 +352,23 @@ def cautions(results: Results, degradation: str) -> list[str]:
     return found
 
 
-def published_rows(data: ReportData, results: Results) -> list[tuple[str, str, str, str, str, str]]:
-    """(degradation, method, metric, ours, published, source), as text; ours is "" where we have no such number."""
+def published_rows(data: ReportData, results: Results) -> list[tuple[str, str, str, str, str, str, str]]:
+    """(degradation, method, metric, ours, published, difference, source), as text; "" where we have no such number."""
     labels = dict(data.degradations)
     methods = {method.name: method.label for method in data.methods}
     metrics = {metric.name: metric.label for metric in data.metrics}
     rows = []
     for row in data.published.to_dict("records"):
         ours = results.get((row["degradation"], row["method"], row["metric"]))
+        digits = 0 if ours is None else decimals(results, ours.metric)
         rows.append(
             (
                 labels.get(row["degradation"], row["degradation"]),
                 methods.get(row["method"], row["method"]),
                 metrics.get(row["metric"], row["metric"]),
-                "" if ours is None else number(ours.mean, decimals(results, ours.metric)),
+                "" if ours is None else number(ours.mean, digits),
                 f"{row['value']:g}".replace("-", "−"),
+                "" if ours is None else number(ours.mean - row["value"], digits, signed=True),
                 row["source"],
             )
         )
@@ -350,7 +387,9 @@ def results_markdown(data: ReportData, results: Results) -> str:
         parts += [f"*{_plain(text)}*" for text in cautions(results, name)]
     parts += [
         f"In brackets: change against {_plain(data.baseline.label)} with its 95 % bootstrap interval over photos. "
-        f"✓ better, ✗ worse: the interval leaves out zero and n is at least {DECIDABLE}. **Bold**: best of its column."
+        f"✓ better, ✗ worse: the interval leaves out zero and n is at least {DECIDABLE}. **Bold**: best of its column; "
+        f"≈: these photos cannot tell it from the best (paired Wilcoxon test, Holm-corrected over the column, "
+        f"p > {ALPHA})."
     ]
     for extra in data.extras:
         rows = [[_plain(text) for text in row] for row in extra.rows]
@@ -361,7 +400,7 @@ def results_markdown(data: ReportData, results: Results) -> str:
         parts += ["## Set aside", _markdown_list(data.quarantine)]
     parts += ["## Protocols", _markdown_list((m.label, _protocol(data, results, m)) for m in shown_metrics(data))]
     if not data.published.empty:
-        header = ["Degradation", "Method", "Metric", "Ours", "Published", "Source"]
+        header = ["Degradation", "Method", "Metric", "Ours", "Published", "Difference", "Source"]
         rows = [[_plain(text) for text in row] for row in published_rows(data, results)]
         parts += ["## Beside the published numbers", _markdown_rows(header, rows)]
     return "\n\n".join(part for part in parts if part) + "\n"
@@ -386,7 +425,7 @@ def heading(metric: MetricInfo) -> str:
 def _markdown_cell(cell: Cell) -> str:
     if not cell.value:
         return "–"
-    value = f"**{cell.value}**" if cell.is_best else cell.value
+    value = f"**{cell.value}**" if cell.is_best else f"{cell.value} ≈" if cell.is_tied else cell.value
     change = f" ({cell.delta} {cell.delta_interval}".rstrip() + ")" if cell.delta else ""
     return value + change + MARKS.get(cell.verdict, "")
 
