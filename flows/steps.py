@@ -53,6 +53,7 @@ from tasks.stages.generate import generate as generate_stage
 from tasks.stages.ingest import ingest as ingest_stage
 from tasks.stages.photos import photos as photos_stage
 from tasks.stages.pseudo_targets import pseudo_targets as pseudo_targets_stage
+from tasks.stages.reference import reference as reference_stage
 from tasks.stages.report import environment
 from tasks.stages.report import report as report_stage
 from tasks.stages.restore import restore as restore_stage
@@ -392,9 +393,22 @@ def evaluate(experiment: Experiment, work: Workspace) -> None:
             score(experiment.metrics, work, f"scores/{name}/{method}", work[images_of(method, name)], **truth)
 
 
-def score(metrics: Sequence[str], work: Workspace, at: str, images: ImageFolder, **reference: ImageFolder) -> None:
+def score(
+    metrics: Sequence[str],
+    work: Workspace,
+    at: str,
+    images: ImageFolder,
+    hq: ImageFolder | None = None,
+    real: ImageFolder | None = None,
+) -> None:
+    """Every metric of the images. hq: ground truth by the same ids; real: what whole sets are compared with without."""
+    inputs: dict[str, Source] = {} if hq is None else {"hq": hq}
+    of_sets = tuple(name for name in metrics if METRICS[name].kind == "distribution")
+    if of_sets and (compared := hq or real):
+        params = EvaluateParams(metrics=of_sets)
+        inputs["reference"] = work.run_stage(reference_stage, params, images=compared, **metric_weights(of_sets))
     params = EvaluateParams(metrics=tuple(metrics))
-    work.make(at, evaluate_stage, params, images=images, **reference, **metric_weights(metrics))
+    work.make(at, evaluate_stage, params, images=images, **inputs, **metric_weights(metrics))
 
 
 def report(experiment: Experiment, work: Workspace) -> None:

@@ -26,6 +26,7 @@ from tasks.stages.ingest import ingest
 from tasks.stages.personalize import personalize
 from tasks.stages.photos import photos
 from tasks.stages.pseudo_targets import pseudo_targets
+from tasks.stages.reference import reference
 from tasks.stages.report import report
 from tasks.stages.restore import restore
 from tasks.stages.train import train
@@ -86,6 +87,7 @@ STAGES = (
     generate,
     external,
     personalize,
+    reference,
     evaluate,
     report,
     ingest,

@@ -290,15 +290,15 @@ def test_a_peak_on_the_border_is_decoded_without_its_missing_neighbour():
 
 def test_precision_and_recall_tell_missing_quality_from_missing_variety():
     precision, recall = (registry.build(f"{name}_seeded", Path(), CPU) for name in ("precision", "recall"))
-    x = tiles("gt_c512.png")
-    assert precision.compare(x.split(16), x.split(16)) == recall.compare(x.split(16), x.split(16)) == 1
-    bad = noisy(x, 0.3)
-    assert precision.compare(bad.split(16), x.split(16)) < 0.5
-    few = x[:8].repeat(len(x) // 8, 1, 1, 1)
-    assert precision.compare(few.split(16), x.split(16)) == 1
-    assert recall.compare(few.split(16), x.split(16)) < 0.7
+    x = precision.features(images := tiles("gt_c512.png"))
+    real = precision.reference(x, "tiles")
+    assert precision.compare(x, real) == recall.compare(x, real) == 1
+    assert precision.compare(precision.features(noisy(images, 0.3)), real) < 0.5
+    few = x[:8].repeat(len(x) // 8, 1)
+    assert precision.compare(few, real) == 1
+    assert recall.compare(few, real) < 0.7
     with pytest.raises(offline.Unavailable, match="need 4 images in each set, found 64 and 3"):
-        recall.compare([x[:3]], x.split(16))
+        recall.compare(x[:3], real)
 
 
 def test_fid_seeded_rises_with_noise_and_with_blur():

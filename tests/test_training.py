@@ -17,6 +17,7 @@ from golden.restorer_weights import test_image as golden_image
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tasks.read_ahead import read_ahead
 from tasks.restorers import srcnn, swinir
 from tasks.store import BadInput
 from tasks.training import loop, losses, network, swinir_gan
@@ -211,7 +212,7 @@ def test_batches_arrive_in_order_whatever_the_reader_threads_do():
             later.set()
         return step
 
-    assert list(loop.read_ahead(batch_at, range(20))) == list(range(20))
+    assert list(read_ahead(batch_at, range(20))) == list(range(20))
 
 
 def test_an_error_while_reading_a_batch_reaches_the_caller():
@@ -221,7 +222,7 @@ def test_an_error_while_reading_a_batch_reaches_the_caller():
         return step
 
     with pytest.raises(BadInput, match="step 3 has no images"):
-        list(loop.read_ahead(batch_at, range(9)))
+        list(read_ahead(batch_at, range(9)))
 
 
 @pytest.mark.parametrize(

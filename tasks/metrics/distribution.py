@@ -88,11 +88,21 @@ def frechet_distance(a: FeatureStatistics, b: FeatureStatistics) -> float:
     return max(0.0, float(shift @ shift + np.trace(a.cov) + np.trace(b.cov) - 2 * trace_of_root))
 
 
+@dataclass(frozen=True, eq=False)
+class ReferenceSet:
+    """A set that others are compared with. features: [N, D], None where only statistics were kept."""
+
+    statistics: FeatureStatistics
+    features: Tensor | None = None
+
+
 class SetScorer:
     """A distribution metric: features of image batches, their statistics, and the distance of two sets.
 
-    extract: [N, 3, H, W] in [0, 1] on `device` to [N, D].
+    extract: [N, 3, H, W] in [0, 1] on `device` to [N, D]; metrics of one `family` have the same features.
     """
+
+    needs_features = False
 
     def __init__(self, metric: str, extract: Callable[[Tensor], Tensor], device: torch.device) -> None:
         self.metric = metric
@@ -112,19 +122,30 @@ class SetScorer:
         """Frechet distance; strongly biased by small sets, so compare only results of equal n."""
         return frechet_distance(a, b)
 
-    def compare(self, images: Iterable[Tensor], reference: Iterable[Tensor]) -> float:
-        """The metric of a set of images against a reference set, both given as batches."""
-        return self.distance(self.statistics(images, "images"), self.statistics(reference, "reference"))
+    @property
+    def family(self) -> str:
+        return "fid_seeded" if self.metric.endswith("_seeded") else "fid"
+
+    def reference(self, features: Tensor, name: str) -> ReferenceSet:
+        """A reference set from its features [N, D]."""
+        statistics = feature_statistics([features], self.family, name)
+        return ReferenceSet(statistics, features if self.needs_features else None)
+
+    def compare(self, features: Tensor, reference: ReferenceSet) -> float:
+        """The metric of a set, by its features [N, D]. Raises Unavailable for too few images."""
+        return self.distance(feature_statistics([features], self.family, "images"), reference.statistics)
 
 
 class NeighbourScorer(SetScorer):
     """Precision or recall on the scorer's features."""
 
-    def compare(self, images: Iterable[Tensor], reference: Iterable[Tensor]) -> float:
+    needs_features = True
+
+    def compare(self, features: Tensor, reference: ReferenceSet) -> float:
         """Raises Unavailable for too few images."""
-        ours, theirs = (torch.cat([self.features(batch).cpu() for batch in batches]) for batches in (images, reference))
+        assert reference.features is not None
         try:
-            both = precision_recall(theirs, ours)
+            both = precision_recall(reference.features, features)
         except BadInput as reason:
             raise Unavailable(str(reason)) from reason
         return both[0] if self.metric.startswith("precision") else both[1]

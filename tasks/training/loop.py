@@ -6,9 +6,7 @@ from a stream of its own, so a killed run goes on bit-equally from its last save
 
 import math
 import os
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -19,6 +17,7 @@ import torch
 from torch import Tensor
 
 from tasks.noise import numpy_stream, stream_seed
+from tasks.read_ahead import read_ahead
 from tasks.store import BadInput
 
 
@@ -27,7 +26,6 @@ class Diverged(BadInput):
 
 
 Batch = TypeVar("Batch")
-READ_AHEAD = 4  # batches in flight; decoding 48 PNGs of 512 x 512 takes as long as a training step on a large GPU
 
 
 class Stateful(Protocol):
@@ -121,21 +119,6 @@ def batch_indices(seed: int, n: int, batch: int, step: int) -> list[int]:
     positions = np.arange(step * batch, (step + 1) * batch)
     epochs = {epoch: numpy_stream(seed, "batch_order", str(epoch)).permutation(n) for epoch in set(positions // n)}
     return [int(epochs[position // n][position % n]) for position in positions]
-
-
-def read_ahead(batch_at: Callable[[int], Batch], steps: Iterable[int]) -> Iterator[Batch]:
-    """`batch_at(step)` for each step, in order, read by threads while the previous ones are in use."""
-    waiting: deque[Future[Batch]] = deque()
-    pool = ThreadPoolExecutor(READ_AHEAD)
-    try:
-        for step in steps:
-            waiting.append(pool.submit(batch_at, step))
-            if len(waiting) > READ_AHEAD:
-                yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()
-    finally:
-        pool.shutdown(cancel_futures=True)
 
 
 def cosine_lr(step: int, iterations: int, lr: float, lr_min: float) -> float:
