@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 from scipy.stats import wilcoxon
 
+from tasks.report.charts import heat_maps, scatters
 from tasks.report.data import PUBLISHED_COLUMNS, SCORE_COLUMNS, SET_SCORE_COLUMNS, Method, MetricInfo, ReportData
 from tasks.report.page import write_report
 from tasks.report.ranking import holm, holm_p
@@ -148,3 +149,29 @@ def test_the_difference_from_a_published_number_is_shown(data):
     data = replace(data, published=pd.DataFrame([row], columns=list(PUBLISHED_COLUMNS)))
     line = "| noise | Adapted | PSNR (dB) | 21.19 | 20 | +1.19 | Somebody, Table 1 |"
     assert line in results_markdown(data, compute_results(data))
+
+
+def test_latex_says_what_the_table_says_and_names_cannot_break_it(data, tmp_path):
+    data = replace(data, methods=[data.methods[0], replace(data.methods[1], label="50 % & {a_b}\\c")])
+    write_report(data, tmp_path)
+    text = (tmp_path / "results.tex").read_text()
+    assert r"50 \% \& \{a\_b\}\textbackslash{}c & \textbf{21.19} & 0.6100 & \textbf{30.00} \\" in text
+    assert r"Method & PSNR (dB) $\uparrow$ & LPIPS $\downarrow$ & FID $\downarrow$ \\" in text
+
+
+def test_overviews_put_the_better_method_further(data):
+    twice = [frame.assign(degradation="blur") for frame in (data.scores, data.set_scores)]
+    data = replace(
+        data,
+        degradations=[("noise", "noise"), ("blur", "blur")],
+        scores=pd.concat([data.scores, twice[0]]),
+        set_scores=pd.concat([data.set_scores, twice[1]]),
+    )
+    results = compute_results(data)
+    maps = {each.metric.name: dict(each.rows) for each in heat_maps(data, results)}
+    assert maps["psnr"]["Adapted"] == [("21.19", 1.0)] * 2
+    assert maps["lpips"]["Adapted"] == [("0.6100", 0.0)] * 2
+    assert [plot.label for plot in scatters(data, results)] == ["noise", "blur"]
+    before, after = scatters(data, results)[0].points
+    assert after.x > before.x  # PSNR is higher
+    assert after.y < before.y  # FID is lower: further up

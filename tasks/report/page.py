@@ -1,4 +1,4 @@
-"""Write the report: results.csv, results.md and report.html, one offline file with everything inside."""
+"""Write the report: results.csv, results.md, results.tex and report.html, one offline file with everything inside."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -8,6 +8,7 @@ from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from tasks.report.charts import heat_maps, scatters
 from tasks.report.data import Method, MetricInfo, ReportData
 from tasks.report.figures import Gallery, galleries
 from tasks.report.tables import (
@@ -25,6 +26,7 @@ from tasks.report.tables import (
     photo_count,
     published_rows,
     results_frame,
+    results_latex,
     results_markdown,
     shown_metrics,
     table_rows,
@@ -53,14 +55,16 @@ class Section:
 
 
 def write_report(data: ReportData, out_dir: Path) -> list[Path]:
-    """Write results.csv, results.md and report.html into `out_dir` and return their paths in that order."""
+    """Write results.csv, results.md, results.tex and report.html into `out_dir`; returns their paths in that order."""
     out_dir.mkdir(parents=True, exist_ok=True)
     results = compute_results(data)
-    table, text, page = (out_dir / name for name in ("results.csv", "results.md", "report.html"))
+    names = ("results.csv", "results.md", "results.tex", "report.html")
+    table, text, latex, page = (out_dir / name for name in names)
     results_frame(results).to_csv(table, index=False, float_format="%.6g")
     text.write_text(results_markdown(data, results), encoding="utf-8")
+    latex.write_text(results_latex(data, results), encoding="utf-8")
     page.write_text(render_page(data, results), encoding="utf-8")
-    return [table, text, page]
+    return [table, text, latex, page]
 
 
 def render_page(data: ReportData, results: Results) -> str:
@@ -94,6 +98,8 @@ def render_page(data: ReportData, results: Results) -> str:
         kinds=KINDS,
         arrows=ARROWS,
         decidable=DECIDABLE,
+        heat_maps=heat_maps(data, results),
+        scatters=scatters(data, results),
         total_s=sum(seconds for _, seconds, _, cached in data.timings if not cached),
     )
 

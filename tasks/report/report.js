@@ -212,3 +212,42 @@ for (const section of document.querySelectorAll("[data-degradation]")) {
   }
 }
 for (const hint of document.querySelectorAll("[data-needs-script]")) hint.hidden = false;
+
+/* ---------------------------------------------------------------- sorting, choosing a metric */
+
+const valueIn = (row, column) => {
+  const mean = row.cells[column].querySelector(".mean");
+  return mean ? parseFloat(mean.firstChild.textContent.replace("−", "-")) : NaN;
+};
+
+/* A title sorts its column, the best first; once more, the worst first; methods without a number stay below. */
+function startSorting(table) {
+  const titles = [...table.tHead.rows[0].cells];
+  titles.forEach((title, column) => {
+    if (!column) return;
+    const button = document.createElement("button");
+    button.type = "button";
+    button.append(...title.childNodes);
+    title.append(button);
+    const isHigherBetter = title.textContent.includes("↑");
+    button.addEventListener("click", () => {
+      const down = title.getAttribute("aria-sort") ? title.getAttribute("aria-sort") === "ascending" : isHigherBetter;
+      for (const other of titles) other.removeAttribute("aria-sort");
+      title.setAttribute("aria-sort", down ? "descending" : "ascending");
+      const sign = down ? -1 : 1;
+      const rank = (row) => (Number.isNaN(valueIn(row, column)) ? Infinity : sign * valueIn(row, column));
+      const body = table.tBodies[0];
+      body.append(...[...body.rows].sort((a, b) => rank(a) - rank(b)));
+    });
+  });
+}
+
+for (const table of document.querySelectorAll("table.results")) startSorting(table);
+
+const heat = [...document.querySelectorAll("[data-heat]")];
+const choice = document.querySelector("[data-heat-choice]");
+const showHeat = () => heat.forEach((map, index) => (map.hidden = index !== Number(choice.value)));
+if (choice) {
+  choice.addEventListener("change", showHeat);
+  showHeat();
+}

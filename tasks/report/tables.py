@@ -406,6 +406,50 @@ def results_markdown(data: ReportData, results: Results) -> str:
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
+def results_latex(data: ReportData, results: Results) -> str:
+    """results.tex: a booktabs table for each degradation, means alone, the best in bold."""
+    metrics = shown_metrics(data)
+    parts = ["% needs \\usepackage{booktabs}"]
+    for name, label in data.degradations:
+        head = ["Method", *(_tex(heading(metric)) for metric in metrics)]
+        rows = [
+            [
+                _tex(method.label),
+                *(rf"\textbf{{{_tex(c.value)}}}" if c.is_best else _tex(c.value or "–") for c in cells),
+            ]
+            for method, cells in table_rows(data, results, name)
+        ]
+        lines = [" & ".join(line) + r" \\" for line in (head, *rows)]
+        parts.append(
+            "\n".join(
+                [
+                    r"\begin{table}\centering",
+                    rf"\caption{{{_tex(data.title)}: {_tex(label)}. Bold: best of its column.}}",
+                    rf"\begin{{tabular}}{{l{'r' * len(metrics)}}}",
+                    r"\toprule",
+                    lines[0],
+                    r"\midrule",
+                    *lines[1:],
+                    r"\bottomrule",
+                    r"\end{tabular}\end{table}",
+                ]
+            )
+        )
+    return "\n\n".join(parts) + "\n"
+
+
+TEX = {
+    **{character: f"\\{character}" for character in "&%$#_{}"},
+    **{"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"},
+    **{"↑": r"$\uparrow$", "↓": r"$\downarrow$", "−": "$-$", "–": "--"},
+}
+
+
+def _tex(text: str) -> str:
+    """Text that LaTeX prints as it is."""
+    return "".join(TEX.get(character, character) for character in " ".join(text.split()))
+
+
 def _markdown_table(data: ReportData, results: Results, degradation: str) -> str:
     header = ["Method"] + [_plain(heading(metric)) for metric in shown_metrics(data)]
     rows = [
