@@ -335,6 +335,18 @@ def test_real_photos_are_adapted_to_and_scored_without_ground_truth(tiny, user_f
     assert "compares with ground truth, and these photos have none" in text
 
 
+def test_one_photo_has_no_distance_of_sets_and_says_so(tmp_path):
+    photo = tmp_path / "one"
+    photo.mkdir()
+    Image.fromarray(np.full((64, 64, 3), 90, np.uint8)).save(photo / "a.png")
+    image = ingest(IngestParams(size=64, fit="crop"), folder=PhotoFolder(photo))
+    work = Workspace(tmp_path / "work")
+    steps.score(("psnr", "fid_seeded", "precision_seeded"), work, "scores", image, hq=image)
+    absent = json.loads(work["scores"].path("absent.json").read_text())
+    assert set(absent) == {"fid_seeded", "precision_seeded"}
+    assert "at least 2 images are needed" in absent["fid_seeded"]
+
+
 def test_only_what_the_methods_need_is_made(tiny):
     methods = {"methods": ["lq"], "restorer": None, "pseudo_targets": None, "finetune": None}
     other = {"method": {"kind": "difbfsr", "respacing": "3", "scale": 2, "factor": 2, "width": 8}}

@@ -5,13 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import torch
 from accelerate import Accelerator
 
 from tasks.curves import Curves
 from tasks.device import held_device
-from tasks.diffusion.training_loss import training_losses
-from tasks.diffusion.unet import UNet
 from tasks.official import licence
 from tasks.priors import load_prior
 from tasks.restorers.checkpoint import write_state_dict
@@ -34,11 +31,12 @@ def personalize(out: Path, params: PersonalizeParams, record: Manifest, album: I
     live = state.with_suffix(".live")
     with held_device() as device, Curves("personalize", ("loss",), params.iterations, live) as curves:
         prior = load_prior(params.arch, weights, device)
-        probe = training_prior.draw(album.batch(album.ids[:SCORED]), params.seed, "score")
-        before = noise_mse(prior, probe, device)
+        photos = album.batch(album.ids)
+        probe = training_prior.draw(photos[:SCORED], params.seed, "score")
+        before = training_prior.noise_mse(prior, probe, device, images=1)
         album_training.train(
             prior,
-            album.batch(album.ids),
+            photos,
             Accelerator(cpu=device.type == "cpu"),
             iterations=params.iterations,
             batch=params.batch,
@@ -47,7 +45,7 @@ def personalize(out: Path, params: PersonalizeParams, record: Manifest, album: I
             resume=state,
             on_step=curves.note,
         )
-        after = noise_mse(prior, probe, device)
+        after = training_prior.noise_mse(prior, probe, device, images=1)
     write_state_dict(out / "model.safetensors", prior.state_dict())
     curves.write(out)
     card = {
@@ -61,11 +59,3 @@ def personalize(out: Path, params: PersonalizeParams, record: Manifest, album: I
         "scores": {"before": {"noise_mse": before}, "after": {"noise_mse": after}},
     }
     write_json(out / "card.json", card)
-
-
-@torch.no_grad()
-def noise_mse(model: UNet, probe: training_prior.Batch, device: torch.device) -> float:
-    """The prior's mean squared error of the noise in photos of the album, one after another."""
-    parts = [[part[n : n + 1].to(device) for part in probe] for n in range(len(probe[0]))]
-    terms = [training_losses(model, training_prior.schedule(), *one)["mse"] for one in parts]
-    return float(torch.cat(terms).mean())

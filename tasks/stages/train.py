@@ -18,7 +18,6 @@ from tasks.degradation import PRESETS, degrade
 from tasks.degradation.blur_jpeg import BlurJpegRanges, training_pair
 from tasks.degradation.masks import training_mask
 from tasks.device import held_device
-from tasks.diffusion.training_loss import training_losses
 from tasks.diffusion.unet import UNet
 from tasks.metrics.full_reference import psnr
 from tasks.metrics.perceptual import lpips_seeded, perceptual_module
@@ -235,18 +234,27 @@ def scores(
     """What the network reaches on the held-out photos: the prior's noise error, the others' PSNR, LPIPS (seeded)."""
     is_training = model.training
     model.eval()
+    images = settings.micro_batch or settings.batch
+    if settings.kind == "prior":
+        x_start, t, noise = held_out
+        found = {"noise_mse": prior.noise_mse(model, (x_start, t, noise), device, images)}
+    else:
+        found = restoration_scores(settings, model, held_out, device, images)
+    model.train(is_training)
+    return found
+
+
+def restoration_scores(
+    settings: AnyTraining, model: nn.Module, held_out: tuple[Tensor, ...], device: torch.device, images: int
+) -> dict[str, float]:
+    """PSNR and LPIPS (seeded) of input and output, `images` at a time."""
     found: dict[str, list[Tensor]] = {}
     perceptual = lpips_seeded().to(device)
-    for rows in torch.arange(len(held_out[0])).split(settings.micro_batch or settings.batch):
-        some = [part[rows].to(device) for part in held_out]
-        if settings.kind == "prior":
-            found.setdefault("noise_mse", []).append(training_losses(model, prior.schedule(), *some)["mse"])
-            continue
-        lq, output, hq = one_pass(settings, model, some, rows)
-        for name, images in (("input", lq), ("output", output)):
-            found.setdefault(f"psnr_{name}", []).append(psnr(images, hq))
-            found.setdefault(f"lpips_seeded_{name}", []).append(perceptual(images, hq))
-    model.train(is_training)
+    for rows in torch.arange(len(held_out[0])).split(images):
+        lq, output, hq = one_pass(settings, model, [part[rows].to(device) for part in held_out], rows)
+        for name, shown in (("input", lq), ("output", output)):
+            found.setdefault(f"psnr_{name}", []).append(psnr(shown, hq))
+            found.setdefault(f"lpips_seeded_{name}", []).append(perceptual(shown, hq))
     return {name: float(torch.cat(parts).mean()) for name, parts in found.items()}
 
 

@@ -9,7 +9,7 @@ from functools import cache
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from tasks.diffusion.schedule import Schedule
 from tasks.diffusion.training_loss import training_losses
@@ -27,6 +27,14 @@ def schedule() -> Schedule:
 def objective(network: Callable[..., Tensor], x_start: Tensor, t: Tensor, noise: Tensor) -> Tensor:
     """Mean of mse + vb over the images."""
     return training_losses(network, schedule(), x_start, t, noise)["loss"].mean()
+
+
+@torch.no_grad()
+def noise_mse(model: nn.Module, batch: Batch, device: torch.device, images: int) -> float:
+    """Mean squared error of the noise that the network predicts, over a batch of which `images` go at a time."""
+    parts = zip(*(part.split(images) for part in batch), strict=True)
+    terms = [training_losses(model, schedule(), *(part.to(device) for part in some))["mse"] for some in parts]
+    return float(torch.cat(terms).mean())
 
 
 def draw(images: Tensor, seed: int, name: str) -> Batch:
