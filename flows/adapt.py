@@ -14,6 +14,7 @@ from flows.steps import (
     labels,
     network_evaluations,
     photo_folders,
+    reference_sets,
     run_prior,
     run_restorer,
     score,
@@ -34,7 +35,7 @@ from tasks.stages.finetune import finetune
 from tasks.stages.ingest import ingest
 from tasks.stages.photos import photos
 from tasks.stages.report import report
-from tasks.store import ROOT, BadInput
+from tasks.store import ROOT, BadInput, ImageFolder
 
 METHODS: tuple[MethodName, ...] = ("lq", "pretrained", "pseudo_target", "adapted")
 
@@ -83,14 +84,13 @@ def adapt(
         real=real,
         weights=ROOT / restorer.weights,
     )
-    reference = {"real": real}
-    if hq:
-        reference = {"hq": work.make("hq", ingest, intake.model_copy(update={"side": "hq"}), **folders)}
+    truth = work.make("hq", ingest, intake.model_copy(update={"side": "hq"}), **folders) if hq else None
+    sets = reference_sets(settings, work, truth, real)
     adapted = run_restorer(settings, work, lq, "adapted", model.path(TRAINED))
 
-    results: dict[str, Source] = {"photos/test": reference["hq"]} if hq else {}
+    results: dict[str, Source] = {"photos/test": truth} if truth else {}
     for method, images in zip(METHODS, (lq, restored, targets, adapted), strict=True):
-        score(settings.metrics, work, f"scores/{method}", images, **reference)
+        score(settings.metrics, work, f"scores/{method}", images, truth, sets)
         results |= {f"images/photos/{method}": images, f"scores/photos/{method}": work[f"scores/{method}"]}
     params = ReportParams(
         name=name,
@@ -101,6 +101,7 @@ def adapt(
         evaluations=network_evaluations(alone),
         metrics=settings.metrics,
         published=(),
+        places={name: work.place(result) for name, result in results.items() if isinstance(result, ImageFolder)},
     )
     work.make("report", report, params, **results)
     log = get_run_logger()

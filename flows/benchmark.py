@@ -22,6 +22,7 @@ def benchmark(experiment: str = "demo") -> None:
     steps.clean(settings, work)
     steps.compare(settings, work)
     steps.authenticity(settings, work)
+    steps.references(settings, work)
     steps.evaluate(settings, work)
     steps.report(settings, work)
     show_report(work)

@@ -6,14 +6,23 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
-from prefect.artifacts import create_link_artifact, create_markdown_artifact, create_table_artifact
+from PIL import Image
+from prefect.artifacts import (
+    create_image_artifact,
+    create_link_artifact,
+    create_markdown_artifact,
+    create_table_artifact,
+)
 from prefect.logging import get_run_logger
 
 from flows.steps import STEPS, Workspace, folder_of
 from tasks.params import PARAMS_FILE
-from tasks.store import ROOT, file_digest
+from tasks.report.figures import picture
+from tasks.store import ROOT, ImageFolder, file_digest
 
+SHEET_SIDE = 96  # pixels of each face in the artefact
 DVC = [str(Path(sys.executable).with_name("dvc"))]
 
 
@@ -23,8 +32,27 @@ def show_report(work: Workspace) -> None:
     create_markdown_artifact((report / "results.md").read_text(encoding="utf-8"), key=f"{key}-results")
     table = pd.read_csv(report / "results.csv")
     create_table_artifact(json.loads(table.to_json(orient="records")), key=f"{key}-table")
+    faces = contact_sheet(work)
+    if faces:
+        create_image_artifact(faces, key=f"{key}-faces", description="one photo of each degradation, by every method")
     create_link_artifact((report / "report.html").as_uri(), key=f"{key}-page", link_text="report.html")
     get_run_logger().info("Results: %s", (report / "report.html").relative_to(ROOT))
+
+
+def contact_sheet(work: Workspace) -> str:
+    """The first photo of each degradation by every method, in one row, and its original, as a data URI; "" for none."""
+    about = json.loads((work.root / "report" / "run.json").read_text(encoding="utf-8"))["params"]
+    rows = []
+    for degradation in about["degradations"]:
+        names = [f"images/{degradation}/{method}" for method in about["methods"]] + ["photos/test"]
+        folders = [ImageFolder(work.root / about["places"][name]) for name in names if name in about["places"]]
+        shared = set.intersection(*(set(folder.ids) for folder in folders)) if folders else set()
+        if shared:
+            faces = [Image.fromarray(folder.read(min(shared))).resize((SHEET_SIDE, SHEET_SIDE)) for folder in folders]
+            rows.append(np.concatenate([np.asarray(face) for face in faces], axis=1))
+    if len({row.shape for row in rows}) != 1:
+        return ""
+    return picture("faces", np.concatenate(rows)).uri
 
 
 def params_digest() -> str:

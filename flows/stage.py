@@ -4,15 +4,22 @@ python -m flows.stage pseudo_targets --experiment demo
 python -m flows.stage train demo/prior
 python -m flows.stage fetch codeformer.pth
 python -m flows.stage prune --days 30
+python -m flows.stage difference data/demo data/experiments/demo_methods --out difference.html
+python -m flows.stage ballot difface=…/compared/eq9/difface adapted=…/compared/eq9/adapted --out vote
+python -m flows.stage tally vote/key.json votes_1.json votes_2.json
 """
 
 import argparse
 import sys
+from pathlib import Path
 
 from flows.steps import STEPS, Workspace, check, folder_of, train_model
 from tasks.params import load_experiment
+from tasks.report.difference import write_difference
+from tasks.report.index import write_index
+from tasks.report.voting import tally, tally_markdown, write_ballot
 from tasks.stage import default_store
-from tasks.store import BadInput
+from tasks.store import ROOT, BadInput
 from tasks.weights import fetch, registered
 
 
@@ -26,6 +33,19 @@ def main(arguments: list[str] | None = None) -> int:
     trainer.add_argument("model", help="an entry of the section `models` of params.yaml")
     prune = commands.add_parser("prune", help="delete stored results that were not used lately")
     prune.add_argument("--days", type=float, required=True)
+    difference = commands.add_parser("difference", help="write a page about what changed between two runs")
+    difference.add_argument("runs", nargs=2, type=Path, metavar="FOLDER", help="experiment folders, the old one first")
+    difference.add_argument("--out", type=Path, required=True, metavar="PAGE")
+    ballot = commands.add_parser("ballot", help="write a page for a blind side-by-side vote")
+    ballot.add_argument("folders", nargs="+", metavar="NAME=FOLDER", help="a method and its PNGs")
+    ballot.add_argument("--lq", type=Path, help="folder of the inputs, to show beside")
+    ballot.add_argument("--trials", type=int, default=40)
+    ballot.add_argument("--seed", type=int, default=0)
+    ballot.add_argument("--out", type=Path, required=True, metavar="FOLDER")
+    counter = commands.add_parser("tally", help="preference rates from saved votes")
+    counter.add_argument("key", type=Path)
+    counter.add_argument("votes", nargs="+", type=Path)
+    commands.add_parser("index", help="collect the tables of all experiments that have run in results/")
     fetcher = commands.add_parser("fetch", help="download official weights into data/weights")
     fetcher.add_argument("files", nargs="+", choices=sorted(registered()), metavar="FILE")
     given = parser.parse_args(arguments)
@@ -35,6 +55,17 @@ def main(arguments: list[str] | None = None) -> int:
     elif given.stage == "fetch":
         for name in given.files:
             print(f"{fetch(registered()[name])}: {registered()[name].licence}")
+    elif given.stage == "difference":
+        write_difference(given.runs[0], given.runs[1], given.out)
+        print(given.out)
+    elif given.stage == "ballot":
+        folders = {name: Path(folder) for name, _, folder in (text.partition("=") for text in given.folders)}
+        write_ballot(folders, given.out, given.trials, given.seed, given.lq)
+        print(f"{given.out / 'vote.html'} is for the voters, {given.out / 'key.json'} for you")
+    elif given.stage == "tally":
+        print(tally_markdown(tally(given.key, given.votes)))
+    elif given.stage == "index":
+        print(write_index(ROOT / "results"))
     elif given.stage == "train":
         print(train_model(given.model))
     else:

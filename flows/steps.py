@@ -1,8 +1,8 @@
 """The wiring of the pipeline, once: which stage reads which results. Prefect flows and DVC stages both run these steps.
 
-photos → degrade → restore → pseudo_targets → finetune → clean → compare → authenticity → evaluate → report. Results are
-named by where they are published below the experiment's folder: "lq/raw_x4_severe/test" is the LQ photos of the test
-split.
+photos → degrade → restore → pseudo_targets → finetune → clean → compare → authenticity → references → evaluate →
+report. Results are named by where they are published below the experiment's folder: "lq/raw_x4_severe/test" is the LQ
+photos of the test split.
 """
 
 import json
@@ -16,8 +16,10 @@ from pathlib import Path
 from tasks.data.ingest import PhotoFolder, discover
 from tasks.diffusion.schedule import Schedule
 from tasks.methods import DifFace, DifFaceInpaint, FeedForward, Idm, evaluations
-from tasks.metrics.registry import METRICS
+from tasks.metrics.registry import DEFAULT, METRICS
+from tasks.metrics.registry import find as find_metric
 from tasks.params import (
+    REAL,
     Cleaning,
     Comparison,
     Dataset,
@@ -35,6 +37,7 @@ from tasks.params import (
     Portraits,
     PriorTraining,
     PseudoTargetParams,
+    ReferenceParams,
     ReportParams,
     RestoreParams,
     Split,
@@ -42,6 +45,7 @@ from tasks.params import (
     given,
     load_model,
 )
+from tasks.provenance import dvc_digest
 from tasks.pseudo_targets import step_indices
 from tasks.restorers.checkpoint import read_state_dict, write_state_dict
 from tasks.stage import Source, Stage, default_store
@@ -98,6 +102,10 @@ class Workspace:
         """Make a step's folder, which DVC expects also where the step has nothing to do."""
         (self.root / name).mkdir(parents=True, exist_ok=True)
 
+    def place(self, result: ImageFolder) -> str:
+        """The name that a result was published under."""
+        return next(name for name, other in self.results.items() if other is result)
+
     def __getitem__(self, name: str) -> ImageFolder:
         """An earlier result: of this run, else of the workspace folder (its copy in the store where there is one)."""
         if name not in self.results:
@@ -129,6 +137,11 @@ def check(experiment: Experiment, splits: Iterable[Split] = ("test", "real")) ->
             needs.append(partial(required, ROOT / other.weights, f"the method {name!r}"))
         if other.estimator:
             needs.append(partial(required, ROOT / other.estimator.weights, f"the estimator of {name!r}"))
+    for name, reference in experiment.references.items():
+        if reference.images:
+            needs.append(partial(discover, ROOT / reference.images))
+        elif reference.statistics:
+            needs.append(partial(required, ROOT / reference.statistics, f"the reference set {name!r}"))
     dataset = experiment.dataset
     if dataset.kind == "real":
         needs += [partial(photo_count_is, ROOT / lq.test, lq.expected) for lq in dataset.sets.values()]
@@ -278,7 +291,8 @@ def downstream(experiment: Experiment, settings: Downstream, work: Workspace, na
         size=experiment.dataset.size,
     )
     drawn = work.make(f"cleaning/drawn/{name}", generate_stage, drawing, weights=generator.path(TRAINED))
-    score(settings.metrics, work, f"cleaning/downstream/{name}", drawn, real=work["photos/real"])
+    compared = describe(settings.metrics, work, "cleaning/real", "real photos", work["photos/real"])
+    score(settings.metrics, work, f"cleaning/downstream/{name}", drawn, references={DEFAULT: compared})
 
 
 def idm_training(experiment: Experiment, settings: Cleaning) -> IdmTraining:
@@ -386,11 +400,57 @@ def checked(experiment: Experiment) -> list[str]:
     return [name for name in experiment.table if name != "lq" and not isinstance(compare.get(name), External)]
 
 
+def references(experiment: Experiment, work: Workspace) -> None:
+    """What metrics of whole sets need to know of the sets that they compare with."""
+    work.folder("references")
+    truth = None if experiment.dataset.kind == "real" else work["photos/test"]
+    reference_sets(experiment, work, truth, work["photos/real"])
+
+
+def reference_sets(
+    experiment: Experiment, work: Workspace, truth: ImageFolder | None, real: ImageFolder
+) -> dict[str, ImageFolder]:
+    """By name, the described sets that the experiment's metrics compare with; by default the ground truth, if any."""
+    found = {}
+    for name, metrics in reference_metrics(experiment.metrics).items():
+        at, other = f"references/{name}", experiment.references.get(name)
+        if other is None:
+            label, images = ("real photos", real) if name == REAL or truth is None else ("ground truth", truth)
+            found[name] = describe(metrics, work, at, label, images)
+        elif other.statistics:
+            params = ReferenceParams(label=other.label, metrics=metrics, count=other.count)
+            found[name] = work.make(at, reference_stage, params, statistics=ROOT / other.statistics)
+        else:
+            intake = IngestParams(size=experiment.dataset.size, fit="aligned")
+            folder = PhotoFolder(ROOT / given(other.images, "images"))
+            images = work.run_stage(ingest_stage, intake, folder=folder)
+            found[name] = describe(metrics, work, at, other.label, images)
+    return found
+
+
+def reference_metrics(metrics: Iterable[str]) -> dict[str, tuple[str, ...]]:
+    """The metrics of whole sets by the name of the reference set that they compare with."""
+    found: dict[str, tuple[str, ...]] = {}
+    for metric in metrics:
+        base, _, reference = metric.partition("@")
+        if METRICS[base].kind == "distribution":
+            found[reference or DEFAULT] = (*found.get(reference or DEFAULT, ()), base)
+    return found
+
+
+def describe(metrics: Sequence[str], work: Workspace, at: str, label: str, images: ImageFolder) -> ImageFolder:
+    """A reference set, from its images."""
+    params = ReferenceParams(label=label, metrics=tuple(metrics))
+    return work.make(at, reference_stage, params, images=images, **metric_weights(metrics))
+
+
 def evaluate(experiment: Experiment, work: Workspace) -> None:
-    truth = {"real": work["photos/real"]} if experiment.dataset.kind == "real" else {"hq": work["photos/test"]}
+    hq = None if experiment.dataset.kind == "real" else work["photos/test"]
+    compared = {name: work[f"references/{name}"] for name in reference_metrics(experiment.metrics)}
     for name in experiment.parts:
         for method in experiment.table:
-            score(experiment.metrics, work, f"scores/{name}/{method}", work[images_of(method, name)], **truth)
+            images = work[images_of(method, name)]
+            score(experiment.metrics, work, f"scores/{name}/{method}", images, hq, compared)
 
 
 def score(
@@ -399,14 +459,10 @@ def score(
     at: str,
     images: ImageFolder,
     hq: ImageFolder | None = None,
-    real: ImageFolder | None = None,
+    references: Mapping[str, ImageFolder] | None = None,
 ) -> None:
-    """Every metric of the images. hq: ground truth by the same ids; real: what whole sets are compared with without."""
-    inputs: dict[str, Source] = {} if hq is None else {"hq": hq}
-    of_sets = tuple(name for name in metrics if METRICS[name].kind == "distribution")
-    if of_sets and (compared := hq or real):
-        params = EvaluateParams(metrics=of_sets)
-        inputs["reference"] = work.run_stage(reference_stage, params, images=compared, **metric_weights(of_sets))
+    """Every metric of the images. hq: ground truth by the same ids; references: what whole sets are compared with."""
+    inputs: dict[str, Source] = {**(references or {})} if hq is None else {**(references or {}), "hq": hq}
     params = EvaluateParams(metrics=tuple(metrics))
     work.make(at, evaluate_stage, params, images=images, **inputs, **metric_weights(metrics))
 
@@ -429,6 +485,7 @@ def report(experiment: Experiment, work: Workspace) -> None:
         for method in checked(experiment):
             for name in ("first", "second", "again", "clean"):
                 inputs[f"authenticity/{name}/{method}"] = work[f"authenticity/scores/{name}/{method}"]
+    places = {name: work.place(result) for name, result in inputs.items() if isinstance(result, ImageFolder)}
     params = ReportParams(
         name=work.root.name,
         title=experiment.title,
@@ -440,6 +497,8 @@ def report(experiment: Experiment, work: Workspace) -> None:
         authenticity_metrics=experiment.authenticity.metrics if experiment.authenticity else (),
         claims=experiment.claims,
         published=experiment.published,
+        places=places,
+        dvc={out: dvc_digest(work.root / out) for out in sorted({place.split("/")[0] for place in places.values()})},
     )
     made = work.make("report", report_stage, params, **inputs)
     shutil.copyfile(made.path("metrics.json"), work.root / "metrics.json")  # for `dvc metrics show`
@@ -474,7 +533,7 @@ def network_evaluations(experiment: Experiment) -> dict[str, int]:
 
 def metric_weights(metrics: Iterable[str]) -> dict[str, Source]:
     """The weight files of the metrics that are there, as inputs: a file that appears or changes evaluates anew."""
-    paths = {need.place: WEIGHTS / need.place for name in metrics for need in METRICS[name].needs}
+    paths = {need.place: WEIGHTS / need.place for name in metrics for need in find_metric(name).needs}
     return {place: path for place, path in paths.items() if path.is_file()}
 
 
@@ -532,6 +591,7 @@ STEPS: Mapping[str, Callable[[Experiment, Workspace], None]] = {
         clean,
         compare,
         authenticity,
+        references,
         evaluate,
         report,
     )

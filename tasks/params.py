@@ -28,7 +28,7 @@ from pydantic import (
 
 from tasks.degradation import PRESETS as DEGRADATIONS
 from tasks.methods import DifFace, DifFaceInpaint, FeedForward, Idm, Settings
-from tasks.metrics.registry import METRICS
+from tasks.metrics.registry import DEFAULT, METRICS
 from tasks.priors import PRIORS
 from tasks.restorers import RESTORERS
 from tasks.store import ROOT, BadInput, Strict
@@ -62,10 +62,28 @@ def _method_key(name: str) -> str:
     return name
 
 
+def _table_metric(name: str) -> str:
+    base, at, reference = name.partition("@")
+    if base not in METRICS:
+        raise ValueError(f"unknown metric {base!r}.{suggestion(base, METRICS)} Valid: {', '.join(METRICS)}")
+    if at and (not reference or METRICS[base].kind != "distribution"):
+        raise ValueError(f"{name!r}: only a metric of whole sets (FID, precision, recall) takes @ and a reference set")
+    return name
+
+
+def _reference_name(name: str) -> str:
+    if not re.fullmatch("[a-z0-9_]+", name) or name in (REAL, DEFAULT):
+        raise ValueError(f"a reference set's key is made of a-z, 0-9 and _, and is neither {REAL!r} nor {DEFAULT!r}")
+    return name
+
+
 DegradationName = Annotated[str, one_of("degradation", DEGRADATIONS)]
 PriorName = Annotated[str, one_of("prior", PRIORS)]
 RestorerName = Annotated[str, one_of("restorer", RESTORERS)]
 MetricName = Annotated[str, one_of("metric", METRICS)]
+TableMetric = Annotated[str, AfterValidator(lambda name: _table_metric(name))]
+REAL = "real"  # the reference set of the unpaired HQ photos, which every experiment has
+ReferenceName = Annotated[str, AfterValidator(lambda name: _reference_name(name))]
 Split = Literal["finetune", "test", "real", "train"]
 MethodName = Literal["lq", "pretrained", "pseudo_target", "adapted"]
 MethodKey = Annotated[str, AfterValidator(lambda name: _method_key(name))]
@@ -291,7 +309,25 @@ class Published(Strict):
     """A paper's own numbers, shown beside ours: {degradation: {method: {metric: value}}}."""
 
     source: str = Field(description="paper, table and page")
+    differs: tuple[str, ...] = Field(default=(), description="what the paper did otherwise than this experiment")
     scores: dict[str, dict[str, dict[str, float]]]
+
+
+class Reference(Strict):
+    """A set of photos that metrics of whole sets compare with: as `fid@<its name>` among the metrics."""
+
+    label: str = Field(description="as the column names it, like FFHQ-70k")
+    images: Path | None = Field(default=None, description="folder of photos, read at dataset.size")
+    statistics: Path | None = Field(default=None, description="or FID statistics: .npz of pytorch-fid or bfr, or .pth")
+    count: PositiveInt | None = Field(default=None, description="images that the statistics are of")
+
+    @model_validator(mode="after")
+    def _is_one_of_them(self) -> "Reference":
+        if (self.images is None) == (self.statistics is None):
+            raise ValueError("give either `images` or `statistics`")
+        if self.statistics and self.count is None:
+            raise ValueError("count: how many images are the statistics of?")
+        return self
 
 
 NEEDS: dict[str, tuple[str, ...]] = {
@@ -321,7 +357,8 @@ class Experiment(Strict):
     finetune: Recipe | None = None
     methods: tuple[MethodName, ...] = Field(min_length=1)
     compare: dict[MethodKey, Other] = Field(default_factory=dict)
-    metrics: tuple[MetricName, ...] = Field(min_length=1)
+    metrics: tuple[TableMetric, ...] = Field(min_length=1)
+    references: dict[ReferenceName, Reference] = Field(default_factory=dict)
     cleaning: Cleaning | None = None
     authenticity: Authenticity | None = None
     claims: tuple[Claim, ...] = ()
@@ -345,6 +382,9 @@ class Experiment(Strict):
         for name, other in self.compare.items():
             if isinstance(other, Comparison):
                 self._check_comparison(name, other)
+        for metric in self.metrics:
+            if reference := metric.partition("@")[2]:
+                _known(f"metrics: {metric!r}: reference set", reference, (REAL, *self.references))
         for claim in self.claims:
             known = {"degradation": self.parts, "metric": self.metrics, "better": self.table, "than": self.table}
             for key, valid in known.items():
@@ -462,10 +502,18 @@ class FineTuneParams(Strict):
     settings: Recipe
 
 
+class ReferenceParams(Strict):
+    """Stage `reference`: a set that whole sets are compared with. count: of its images, for a file of statistics."""
+
+    label: str
+    metrics: tuple[MetricName, ...]
+    count: PositiveInt | None = None
+
+
 class EvaluateParams(Strict):
     """Stage `evaluate`: one method's images, with or without ground truth."""
 
-    metrics: tuple[MetricName, ...]
+    metrics: tuple[TableMetric, ...]
 
 
 class IngestParams(Strict):
@@ -485,10 +533,12 @@ class ReportParams(Strict):
     degradations: tuple[str, ...]
     methods: dict[str, str]
     evaluations: dict[str, int]
-    metrics: tuple[MetricName, ...]
+    metrics: tuple[TableMetric, ...]
     authenticity_metrics: tuple[MetricName, ...] = ()
     claims: tuple[Claim, ...] = ()
     published: tuple[Published, ...]
+    places: dict[str, str] = Field(default_factory=dict, description="of results, below the experiment's folder")
+    dvc: dict[str, str] = Field(default_factory=dict, description="DVC's digests of folders there")
 
 
 class DrawnPhotos(Strict):

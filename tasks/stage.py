@@ -95,24 +95,40 @@ def build_in_shards(
     size: int,
     make: Callable[[list[str]], Iterable[tuple[str, np.ndarray]]],
 ) -> None:
-    """Fill `out` with one PNG per image of `source`, `size` images to a shard; finished shards are never made again.
+    """Fill `out` with one PNG per image of `source`, in shards; make(ids) yields (id, uint8 [H, W, 3])."""
 
-    make(ids) yields (id, uint8 [H, W, 3]). A shard's key covers the images in it and all of `record` but the other
-    images, so a grown folder or a killed run costs only the shards that changed or were in flight.
+    def write(folder: Path, ids: list[str]) -> None:
+        for image_id, image in make(ids):
+            write_png(folder / f"{image_id}.png", image)
+
+    for ids, folder in shards(record, source, size, write):
+        link_files(folder, out, [f"{image_id}.png" for image_id in ids])
+
+
+def shards(
+    record: Manifest,
+    source: ImageFolder,
+    size: int,
+    make: Callable[[Path, list[str]], None],
+    beside: ImageFolder | None = None,
+) -> Iterator[tuple[list[str], Path]]:
+    """(ids, folder that make(folder, ids) filled) for every `size` images of `source`; finished ones are kept.
+
+    A shard's key covers the images in it, those of the same ids in `beside`, and all of `record` but the other images,
+    so a grown folder or a killed run costs only the shards that changed or were in flight.
     """
-    others = {name: value for name, value in record.inputs.items() if value != source.digest}
-    store = default_store()
-    shards = [source.ids[first : first + size] for first in range(0, len(source.ids), size)]
-    for ids in track(shards, f"{record.stage} ({len(source.ids)} images)"):
-        images = [(image_id, source.sha256(image_id)) for image_id in ids]
+    folders = [source, beside] if beside else [source]
+    others = {name: value for name, value in record.inputs.items() if value not in {each.digest for each in folders}}
+    parts = list(batches(source.ids, size))
+    for ids in track(parts, f"{record.stage} ({len(source.ids)} images)"):
+        images = [(image_id, *(each.sha256(image_id) for each in folders)) for image_id in ids]
         key = digest([record.stage, record.params, others, record.code, images])
         shard = record.model_copy(update={"stage": f"{record.stage}.shard", "key": key, "inputs": others})
 
-        def write(folder: Path, ids: list[str] = ids) -> None:
-            for image_id, image in make(ids):
-                write_png(folder / f"{image_id}.png", image)
+        def fill(folder: Path, ids: list[str] = ids) -> None:
+            make(folder, ids)
 
-        link_files(store.build(shard, write), out, [f"{image_id}.png" for image_id in ids])
+        yield ids, default_store().build(shard, fill)
 
 
 def batches(ids: list[str], size: int) -> Iterator[list[str]]:

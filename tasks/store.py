@@ -29,6 +29,8 @@ from PIL import Image
 from pydantic import BaseModel, ConfigDict, ValidationError
 from torch import Tensor
 
+from tasks.provenance import circumstances
+
 ROOT = Path(__file__).resolve().parent.parent
 WEIGHTS = ROOT / "data" / "weights"  # official files go here; metric weights too, laid out as TORCH_HOME
 MANIFEST = "manifest.json"
@@ -316,7 +318,7 @@ class Store:
                 os.chmod(work, 0o755)
                 os.rename(work, final)
                 seconds = time.monotonic() - started + REUSED.get()
-                write_json(self._timing(record.key), {"stage": record.stage, "seconds": seconds})
+                write_json(self._timing(record.key), {"stage": record.stage, "seconds": seconds} | circumstances())
                 REUSED.set(before)
             finally:
                 shutil.rmtree(work, ignore_errors=True)
@@ -328,8 +330,14 @@ class Store:
 
     def seconds(self, key: str) -> float | None:
         """How long the artefact took to make, with the parts that were there already; None if it was made elsewhere."""
+        found = self.made(key)
+        return float(found["seconds"]) if found else None
+
+    def made(self, key: str) -> dict[str, Any]:
+        """How the artefact was made: stage, seconds, made (UTC), device, commit. Empty if it was made elsewhere."""
         path = self._timing(key)
-        return float(json.loads(path.read_text())["seconds"]) if path.exists() else None
+        found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+        return found
 
     def _timing(self, key: str) -> Path:
         return _made(self.root / "timings") / f"{key}.json"

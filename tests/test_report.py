@@ -56,7 +56,7 @@ def data() -> ReportData:
         images=lambda degradation, role, image_id: (
             None if role == "HQ" else np.full((8, 8, 3), IDS.index(image_id), np.uint8)
         ),
-        grid_ids=IDS[:3],
+        ids=IDS,
         quarantine=[("<script>alert(1)</script>.png", "truncated & broken")],
         published=pd.DataFrame(columns=list(PUBLISHED_COLUMNS)),
     )

@@ -39,10 +39,10 @@ class FeatureStatistics:
         return start.hexdigest()
 
     def save(self, path: Path) -> None:
-        """Write as .npz under a temporary name, then rename."""
+        """Write as .npz, which pytorch-fid reads too (it wants mu and sigma), under a temporary name, then rename."""
         temporary = path.with_name(f".{path.name}.{os.getpid()}")
         with temporary.open("wb") as file:
-            np.savez(file, metric=self.metric, name=self.name, n=self.n, mean=self.mean, cov=self.cov)
+            np.savez(file, metric=self.metric, name=self.name, n=self.n, mu=self.mean, sigma=self.cov)
         os.replace(temporary, path)
 
     @classmethod
@@ -50,10 +50,10 @@ class FeatureStatistics:
         """Read what `save` wrote. Raises BadInput if it is missing or something else."""
         try:
             with np.load(path, allow_pickle=False) as file:
-                return cls(str(file["metric"]), str(file["name"]), int(file["n"]), file["mean"], file["cov"])
+                return cls(str(file["metric"]), str(file["name"]), int(file["n"]), file["mu"], file["sigma"])
         except (OSError, EOFError, KeyError, ValueError) as error:
             raise BadInput(
-                f"{path} cannot be read as feature statistics (.npz with metric, name, n, mean, cov): {error}.\n"
+                f"{path} cannot be read as feature statistics (.npz with metric, name, n, mu, sigma): {error}.\n"
                 f"Compute it again."
             ) from error
 
@@ -124,6 +124,7 @@ class SetScorer:
 
     @property
     def family(self) -> str:
+        """Whose features these are."""
         return "fid_seeded" if self.metric.endswith("_seeded") else "fid"
 
     def reference(self, features: Tensor, name: str) -> ReferenceSet:
@@ -149,6 +150,17 @@ class NeighbourScorer(SetScorer):
         except BadInput as reason:
             raise Unavailable(str(reason)) from reason
         return both[0] if self.metric.startswith("precision") else both[1]
+
+
+def statistics_of_others(path: Path, name: str, n: int) -> FeatureStatistics:
+    """FID statistics of n images from a file of pytorch-fid (.npz), of DT-BFR or of DifFace (.pth). Raises BadInput."""
+    if path.suffix != ".npz":
+        return official_statistics(path, "fid", name, n)
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            return FeatureStatistics("fid", name, n, *(file[key].astype(np.float64) for key in ("mu", "sigma")))
+    except (OSError, EOFError, KeyError, ValueError) as error:
+        raise BadInput(f"{path} cannot be read as pytorch-fid's statistics (.npz with mu, sigma): {error}.") from error
 
 
 def official_statistics(path: Path, metric: str, name: str, n: int) -> FeatureStatistics:

@@ -15,6 +15,7 @@ from tasks.metrics.distribution import NeighbourScorer, SetScorer
 from tasks.metrics.offline import WeightFile
 from tasks.store import BadInput
 
+DEFAULT = "default"  # the reference set of a distribution metric that names none
 Kind = Literal["full_reference", "no_reference", "distribution"]
 
 
@@ -292,7 +293,8 @@ def build(name: str, weights_dir: Path, device: torch.device) -> ImageScorer | S
 
 
 def find(name: str) -> Metric:
-    """The metric of that name. Raises BadInput with the nearest valid name."""
+    """The metric of that name; "fid@ffhq" is fid, to the reference set "ffhq". Raises BadInput for another name."""
+    name = name.partition("@")[0]
     if name not in METRICS:
         near = difflib.get_close_matches(name, METRICS, n=1)
         hint = f" Did you mean {near[0]!r}?" if near else ""

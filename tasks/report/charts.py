@@ -1,13 +1,18 @@
-"""The page's overviews: a heat map of methods by degradations, and faithfulness against realism."""
+"""The page's charts: methods by degradations, faithfulness against realism, growing severity, training losses."""
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from tasks.report.data import MetricInfo, ReportData
-from tasks.report.tables import Results, decimals, number, shown_metrics
+import numpy as np
+import pandas as pd
 
-WIDTH, HEIGHT, MARGIN = 320.0, 220.0, 34.0  # of a scatter plot, in its own units
+from tasks.report.data import MetricInfo, ReportData
+from tasks.report.tables import Results, decimals, heading, number, shown_metrics
+
+WIDTH, HEIGHT, MARGIN = 320.0, 220.0, 34.0  # of a plot, in its own units
+LABEL_GAP = 11.0  # between the numbers at the ends of lines
+LOSS_POINTS = 80  # of a training curve: means over equal runs of steps
 
 
 @dataclass(frozen=True)
@@ -42,6 +47,107 @@ class Scatter:
     points: Sequence[Point]
     x_ends: tuple[str, str]
     y_ends: tuple[str, str]
+
+
+@dataclass(frozen=True)
+class Line:
+    """One line of a plot: its number in the legend, its path (SVG) and the place of that number."""
+
+    index: int
+    label: str
+    path: str
+    end: tuple[float, float]
+    text: str
+
+
+@dataclass(frozen=True)
+class LinePlot:
+    """Lines over one axis; ends: of the axes, left to right and bottom to top."""
+
+    title: str
+    x_label: str
+    lines: Sequence[Line]
+    x_ends: tuple[str, str]
+    y_ends: tuple[str, str]
+
+
+def severity_plots(data: ReportData, results: Results) -> list[LinePlot]:
+    """For each metric, the methods over growing severity: falling faithfulness of the input itself.
+
+    Nothing without an input, a metric that needs the original, or three degradations.
+    """
+    lq = next((method for method in data.methods if method.kind == "input"), None)
+    x_metric = next((metric for metric in shown_metrics(data) if metric.kind == "full-reference"), None)
+    if lq is None or x_metric is None:
+        return []
+    sign = -1 if x_metric.direction == "higher" else 1
+    measured = [
+        (sign * result.mean, name)
+        for name, _ in data.degradations
+        if (result := results.get((name, lq.name, x_metric.name))) and math.isfinite(result.mean)
+    ]
+    if len(measured) < 3:
+        return []
+    severities = {name: severity for severity, name in sorted(measured)}
+    ends = [number(sign * severity, decimals(results, x_metric.name)) for severity in severities.values()]
+    x_label = f"{x_metric.label} of the {lq.label}"
+    return [
+        _severity_plot(data, results, metric, severities, x_label, (ends[0], ends[-1]))
+        for metric in shown_metrics(data)
+    ]
+
+
+def _severity_plot(
+    data: ReportData,
+    results: Results,
+    metric: MetricInfo,
+    severities: Mapping[str, float],
+    x_label: str,
+    x_ends: tuple[str, str],
+) -> LinePlot:
+    points = {}
+    for n, method in enumerate(data.methods):
+        found = {name: results.get((name, method.name, metric.name)) for name in severities}
+        values = [(severities[name], r.mean) for name, r in found.items() if r is not None and math.isfinite(r.mean)]
+        if len(values) > 1:
+            points[n + 1, method.label] = np.array(values)
+    return _line_plot(heading(metric), x_label, points, x_ends, decimals(results, metric.name))
+
+
+def loss_plots(data: ReportData) -> dict[str, list[LinePlot]]:
+    """By degradation, one plot for each loss of the fine-tuning, smoothed."""
+    return {name: [_loss_plot(frame, loss) for loss in frame.columns[1:]] for name, frame in data.losses.items()}
+
+
+def _loss_plot(frame: pd.DataFrame, loss: str) -> LinePlot:
+    runs = np.array_split(frame[["step", loss]].to_numpy(dtype=float), min(LOSS_POINTS, len(frame)))
+    points = np.array([run.mean(axis=0) for run in runs])
+    ends = (f"{frame['step'].iloc[0]:.0f}", f"{frame['step'].iloc[-1]:.0f}")
+    return _line_plot(loss, "step", {(0, loss): points}, ends, 4)
+
+
+def _line_plot(
+    title: str,
+    x_label: str,
+    points: Mapping[tuple[int, str], np.ndarray],
+    x_ends: tuple[str, str],
+    digits: int,
+) -> LinePlot:
+    """points: by number and label, (x, y) [N, 2] in order."""
+    everything = np.concatenate([*points.values()]) if points else np.zeros((1, 2))
+    low, reach = everything.min(axis=0), np.ptp(everything, axis=0)
+    scale = np.where(reach > 0, reach, 1.0)
+    lines: list[Line] = []
+    taken = -math.inf
+    for (index, label), values in sorted(points.items(), key=lambda item: -item[1][-1, 1]):  # from the top down
+        x, y = ((values - low) / scale).T
+        places = np.stack([MARGIN + x * (WIDTH - 2 * MARGIN), HEIGHT - MARGIN - y * (HEIGHT - 2 * MARGIN)], axis=1)
+        path = "M" + "L".join(f"{px:.1f} {py:.1f}" for px, py in places)
+        text = ", ".join(number(value, digits) for value in (values[0, 1], values[-1, 1]))
+        taken = max(taken + LABEL_GAP, float(places[-1, 1]))
+        lines.append(Line(index, label, path, (float(places[-1, 0]), taken), text))
+    y_ends = (number(low[1], digits), number(low[1] + reach[1], digits))
+    return LinePlot(title, x_label, lines, x_ends, y_ends)
 
 
 def heat_maps(data: ReportData, results: Results) -> list[HeatMap]:

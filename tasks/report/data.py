@@ -1,7 +1,7 @@
 """What a report is made from: one experiment's scores, images, settings and the labels to show them under."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import numpy as np
@@ -31,14 +31,17 @@ class Method:
 
 @dataclass(frozen=True)
 class MetricInfo:
-    """One column of the tables. A "distribution" metric has one value per set, all others one per photo."""
+    """One column of the tables. A "distribution" metric has one value per set, all others one per photo.
+
+    reference: count and digest of the set that a distribution metric compares with.
+    """
 
     name: str
     label: str
     direction: Literal["higher", "lower"]
     kind: Literal["full-reference", "no-reference", "identity", "distribution"]
     protocol: str
-    unit: str = ""
+    reference: str = ""
 
 
 @dataclass(frozen=True)
@@ -52,6 +55,24 @@ class Extra:
 
 
 @dataclass(frozen=True)
+class Origin:
+    """Where one method's numbers on one degradation come from.
+
+    images, scores, card: places below the experiment's folder, "" where there is none; facts: to be shown, "" where
+    unknown; params, inputs: of the stage that made the images (inputs as digests).
+    """
+
+    degradation: str
+    method: str
+    images: str
+    scores: str
+    card: str
+    facts: Mapping[str, str]
+    params: Any
+    inputs: Mapping[str, str]
+
+
+@dataclass(frozen=True)
 class ReportData:
     """Everything that the report shows; it computes means and intervals from this and reads nothing else.
 
@@ -60,10 +81,13 @@ class ReportData:
     absent: metric name to the reason why it was not computed; such a metric has no scores.
     images: (degradation, role, image id) to uint8 RGB [H, W, 3]: a mapping, or a function that returns None for
         an image that does not exist.
-    grid_ids: the photos to show for each degradation, the most important first.
+    ids: of all photos.
     timings: (stage, seconds, images, whether the result came from the store).
     published: columns PUBLISHED_COLUMNS, `source` naming the paper, table and page; may be empty.
     extras: further tables.
+    origins: where the numbers come from.
+    losses: of the fine-tuning by degradation, columns step and one for each loss.
+    places: of the images "images/<degradation>/<method>" and "photos/test", below the experiment's folder.
     Raises ValueError when the parts contradict each other.
     """
 
@@ -79,10 +103,13 @@ class ReportData:
     metrics: Sequence[MetricInfo]
     absent: Mapping[str, str]
     images: Mapping[ImageKey, np.ndarray] | Callable[[str, str, str], np.ndarray | None]
-    grid_ids: Sequence[str]
+    ids: Sequence[str]
     quarantine: Sequence[tuple[str, str]]
     published: pd.DataFrame
     extras: Sequence[Extra] = ()
+    origins: Sequence[Origin] = ()
+    losses: Mapping[str, pd.DataFrame] = field(default_factory=dict)
+    places: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         baselines = [method.name for method in self.methods if method.kind == "baseline"]

@@ -9,8 +9,10 @@ import numpy as np
 from PIL import Image
 
 from tasks.report.data import ReportData
+from tasks.report.tables import shown_metrics, subject_of
 
 MAX_PHOTOS = 12  # per degradation
+EXTREMES = 3  # of them, the photos that gain most and as many that lose most
 MAX_PNG_BYTES = 7_000_000  # all photos together: 9.3 MB in base64, so the page stays under 10 MB
 PIXELATED_SIDE = 128  # pixels; images up to this size are enlarged without smoothing
 
@@ -32,10 +34,14 @@ class Picture:
 
 @dataclass(frozen=True)
 class Photo:
-    """One row of the image grid: the photo in each role, None where that image does not exist."""
+    """One row of the image grid: the photo in each role, None where that image does not exist.
+
+    why: for what it was chosen.
+    """
 
     image_id: str
     pictures: Sequence[Picture | None]
+    why: str = ""
 
     @property
     def png_bytes(self) -> int:
@@ -58,12 +64,14 @@ def galleries(data: ReportData) -> dict[str, Gallery]:
     shown: dict[str, list[Photo]] = {name: [] for name in names}
     left_out = dict.fromkeys(names, 0)
     room = MAX_PNG_BYTES
-    for image_id in list(dict.fromkeys(data.grid_ids))[:MAX_PHOTOS]:
+    queues = {name: chosen(data, name) for name in names}
+    for place in range(MAX_PHOTOS):
         for name in names:
-            images = [data.image(name, role, image_id) for role in data.roles]
+            image_id, why = queues[name][place] if place < len(queues[name]) else ("", "")
+            images = [data.image(name, role, image_id) if image_id else None for role in data.roles]
             if all(image is None for image in images):
                 continue
-            photo = _photo(image_id, data.roles, images) if room > 0 or not shown[name] else None
+            photo = _photo(image_id, why, data.roles, images) if room > 0 or not shown[name] else None
             if photo is not None and (photo.png_bytes <= room or not shown[name]):
                 shown[name].append(photo)
                 room -= photo.png_bytes
@@ -73,12 +81,34 @@ def galleries(data: ReportData) -> dict[str, Gallery]:
     return {name: _gallery(data.roles, shown[name], left_out[name]) for name in names}
 
 
-def _photo(image_id: str, roles: Sequence[str], images: Sequence[np.ndarray | None]) -> Photo:
+def chosen(data: ReportData, degradation: str) -> list[tuple[str, str]]:
+    """(image id, why) of the photos to show: the first ones, and those that the subject of the findings changed most,
+    by the first metric of single photos."""
+    subject = subject_of(data)
+    metric = next((metric for metric in shown_metrics(data) if metric.kind != "distribution"), None)
+    plain = [(image_id, "") for image_id in data.ids]
+    if subject is None or metric is None or len(plain) <= MAX_PHOTOS or data.scores.empty:
+        return plain[:MAX_PHOTOS]
+    scores = data.scores[(data.scores["degradation"] == degradation) & (data.scores["metric"] == metric.name)]
+    ours, theirs = (scores[scores["method"] == m.name].set_index("image_id")["value"] for m in (subject, data.baseline))
+    gain = (ours - theirs).replace([np.inf, -np.inf], np.nan).dropna().sort_values()
+    gain = gain if metric.direction == "higher" else -gain[::-1]
+    worst, best = list(gain.index[:EXTREMES]), list(gain.index[::-1][:EXTREMES])
+    told = [
+        *((image_id, f"gains most in {metric.label}") for image_id in best),
+        *((image_id, f"gains least in {metric.label}") for image_id in worst if image_id not in best),
+    ]
+    rest = [pair for pair in plain if pair[0] not in {*best, *worst}]
+    return rest[: MAX_PHOTOS - len(told)] + told
+
+
+def _photo(image_id: str, why: str, roles: Sequence[str], images: Sequence[np.ndarray | None]) -> Photo:
     pairs = zip(roles, images, strict=True)
-    return Photo(image_id, [None if image is None else _picture(role, image) for role, image in pairs])
+    return Photo(image_id, [None if image is None else picture(role, image) for role, image in pairs], why)
 
 
-def _picture(role: str, image: np.ndarray) -> Picture:
+def picture(role: str, image: np.ndarray) -> Picture:
+    """uint8 RGB [H, W, 3] as a lossless data URI."""
     buffer = io.BytesIO()
     Image.fromarray(image).save(buffer, format="PNG")
     uri = "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")
@@ -88,5 +118,5 @@ def _picture(role: str, image: np.ndarray) -> Picture:
 def _gallery(roles: Sequence[str], photos: Sequence[Photo], left_out: int) -> Gallery:
     """Drop the roles that no photo has."""
     kept = [i for i in range(len(roles)) if any(photo.pictures[i] for photo in photos)]
-    rows = [Photo(photo.image_id, [photo.pictures[i] for i in kept]) for photo in photos]
+    rows = [Photo(photo.image_id, [photo.pictures[i] for i in kept], photo.why) for photo in photos]
     return Gallery([roles[i] for i in kept], rows, left_out)

@@ -1,14 +1,13 @@
-"""Write the report: results.csv, results.md, results.tex and report.html, one offline file with everything inside."""
+"""Write the report: tables, scores and origins as files, and report.html, one offline file with everything inside."""
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
-from tasks.report.charts import heat_maps, scatters
+from tasks.report.browse import render_browser
+from tasks.report.charts import heat_maps, loss_plots, scatters, severity_plots
 from tasks.report.data import Method, MetricInfo, ReportData
 from tasks.report.figures import Gallery, galleries
 from tasks.report.tables import (
@@ -31,6 +30,8 @@ from tasks.report.tables import (
     shown_metrics,
     table_rows,
 )
+from tasks.report.templates import template
+from tasks.store import write_json
 
 KINDS = {
     "full-reference": "compares each photo with its original",
@@ -55,9 +56,16 @@ class Section:
 
 
 def write_report(data: ReportData, out_dir: Path) -> list[Path]:
-    """Write results.csv, results.md, results.tex and report.html into `out_dir`; returns their paths in that order."""
+    """Write results.csv, results.md, results.tex and report.html into `out_dir`; returns their paths in that order.
+
+    Beside them: scores.parquet (every photo's), origins.json, and browse.html, where the images have places.
+    """
     out_dir.mkdir(parents=True, exist_ok=True)
     results = compute_results(data)
+    data.scores.to_parquet(out_dir / "scores.parquet", index=False)
+    write_json(out_dir / "origins.json", [asdict(origin) for origin in data.origins])
+    if data.places:
+        (out_dir / "browse.html").write_text(render_browser(data, results), encoding="utf-8")
     names = ("results.csv", "results.md", "results.tex", "report.html")
     table, text, latex, page = (out_dir / name for name in names)
     results_frame(results).to_csv(table, index=False, float_format="%.6g")
@@ -69,12 +77,8 @@ def write_report(data: ReportData, out_dir: Path) -> list[Path]:
 
 def render_page(data: ReportData, results: Results) -> str:
     """The HTML page: styles, script and images are inline, all text from `data` is escaped, nothing is fetched."""
-    folder = FileSystemLoader(Path(__file__).parent)
-    environment = Environment(
-        loader=folder, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    environment.filters |= {"duration": duration, "heading": heading}
     photos = galleries(data)
+    losses = loss_plots(data)
     sections = [
         Section(
             name,
@@ -88,7 +92,7 @@ def render_page(data: ReportData, results: Results) -> str:
         )
         for name, label in data.degradations
     ]
-    return environment.get_template("report.html.j2").render(
+    return template("report.html.j2", duration=duration, heading=heading).render(
         data=data,
         sections=sections,
         metrics=shown_metrics(data),
@@ -100,6 +104,11 @@ def render_page(data: ReportData, results: Results) -> str:
         decidable=DECIDABLE,
         heat_maps=heat_maps(data, results),
         scatters=scatters(data, results),
+        severity_plots=severity_plots(data, results),
+        loss_plots={name: losses.get(name, []) for name, _ in data.degradations},
+        labels=dict(data.degradations),
+        method_labels={method.name: method.label for method in data.methods},
+        places=data.places,
         total_s=sum(seconds for _, seconds, _, cached in data.timings if not cached),
     )
 
@@ -121,15 +130,16 @@ def duration(seconds: float) -> str:
 def setting_groups(settings: Mapping[str, Any]) -> list[tuple[str, list[tuple[str, str]]]]:
     """Nested settings as groups of (dotted name, value); the first group, named "", holds the plain top-level ones."""
     plain = [(str(key), _value_text(value)) for key, value in settings.items() if not isinstance(value, Mapping)]
-    groups = [(str(key), _flatten(value)) for key, value in settings.items() if isinstance(value, Mapping)]
+    groups = [(str(key), flatten(value)) for key, value in settings.items() if isinstance(value, Mapping)]
     return ([("", plain)] if plain else []) + groups
 
 
-def _flatten(settings: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:
+def flatten(settings: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:
+    """(dotted name, value) of every setting."""
     lines: list[tuple[str, str]] = []
     for key, value in settings.items():
         if isinstance(value, Mapping):
-            lines += _flatten(value, f"{prefix}{key}.")
+            lines += flatten(value, f"{prefix}{key}.")
         else:
             lines.append((f"{prefix}{key}", _value_text(value)))
     return lines

@@ -217,7 +217,7 @@ for (const hint of document.querySelectorAll("[data-needs-script]")) hint.hidden
 
 const valueIn = (row, column) => {
   const mean = row.cells[column].querySelector(".mean");
-  return mean ? parseFloat(mean.firstChild.textContent.replace("−", "-")) : NaN;
+  return mean ? parseFloat(mean.textContent.replace("−", "-")) : NaN;
 };
 
 /* A title sorts its column, the best first; once more, the worst first; methods without a number stay below. */
@@ -246,8 +246,23 @@ for (const table of document.querySelectorAll("table.results")) startSorting(tab
 
 const heat = [...document.querySelectorAll("[data-heat]")];
 const choice = document.querySelector("[data-heat-choice]");
-const showHeat = () => heat.forEach((map, index) => (map.hidden = index !== Number(choice.value)));
+const curves = [...document.querySelectorAll("[data-heat-too]")];
+const showHeat = () => {
+  for (const group of [heat, curves]) group.forEach((map, index) => (map.hidden = index !== Number(choice.value)));
+};
 if (choice) {
   choice.addEventListener("change", showHeat);
   showHeat();
 }
+
+/* ---------------------------------------------------------------- where a number comes from */
+
+function openOrigin() {
+  const target = document.getElementById(decodeURIComponent(location.hash.slice(1)));
+  if (target instanceof HTMLDetailsElement) {
+    target.open = true;
+    target.scrollIntoView();
+  }
+}
+window.addEventListener("hashchange", openOrigin);
+openOrigin();

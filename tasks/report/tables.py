@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
 from typing import Literal, NamedTuple
+from urllib.parse import quote
 
 import numpy as np
 import pandas as pd
@@ -65,7 +66,7 @@ def compute_results(data: ReportData) -> dict[tuple[str, str, str], Result]:
                 base = (degradation, data.baseline.name, metric.name)
                 is_baseline = method == data.baseline
                 if key in photos:
-                    found[key] = _photo_result(key, photos[key], None if is_baseline else photos.get(base), metric)
+                    found[key] = compare_photos(key, photos[key], None if is_baseline else photos.get(base), metric)
                 elif key in sets:
                     found[key] = _set_result(key, sets[key], math.nan if is_baseline else sets.get(base, math.nan))
     for degradation, _ in data.degradations:
@@ -100,7 +101,7 @@ def _grouped(frame: pd.DataFrame) -> list[tuple[tuple[str, str, str], pd.DataFra
     return [((str(degradation), str(method), str(metric)), rows) for (degradation, method, metric), rows in groups]
 
 
-def _photo_result(
+def compare_photos(
     key: tuple[str, str, str], values: pd.Series, baseline: pd.Series | None, metric: MetricInfo
 ) -> Result:
     """Mean over the photos that have a finite value; change over those that both methods have."""
@@ -278,7 +279,7 @@ class Finding:
 
 def find(data: ReportData, results: Results, degradation: str) -> Finding:
     """Does the adapted restorer (without one: the first other method) beat the baseline here?"""
-    subject = _subject(data)
+    subject = subject_of(data)
     if subject is None:
         return Finding(f"Only {data.baseline.label} was run, so there is nothing to compare.", "mixed")
     pairs = f"{subject.label} with {data.baseline.label}"
@@ -303,16 +304,16 @@ def find(data: ReportData, results: Results, degradation: str) -> Finding:
     return Finding(sentence, _tone(judged))
 
 
-def _subject(data: ReportData) -> Method | None:
+def subject_of(data: ReportData) -> Method | None:
+    """The method that the findings are about: the adapted restorer, else the first other one."""
     adapted = [method for method in data.methods if method.kind == "adapted"]
     others = [method for method in data.methods if method.kind == "other"]
     return next(iter(adapted + others), None)
 
 
 def _change(result: Result, metric: MetricInfo, digits: int) -> str:
-    unit = f" {metric.unit}" if metric.unit else ""
     bounds = interval(result.delta_ci_low, result.delta_ci_high, digits)
-    return f"{metric.label} {number(result.delta, digits, signed=True)}{unit} {bounds}".rstrip()
+    return f"{metric.label} {number(result.delta, digits, signed=True)} {bounds}".rstrip()
 
 
 def _tally(subject: Method, baseline: Method, judged: Mapping[str, Sequence[str]]) -> str:
@@ -394,6 +395,8 @@ def results_markdown(data: ReportData, results: Results) -> str:
     for extra in data.extras:
         rows = [[_plain(text) for text in row] for row in extra.rows]
         parts += [f"## {_plain(extra.title)}", _markdown_rows(extra.header, rows), _plain(extra.note)]
+    if data.origins:
+        parts += ["## Where the numbers come from", _origins_table(data)]
     if data.absent:
         parts += ["## Not measured", _markdown_list((_label(data, name), why) for name, why in data.absent.items())]
     if data.quarantine:
@@ -404,6 +407,21 @@ def results_markdown(data: ReportData, results: Results) -> str:
         rows = [[_plain(text) for text in row] for row in published_rows(data, results)]
         parts += ["## Beside the published numbers", _markdown_rows(header, rows)]
     return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _origins_table(data: ReportData) -> str:
+    degradations, methods = dict(data.degradations), {method.name: method.label for method in data.methods}
+    columns = ("contents (SHA-256)", "DVC", "commit", "device", "made")
+    rows = [
+        [
+            degradations[origin.degradation],
+            methods[origin.method],
+            f"[{_plain(origin.images)}](../{quote(origin.images)})",
+            *(_plain(origin.facts.get(column, "")[:40]) or "–" for column in columns),
+        ]
+        for origin in data.origins
+    ]
+    return _markdown_rows(["Degradation", "Method", "Images", *columns], rows)
 
 
 def results_latex(data: ReportData, results: Results) -> str:
@@ -462,8 +480,8 @@ def _markdown_table(data: ReportData, results: Results, degradation: str) -> str
 
 
 def heading(metric: MetricInfo) -> str:
-    """A column's title: label, direction, unit."""
-    return f"{metric.label} {ARROWS[metric.direction]}" + (f" ({metric.unit})" if metric.unit else "")
+    """A column's title: label, direction, and the set that it compares with."""
+    return f"{metric.label} {ARROWS[metric.direction]}" + (f" ({metric.reference})" if metric.reference else "")
 
 
 def _markdown_cell(cell: Cell) -> str:

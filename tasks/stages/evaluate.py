@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-import csv
+import json
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+import pandas as pd
 import torch
 from torch import Tensor
 
 from tasks.device import held_device
 from tasks.metrics.distribution import SetScorer
 from tasks.metrics.offline import Unavailable
-from tasks.metrics.registry import ImageScorer, build, find
-from tasks.progress import track
+from tasks.metrics.registry import DEFAULT, ImageScorer, build, find
 from tasks.read_ahead import read_ahead
-from tasks.stage import batches, stage
+from tasks.stage import batches, shards, stage
 from tasks.stages import reference as reference_stage
 from tasks.store import WEIGHTS, BadInput, ImageFolder, Manifest, write_json
 
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from tasks.params import EvaluateParams
 
 BATCH = 16
+SHARD = 256
 
 
 @stage
@@ -32,81 +34,127 @@ def evaluate(
     record: Manifest,
     images: ImageFolder,
     hq: ImageFolder | None = None,
-    reference: ImageFolder | None = None,
-    **weights: Path,
+    **others: ImageFolder | Path,
 ) -> None:
-    """Write scores.csv (metric, image_id, value), set_scores.json {metric: value} and absent.json {metric: reason}.
+    """Write scores.parquet (metric, image_id, value), set_scores.json {metric: value}, absent.json {metric: reason} and
+    references.json {metric: {label, count, digest} of the set that it compares with}.
 
-    hq: ground truth with the same image ids; reference: what the stage of that name says of the set that whole sets are
-    compared with; weights: the metrics' weight files that are there, so that the key covers them. A metric that needs
-    what is missing is absent, and says why.
+    hq: ground truth with the same image ids; others: by name, what the stage `reference` says of the sets that whole
+    sets are compared with; and the metrics' weight files that are there, so that the key covers them. A metric that
+    needs what is missing is absent, and says why.
     """
     if hq is not None and not set(images.ids) <= set(hq.ids):
         raise BadInput(f"{images.root} has images without ground truth in {hq.root}; rerun their stages.")
+    references = {name: folder for name, folder in others.items() if isinstance(folder, ImageFolder)}
+    weights = {name: sha for name, sha in record.inputs.items() if isinstance(others.get(name), Path)}
     absent: dict[str, str] = {}
     with held_device() as device:
-        scorers: dict[str, ImageScorer | SetScorer] = {}
-        for name in params.metrics:
-            needed = {"full_reference": hq, "distribution": reference}.get(find(name).kind, images)
-            if needed is None:
-                absent[name] = "compares with ground truth, and these photos have none"
-                continue
-            try:
-                scorers[name] = build(name, WEIGHTS, device)
-            except Unavailable as reason:
-                absent[name] = str(reason)
-        values, features = one_pass(scorers, images, hq, absent, device)
-        set_scores: dict[str, float] = {}
-        for name, scorer in scorers.items():
-            if isinstance(scorer, SetScorer) and reference is not None and name not in absent:
+        scorers = build_all(params.metrics, hq, references, absent, device)
+        own = {name.partition("@")[0]: scorer for name, scorer in scorers.items()}
+
+        def measure(folder: Path, ids: list[str]) -> None:
+            measure_shard(folder, own, images, hq, ids, device)
+
+        alone = record.model_copy(update={"inputs": weights})
+        parts = [folder for _, folder in shards(alone, images, SHARD, measure, beside=hq)]
+    for folder in parts:
+        absent |= json.loads((folder / "absent.json").read_text(encoding="utf-8"))
+    scores = pd.concat([pd.read_parquet(folder / "scores.parquet") for folder in parts])
+    scores[~scores["metric"].isin(absent)].to_parquet(out / "scores.parquet", index=False)
+    set_scores, compared = compare_sets(scorers, references, parts, absent)
+    write_json(out / "set_scores.json", set_scores)
+    write_json(out / "references.json", compared)
+    write_json(out / "absent.json", absent)
+
+
+def build_all(
+    metrics: tuple[str, ...],
+    hq: ImageFolder | None,
+    references: dict[str, ImageFolder],
+    absent: dict[str, str],
+    device: torch.device,
+) -> dict[str, ImageScorer | SetScorer]:
+    """Scorers by metric, one for all reference sets; notes in `absent` what cannot be computed."""
+    built: dict[str, ImageScorer | SetScorer] = {}
+    scorers: dict[str, ImageScorer | SetScorer] = {}
+    for name in metrics:
+        base, _, reference = name.partition("@")
+        kind = find(name).kind
+        if (kind == "full_reference" and hq is None) or (
+            kind == "distribution" and (reference or DEFAULT) not in references
+        ):
+            absent[name] = "compares with ground truth, and these photos have none"
+            continue
+        try:
+            built[base] = built.get(base) or build(base, WEIGHTS, device)
+            scorers[name] = built[base]
+        except Unavailable as reason:
+            absent[name] = str(reason)
+    return scorers
+
+
+def measure_shard(
+    folder: Path,
+    scorers: dict[str, ImageScorer | SetScorer],
+    images: ImageFolder,
+    hq: ImageFolder | None,
+    ids: list[str],
+    device: torch.device,
+) -> None:
+    """Write scores.parquet, features [N, D] as <family>.npy, and absent.json. Every image is read once.
+
+    A metric that turns out not to be computable is noted as absent, and left out from then on.
+    """
+    absent: dict[str, str] = {}
+    values: dict[str, list[float]] = {name: [] for name, s in scorers.items() if isinstance(s, ImageScorer)}
+    families = {scorer.family: scorer for scorer in scorers.values() if isinstance(scorer, SetScorer)}
+
+    def read(some: list[str]) -> tuple[Tensor, Tensor | None]:
+        return images.batch(some), hq.batch(some) if hq else None
+
+    def scored() -> Iterator[Tensor]:
+        for restored, truth in read_ahead(read, list(batches(ids, BATCH))):
+            restored, truth = restored.to(device), None if truth is None else truth.to(device)
+            for name, found in values.items():
+                scorer = scorers[name]
+                if name in absent or not isinstance(scorer, ImageScorer):
+                    continue
                 try:
-                    theirs = reference_stage.load(reference, scorer)
-                    set_scores[name] = scorer.compare(features[scorer.family], theirs)
+                    found += scorer(restored, truth).tolist()
                 except Unavailable as reason:
                     absent[name] = str(reason)
+            yield restored
+
+    reference_stage.save_features(folder, families, scored())
     rows = [
         (name, image_id, value)
         for name, found in values.items()
         if name not in absent
-        for image_id, value in zip(images.ids, found, strict=True)
+        for image_id, value in zip(ids, found, strict=True)
     ]
-    with (out / "scores.csv").open("w", newline="", encoding="utf-8") as file:
-        csv.writer(file).writerows([("metric", "image_id", "value"), *rows])
-    write_json(out / "set_scores.json", set_scores)
-    write_json(out / "absent.json", absent)
+    frame = pd.DataFrame(rows, columns=["metric", "image_id", "value"])
+    frame.astype({"metric": str, "image_id": str, "value": float}).to_parquet(folder / "scores.parquet", index=False)
+    write_json(folder / "absent.json", absent)
 
 
-def one_pass(
+def compare_sets(
     scorers: dict[str, ImageScorer | SetScorer],
-    images: ImageFolder,
-    hq: ImageFolder | None,
+    references: dict[str, ImageFolder],
+    parts: list[Path],
     absent: dict[str, str],
-    device: torch.device,
-) -> tuple[dict[str, list[float]], dict[str, Tensor]]:
-    """Scores of every image by metric, and features [N, D] by family. Every image is read once.
-
-    A metric that turns out not to be computable is noted as absent, and left out from then on.
-    """
-    values: dict[str, list[float]] = {name: [] for name, s in scorers.items() if isinstance(s, ImageScorer)}
-    families = {scorer.family: scorer for scorer in scorers.values() if isinstance(scorer, SetScorer)}
-    features: dict[str, list[Tensor]] = {family: [] for family in families}
-
-    def read(ids: list[str]) -> tuple[Tensor, Tensor | None]:
-        return images.batch(ids), hq.batch(ids) if hq else None
-
-    ids = list(batches(images.ids, BATCH))
-    reader = read_ahead(read, ids)
-    for _ in track(ids, "evaluate (batches)"):
-        restored, truth = next(reader)
-        restored, truth = restored.to(device), None if truth is None else truth.to(device)
-        for name, found in values.items():
-            scorer = scorers[name]
-            if name in absent or not isinstance(scorer, ImageScorer):
-                continue
-            try:
-                found += scorer(restored, truth).tolist()
-            except Unavailable as reason:
-                absent[name] = str(reason)
-        for family, extractor in families.items():
-            features[family].append(extractor.features(restored).float().cpu())
-    return values, {family: torch.cat(parts) for family, parts in features.items()}
+) -> tuple[dict[str, float], dict[str, Any]]:
+    """Values of the set metrics and the sets that they compare with; notes in `absent` what cannot be computed."""
+    families = {scorer.family for scorer in scorers.values() if isinstance(scorer, SetScorer)}
+    features = {family: reference_stage.load_features(parts, family) for family in families}
+    values: dict[str, float] = {}
+    compared: dict[str, Any] = {}
+    for name, scorer in scorers.items():
+        if not isinstance(scorer, SetScorer):
+            continue
+        reference = references[name.partition("@")[2] or DEFAULT]
+        try:
+            values[name] = scorer.compare(features[scorer.family], reference_stage.load(reference, scorer))
+            compared[name] = reference_stage.card(reference, scorer)
+        except Unavailable as reason:
+            absent[name] = str(reason)
+    return values, compared

@@ -3,57 +3,104 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 
 from tasks.device import held_device
-from tasks.metrics.distribution import FeatureStatistics, ReferenceSet, SetScorer
+from tasks.metrics.distribution import FeatureStatistics, ReferenceSet, SetScorer, statistics_of_others
 from tasks.metrics.offline import Unavailable
 from tasks.metrics.registry import build
-from tasks.progress import track
 from tasks.read_ahead import read_ahead
-from tasks.stage import batches, stage
-from tasks.store import WEIGHTS, ImageFolder, Manifest, write_json
+from tasks.stage import batches, shards, stage
+from tasks.store import WEIGHTS, BadInput, ImageFolder, Manifest, write_json
 
 if TYPE_CHECKING:
-    from tasks.params import EvaluateParams
+    from tasks.params import ReferenceParams
 
 BATCH = 16
+SHARD = 256
 
 
 @stage
-def reference(out: Path, params: EvaluateParams, record: Manifest, images: ImageFolder, **weights: Path) -> None:
-    """Write <family>.npz (statistics) and, for precision and recall, <family>.npy (features), for each set metric.
+def reference(
+    out: Path,
+    params: ReferenceParams,
+    record: Manifest,
+    images: ImageFolder | None = None,
+    statistics: Path | None = None,
+    **weights: Path,
+) -> None:
+    """Describe a set, given as images, or for FID alone as a file of statistics that exists already.
 
-    A metric that cannot be computed stands in absent.json {metric: reason} instead.
+    Writes <family>.npz (statistics, which pytorch-fid reads too), for precision and recall <family>.npy (features),
+    card.json {label, count, digests: {family: SHA-256}}, and absent.json {metric: why it cannot be computed}.
     """
-    features: dict[str, torch.Tensor] = {}
     absent: dict[str, str] = {}
+    found: dict[str, ReferenceSet] = {}
+    if statistics is not None:
+        if params.count is None:
+            raise BadInput(f"{statistics}: how many images is it of? Say it as `count` of this reference.")
+        found["fid"] = ReferenceSet(statistics_of_others(statistics, params.label, params.count))
+        reason = f"{params.label} is known by its FID statistics alone"
+        absent = {name: reason for name in params.metrics if name != "fid"}
+    elif images is not None:
+        found = describe(images, params, record, absent)
+    for family, described in found.items():
+        described.statistics.save(out / f"{family}.npz")
+        if described.features is not None:
+            np.save(out / f"{family}.npy", described.features.numpy())
+    count = len(images.ids) if images else params.count
+    digests = {family: described.statistics.digest for family, described in found.items()}
+    write_json(out / "card.json", {"label": params.label, "count": count, "digests": digests})
+    write_json(out / "absent.json", absent)
+
+
+def describe(
+    images: ImageFolder, params: ReferenceParams, record: Manifest, absent: dict[str, str]
+) -> dict[str, ReferenceSet]:
+    """By family; notes in `absent` what cannot be computed."""
+    scorers: dict[str, SetScorer] = {}
     with held_device() as device:
         for name in params.metrics:
             try:
                 scorer = build(name, WEIGHTS, device)
                 assert isinstance(scorer, SetScorer)
-                if scorer.family not in features:
-                    features[scorer.family] = features_of(scorer, images)
-                found = scorer.reference(features[scorer.family], f"{len(images.ids)} images")
+                scorers[name] = scorer
             except Unavailable as reason:
                 absent[name] = str(reason)
-                continue
-            found.statistics.save(out / f"{scorer.family}.npz")
-            if found.features is not None:
-                np.save(out / f"{scorer.family}.npy", found.features.numpy())
-    write_json(out / "absent.json", absent)
+        families = {scorer.family: scorer for scorer in scorers.values()}
+
+        def measure(folder: Path, ids: list[str]) -> None:
+            save_features(folder, families, read_ahead(images.batch, list(batches(ids, BATCH))))
+
+        parts = [folder for _, folder in shards(record, images, SHARD, measure)]
+    found: dict[str, ReferenceSet] = {}
+    for name, scorer in scorers.items():
+        if scorer.family not in found or scorer.needs_features:
+            try:
+                found[scorer.family] = scorer.reference(load_features(parts, scorer.family), params.label)
+            except Unavailable as reason:
+                absent[name] = str(reason)
+    return found
 
 
-def features_of(scorer: SetScorer, images: ImageFolder) -> torch.Tensor:
-    """[N, D] float32 on the CPU."""
-    ids = list(batches(images.ids, BATCH))
-    reader = read_ahead(images.batch, ids)
-    return torch.cat([scorer.features(next(reader)).float().cpu() for _ in track(ids, "reference (batches)")])
+def save_features(folder: Path, families: dict[str, SetScorer], loaded: Iterable[torch.Tensor]) -> None:
+    """Write features [N, D] of batches of images as <family>.npy, each image read once."""
+    features: dict[str, list[torch.Tensor]] = {family: [] for family in families}
+    for batch in loaded:
+        for family, scorer in families.items():
+            features[family].append(scorer.features(batch).float().cpu())
+    for family, found in features.items():
+        np.save(folder / f"{family}.npy", torch.cat(found).numpy())
+
+
+def load_features(parts: list[Path], family: str) -> torch.Tensor:
+    """[N, D] of all shards, as `save_features` wrote them."""
+    return torch.from_numpy(np.concatenate([np.load(folder / f"{family}.npy") for folder in parts]))
 
 
 def load(folder: ImageFolder, scorer: SetScorer) -> ReferenceSet:
@@ -62,3 +109,9 @@ def load(folder: ImageFolder, scorer: SetScorer) -> ReferenceSet:
         raise Unavailable(reason)
     features = torch.from_numpy(np.load(folder.path(f"{scorer.family}.npy"))) if scorer.needs_features else None
     return ReferenceSet(FeatureStatistics.load(folder.path(f"{scorer.family}.npz")), features)
+
+
+def card(folder: ImageFolder, scorer: SetScorer) -> dict[str, Any]:
+    """{label, count, digest}: which set a metric compares with."""
+    about = json.loads(folder.path("card.json").read_text(encoding="utf-8"))
+    return {"label": about["label"], "count": about["count"], "digest": about["digests"][scorer.family]}

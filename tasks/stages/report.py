@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
-import torch
 
 from tasks.metrics.registry import find
+from tasks.provenance import commit, device
 from tasks.report.data import (
     HQ,
     PUBLISHED_COLUMNS,
@@ -21,6 +21,7 @@ from tasks.report.data import (
     Extra,
     Method,
     MetricInfo,
+    Origin,
     ReportData,
 )
 from tasks.report.extra import Claim, authenticity_table, claims_table, cleaning_table, cost_table, downstream_table
@@ -35,7 +36,6 @@ if TYPE_CHECKING:
 KINDS = {"lq": "input", "adapted": "adapted"}
 ROLES = {"lq": "LQ", "pretrained": "pre-trained", "pseudo_target": "pseudo-target", "adapted": "adapted"}
 PACKAGES = ("torch", "numpy", "lpips", "pytorch-fid", "pyiqa", "spandrel", "prefect", "dvc")
-GRID = 12
 
 
 @stage
@@ -43,18 +43,21 @@ def report(out: Path, params: ReportParams, record: Manifest, **results: ImageFo
     """results: by name, photos/…, images/<degradation>/<method>, scores/<degradation>/<method>, cleaning/…,
     authenticity/<run>/<method>.
 
-    Writes results.csv, results.md, report.html and metrics.json.
+    Writes what `write_report` does, metrics.json for DVC, and run.json, which `tasks.report.difference` compares.
     """
     data = collect(params, results)
     write_report(data, out)
     write_json(out / "metrics.json", metrics_json(data))
+    labels = {metric.name: metric.label for metric in data.metrics}
+    about = {"params": params.model_dump(mode="json"), "metrics": labels, "environment": dict(data.environment)}
+    write_json(out / "run.json", about)
 
 
 def collect(params: ReportParams, results: dict[str, ImageFolder]) -> ReportData:
     """Everything that the report shows, read from the results."""
     scores, set_scores, absent = read_scores(results)
     methods = methods_of(params)
-    reference = "ground truth" if "photos/test" in results else "real photos"
+    metrics = [info(name, results) for name in params.metrics]
 
     def image(degradation: str, role: str, image_id: str) -> np.ndarray | None:
         places = {method.role: f"images/{degradation}/{method.name}" for method in methods} | {HQ: "photos/test"}
@@ -71,13 +74,16 @@ def collect(params: ReportParams, results: dict[str, ImageFolder]) -> ReportData
         degradations=[(name, name.replace("_", " ")) for name in params.degradations],
         scores=scores,
         set_scores=set_scores,
-        metrics=[info(name, reference) for name in params.metrics],
+        metrics=metrics,
         absent=absent,
         images=image,
-        grid_ids=results[f"images/{params.degradations[0]}/{methods[0].name}"].ids[:GRID],
+        ids=results[f"images/{params.degradations[0]}/{methods[0].name}"].ids,
         quarantine=quarantine(results),
         published=published(params),
         extras=extras(params, results, scores),
+        origins=origins(params, results),
+        losses=losses(params, results),
+        places=params.places,
     )
 
 
@@ -121,7 +127,7 @@ def read_json(folder: ImageFolder, name: str) -> dict[str, Any]:
 
 
 def read_csv(folder: ImageFolder) -> pd.DataFrame:
-    return pd.read_csv(folder.path("scores.csv"), dtype={"image_id": str})
+    return pd.read_parquet(folder.path("scores.parquet"))
 
 
 def seconds_per_photo(params: ReportParams, results: dict[str, ImageFolder]) -> dict[str, float]:
@@ -157,11 +163,61 @@ def read_scores(results: dict[str, ImageFolder]) -> tuple[pd.DataFrame, pd.DataF
     )
 
 
-def info(name: str, reference: str) -> MetricInfo:
-    """A metric's column, as the report wants it; a distance of sets names the set that it is measured to."""
+def info(name: str, results: dict[str, ImageFolder]) -> MetricInfo:
+    """A metric's column, as the report wants it, with the set that it compares with and the weights that it used."""
     metric = find(name)
-    label = f"{metric.label} to {reference}" if metric.kind == "distribution" else metric.label
-    return MetricInfo(metric.name, label, metric.direction, metric.kind.replace("_", "-"), metric.protocol)  # type: ignore[arg-type]
+    scored = [folder for result, folder in results.items() if result.startswith("scores/")]
+    compared = next((card[name] for folder in scored if name in (card := read_json(folder, "references.json"))), None)
+    label, reference = metric.label, ""
+    if compared:
+        label = f"{metric.label} to {compared['label']}"
+        reference = f"{compared['count']} images, {compared['digest'][:8]}"
+    used = scored[0].manifest.inputs
+    weights = [f"{need.place} (SHA-256 {used[need.place][:12]})" for need in metric.needs if need.place in used]
+    protocol = "; ".join([metric.protocol, *(f"weights {text}" for text in weights)])
+    kind = metric.kind.replace("_", "-")
+    return MetricInfo(name, label, metric.direction, kind, protocol, reference=reference)  # type: ignore[arg-type]
+
+
+def origins(params: ReportParams, results: dict[str, ImageFolder]) -> list[Origin]:
+    """Where each method's numbers on each degradation come from."""
+    found = []
+    for degradation in params.degradations:
+        for method in params.methods:
+            folder, scored = (results[f"{what}/{degradation}/{method}"] for what in ("images", "scores"))
+            place = params.places.get(f"images/{degradation}/{method}", "")
+            manifest, made = folder.manifest, default_store().made(folder.manifest.key)
+            has_card = method == "adapted" and f"adapted_models/{degradation}" in params.places
+            found.append(
+                Origin(
+                    degradation,
+                    method,
+                    images=place,
+                    scores=params.places.get(f"scores/{degradation}/{method}", ""),
+                    card=params.places[f"adapted_models/{degradation}"] + "/card.json" if has_card else "",
+                    facts={
+                        "stage": manifest.stage,
+                        "key in the store": manifest.key,
+                        "contents (SHA-256)": folder.digest,
+                        "DVC": params.dvc.get(place.split("/")[0], ""),
+                        "code (SHA-256)": manifest.code,
+                        "commit": made.get("commit", ""),
+                        "made": made.get("made", ""),
+                        "device": made.get("device", ""),
+                        "seconds": f"{made['seconds']:.1f}" if made else "",
+                        "scores (SHA-256)": scored.digest,
+                    },
+                    params=manifest.params,
+                    inputs=manifest.inputs,
+                )
+            )
+    return found
+
+
+def losses(params: ReportParams, results: dict[str, ImageFolder]) -> dict[str, pd.DataFrame]:
+    """The losses of the fine-tuning, by degradation."""
+    names = {name: results.get(f"adapted_models/{name}") for name in params.degradations}
+    return {name: pd.read_csv(folder.path("losses.csv")) for name, folder in names.items() if folder}
 
 
 def timings(results: dict[str, ImageFolder]) -> list[tuple[str, float, int, bool]]:
@@ -181,14 +237,14 @@ def quarantine(results: dict[str, ImageFolder]) -> list[Quarantined]:
 
 def environment() -> dict[str, str]:
     """What the numbers were made with."""
-    device = torch.cuda.get_device_name() if torch.cuda.is_available() else f"CPU, {torch.get_num_threads()} threads"
-    return {"python": platform.python_version(), "device": device} | {name: version(name) for name in PACKAGES}
+    here = {"python": platform.python_version(), "device": device(), "commit": commit()}
+    return here | {name: version(name) for name in PACKAGES}
 
 
 def published(params: ReportParams) -> pd.DataFrame:
     """The papers' numbers, one row each."""
     rows = [
-        (degradation, method, metric, value, table.source)
+        (degradation, method, metric, value, "; ".join([table.source, *table.differs]))
         for table in params.published
         for degradation, methods in table.scores.items()
         for method, values in methods.items()

@@ -1,0 +1,55 @@
+"""Where results come from: the circumstances of a computation, and the digests that DVC records."""
+
+import hashlib
+import json
+import platform
+import subprocess
+from datetime import UTC, datetime
+from functools import cache
+from pathlib import Path
+
+import torch
+
+
+def circumstances() -> dict[str, str]:
+    """When, on what and by which version of the code something is computed now."""
+    return {"made": datetime.now(UTC).isoformat(timespec="seconds"), "device": device(), "commit": commit()}
+
+
+def device() -> str:
+    """The GPU's name, or the processor's and the number of threads."""
+    if torch.cuda.is_available():
+        return torch.cuda.get_device_name()
+    return f"{processor()}, {torch.get_num_threads()} threads"
+
+
+@cache
+def processor() -> str:
+    cpuinfo = Path("/proc/cpuinfo")
+    lines = cpuinfo.read_text(encoding="utf-8").splitlines() if cpuinfo.exists() else []
+    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
+    return next(iter(names), "") or platform.processor() or platform.machine()
+
+
+@cache
+def commit() -> str:
+    """The commit of this checkout, "+" behind it where files differ from it; "unknown" without git."""
+    where = Path(__file__).parent
+    try:
+        head, changes = (
+            subprocess.run(["git", *words], cwd=where, capture_output=True, text=True, check=True).stdout.strip()
+            for words in (["rev-parse", "--short=12", "HEAD"], ["status", "--porcelain", "--untracked-files=no"])
+        )
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
+    return f"{head}+" if changes else head
+
+
+def dvc_digest(folder: Path) -> str:
+    """What dvc.lock has, or will have, as the md5 of a folder: of the list of its files' digests."""
+    files = [
+        {"md5": hashlib.md5(path.read_bytes(), usedforsecurity=False).hexdigest(), "relpath": name}
+        for name, path in sorted((path.relative_to(folder).as_posix(), path) for path in folder.rglob("*"))
+        if path.is_file()
+    ]
+    return hashlib.md5(json.dumps(files, sort_keys=True).encode(), usedforsecurity=False).hexdigest() + ".dir"

@@ -1,0 +1,90 @@
+"use strict";
+
+const found = JSON.parse(document.getElementById("found").textContent);
+const form = document.querySelector("[data-form]");
+const grid = document.querySelector("[data-grid]");
+const PER_PAGE = 12;
+let page = 0;
+
+const make = (tag, text, className) => {
+  const element = document.createElement(tag);
+  if (text) element.textContent = text;
+  if (className) element.className = className;
+  return element;
+};
+
+function fill(name, items) {
+  for (const item of items) form.elements[name].append(new Option(item.label, item.name));
+}
+fill("degradation", found.degradations);
+fill("metric", found.metrics);
+fill("method", found.methods);
+const last = found.methods.at(-1).name;
+form.elements.method.value = found.methods.some((method) => method.name === "adapted") ? "adapted" : last;
+
+/* The photos of the chosen degradation that the filter keeps, in the chosen order; those without a value come last. */
+function chosen() {
+  const { degradation, metric, method, order, filter } = Object.fromEntries(new FormData(form));
+  const photos = Object.entries(found.scores[degradation] ?? {}).filter(([id]) => id.includes(filter));
+  const { higher } = found.metrics.find(({ name }) => name === metric) ?? { higher: true };
+  const goodness = ([, scores]) => (higher ? 1 : -1) * (scores[method]?.[metric] ?? NaN);
+  const gain = ([, scores]) => goodness([, scores]) - (higher ? 1 : -1) * (scores[found.baseline]?.[metric] ?? NaN);
+  const key = { worst: goodness, best: (photo) => -goodness(photo), loses: gain, gains: (photo) => -gain(photo) }[order];
+  const place = (photo) => (Number.isNaN(key(photo)) ? Infinity : key(photo));
+  return key ? photos.sort((a, b) => place(a) - place(b)) : photos.sort(([a], [b]) => (a < b ? -1 : 1));
+}
+
+function picture(id, label, folder, score) {
+  const cell = make("div", "", "cell");
+  const link = make("a", "", "open");
+  const img = make("img");
+  link.href = img.src = folder + encodeURIComponent(id) + ".png";
+  img.alt = `${id}, ${label}`;
+  img.loading = "lazy";
+  img.addEventListener("load", () => img.classList.toggle("pixelated", img.naturalWidth <= 128));
+  link.append(img);
+  cell.append(link, make("span", score, "score"));
+  return cell;
+}
+
+function show() {
+  const degradation = form.elements.degradation.value;
+  const metric = found.metrics.find(({ name }) => name === form.elements.metric.value);
+  const photos = chosen();
+  const pages = Math.max(1, Math.ceil(photos.length / PER_PAGE));
+  page = Math.min(Math.max(page, 0), pages - 1);
+  document.querySelector("[data-page]").textContent = `${photos.length} photos, page ${page + 1} of ${pages}`;
+  const columns = found.methods.filter(({ name }) => found.places[`images/${degradation}/${name}`]);
+  const truth = found.places["photos/test"];
+  grid.style.setProperty("--columns", columns.length + (truth ? 1 : 0));
+  const head = make("div", "", "head");
+  head.append(...[...columns.map(({ role }) => role), ...(truth ? [found.hq] : [])].map((role) => make("span", role)));
+  const rows = photos.slice(page * PER_PAGE, (page + 1) * PER_PAGE).map(([id, scores]) => {
+    const figure = make("figure");
+    const cells = make("div", "", "cells");
+    for (const { name, role } of columns) {
+      const value = metric && scores[name]?.[metric.name];
+      const text = value === undefined ? "" : `${metric.label} ${value.toFixed(metric.digits)}`;
+      cells.append(picture(id, role, found.places[`images/${degradation}/${name}`], text));
+    }
+    if (truth) cells.append(picture(id, found.hq, truth, ""));
+    figure.append(make("figcaption", id), cells);
+    return figure;
+  });
+  grid.replaceChildren(head, ...rows);
+}
+
+form.addEventListener("submit", (event) => event.preventDefault());
+form.addEventListener("input", () => {
+  page = 0;
+  show();
+});
+for (const button of form.querySelectorAll("[data-step]")) {
+  button.addEventListener("click", () => {
+    page += Number(button.dataset.step);
+    show();
+  });
+}
+const wanted = decodeURIComponent(location.hash.slice(1));
+if (found.degradations.some(({ name }) => name === wanted)) form.elements.degradation.value = wanted;
+show();

@@ -1,0 +1,36 @@
+"""browse.html: every photo of an experiment with its scores, page by page; the images stay where they are."""
+
+import math
+
+from tasks.report.data import HQ, ReportData
+from tasks.report.tables import Results, decimals, shown_metrics
+from tasks.report.templates import template
+
+
+def render_browser(data: ReportData, results: Results) -> str:
+    """The page; it names the images by their places beside the report's folder, and so moves with them only."""
+    metrics = [metric for metric in shown_metrics(data) if metric.kind != "distribution"]
+    found = {
+        "degradations": [{"name": name, "label": label} for name, label in data.degradations],
+        "methods": [{"name": m.name, "label": m.label, "role": m.role} for m in data.methods],
+        "baseline": data.baseline.name,
+        "metrics": [
+            {"name": m.name, "label": m.label, "higher": m.direction == "higher", "digits": decimals(results, m.name)}
+            for m in metrics
+        ],
+        "places": {name: f"../{place}/" for name, place in data.places.items()},
+        "hq": HQ,
+        "scores": _scores(data),
+    }
+    return template("browse.html.j2").render(title=data.title, experiment=data.experiment, found=found)
+
+
+def _scores(data: ReportData) -> dict[str, dict[str, dict[str, dict[str, float]]]]:
+    """degradation, image id, method, metric: value to six digits; what is not finite is left out."""
+    found: dict[str, dict[str, dict[str, dict[str, float]]]] = {}
+    columns = [data.scores[name] for name in ("degradation", "image_id", "method", "metric", "value")]
+    for degradation, image_id, method, metric, value in zip(*columns, strict=True):
+        if math.isfinite(value):
+            photo = found.setdefault(degradation, {}).setdefault(str(image_id), {})
+            photo.setdefault(method, {})[metric] = float(f"{value:.6g}")
+    return found

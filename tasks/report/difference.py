@@ -1,0 +1,162 @@
+"""One page about two runs: what changed in their parameters, their numbers and their images."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from tasks.metrics.registry import find
+from tasks.report.data import MetricInfo
+from tasks.report.figures import Picture, picture
+from tasks.report.page import flatten
+from tasks.report.tables import Result, compare_photos, interval, number
+from tasks.report.templates import template
+from tasks.store import BadInput, read_png
+
+SHOWN = 3  # photos that gained most, and as many that lost most, for each degradation and method
+
+
+@dataclass(frozen=True)
+class Run:
+    """The report of one run, as its files hold it. root: the experiment's folder, the parent of `report`."""
+
+    root: Path
+    about: Mapping[str, Any]
+    scores: pd.DataFrame
+    means: pd.DataFrame
+
+    @classmethod
+    def read(cls, root: Path) -> "Run":
+        """Raises BadInput where `root` holds no report."""
+        report = root / "report"
+        try:
+            about = json.loads((report / "run.json").read_text(encoding="utf-8"))
+            return cls(root, about, pd.read_parquet(report / "scores.parquet"), pd.read_csv(report / "results.csv"))
+        except (OSError, ValueError) as error:
+            raise BadInput(
+                f"{root} has no report that can be read ({error}). Name the folder of an experiment that has run, "
+                "like data/demo."
+            ) from error
+
+    @property
+    def settings(self) -> dict[str, str]:
+        """Every parameter by its dotted name."""
+        return dict(flatten(self.about["params"]["settings"]))
+
+
+@dataclass(frozen=True)
+class Row:
+    """One number in both runs, as text."""
+
+    degradation: str
+    method: str
+    metric: str
+    old: str
+    new: str
+    change: str
+    verdict: str
+
+
+@dataclass(frozen=True)
+class Case:
+    """A photo that changed much: in the old run, the new one, and its original where there is one."""
+
+    title: str
+    pictures: list[Picture]
+
+
+def write_difference(old: Path, new: Path, out: Path) -> None:
+    """Write the page `out` about the runs in the experiment folders `old` and `new`. Raises BadInput."""
+    runs = Run.read(old), Run.read(new)
+    settings = [run.settings for run in runs]
+    environments = [run.about["environment"] for run in runs]
+    rows, left_out = _rows(*runs)
+    text = template("difference.html.j2").render(
+        runs=runs,
+        changed=_changed(*settings),
+        environment=_changed(*environments),
+        rows=rows,
+        left_out=left_out,
+        cases=_cases(*runs),
+    )
+    out.parent.mkdir(parents=True, exist_ok=True)
+    out.write_text(text, encoding="utf-8")
+
+
+def _changed(old: Mapping[str, str], new: Mapping[str, str]) -> list[tuple[str, str, str]]:
+    names = dict.fromkeys([*old, *new])
+    return [(name, old.get(name, "–"), new.get(name, "–")) for name in names if old.get(name) != new.get(name)]
+
+
+def _rows(old: Run, new: Run) -> tuple[list[Row], list[str]]:
+    """The numbers that both runs have; and the names of those that only one has."""
+    keys = ["degradation", "method", "metric"]
+    both = old.means.merge(new.means, on=keys, suffixes=("_old", "_new"))
+    methods, metrics = new.about["params"]["methods"], new.about["metrics"]
+    rows = []
+    for row in both.to_dict("records"):
+        metric = find(row["metric"])
+        digits = 2 if abs(row["mean_old"]) > 1.5 else 4
+        change, bounds, verdict = number(row["mean_new"] - row["mean_old"], digits, signed=True), "", "one value"
+        if metric.kind != "distribution":
+            result = _paired(old, new, row["degradation"], row["method"], row["metric"])
+            change = number(result.delta, digits, signed=True)
+            bounds = interval(result.delta_ci_low, result.delta_ci_high, digits)
+            verdict = {True: "better", False: "worse", None: "unclear"}[result.better]
+        rows.append(
+            Row(
+                row["degradation"],
+                methods.get(row["method"], row["method"]),
+                f"{metrics[row['metric']]} ({metric.direction} is better)",
+                number(row["mean_old"], digits),
+                number(row["mean_new"], digits),
+                f"{change} {bounds}".rstrip(),
+                "equal" if row["mean_old"] == row["mean_new"] else verdict,
+            )
+        )
+    found = [{tuple(key) for key in run.means[keys].itertuples(index=False)} for run in (old, new)]
+    names = [" / ".join(key) for key in sorted(found[0] ^ found[1])]
+    return rows, names
+
+
+def _paired(old: Run, new: Run, degradation: str, method: str, metric: str) -> Result:
+    values = [_values(run, degradation, method, metric) for run in (old, new)]
+    known = find(metric)
+    kind = known.kind.replace("_", "-")
+    info = MetricInfo(metric, known.label, known.direction, kind, known.protocol)  # type: ignore[arg-type]
+    return compare_photos((degradation, method, metric), values[1], values[0], info)
+
+
+def _values(run: Run, degradation: str, method: str, metric: str) -> pd.Series:
+    scores = run.scores
+    chosen = (scores["degradation"] == degradation) & (scores["method"] == method) & (scores["metric"] == metric)
+    return scores[chosen].set_index("image_id")["value"]
+
+
+def _cases(old: Run, new: Run) -> list[Case]:
+    """The photos that gained and lost most by the first metric of single photos that both runs have."""
+    names = list(dict.fromkeys(new.scores["metric"]))
+    metric = next((name for name in names if name in set(old.scores["metric"])), None)
+    places = [run.about["params"]["places"] for run in (old, new)]
+    cases: list[Case] = []
+    if metric is None:
+        return cases
+    sign = 1 if find(metric).direction == "higher" else -1
+    for where in [name for name in places[1] if name.startswith("images/") and name in places[0]]:
+        _, degradation, method = where.split("/")
+        ours, theirs = (_values(run, degradation, method, metric) for run in (new, old))
+        gain = (sign * (ours - theirs)).dropna().sort_values(ascending=False)
+        gain = gain[gain != 0]
+        for image_id in dict.fromkeys([*gain.index[:SHOWN], *gain.index[-SHOWN:]]):
+            paths = {
+                "old": old.root / places[0][where] / f"{image_id}.png",
+                "new": new.root / places[1][where] / f"{image_id}.png",
+                "original": new.root / places[1].get("photos/test", "-") / f"{image_id}.png",
+            }
+            pictures = [picture(role, read_png(path)) for role, path in paths.items() if path.exists()]
+            change = number(sign * gain[image_id], 4, signed=True)
+            cases.append(Case(f"{degradation}, {method}, {image_id}: {find(metric).label} {change}", pictures))
+    return cases

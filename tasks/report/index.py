@@ -1,0 +1,69 @@
+"""results/: the tables of every experiment that has run here, for a reviewer to read in a pull request."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pandas as pd
+
+from tasks.metrics.registry import find
+from tasks.store import ROOT, BadInput
+
+
+def write_index(out: Path) -> Path:
+    """Copy the tables of all reports below data/ to out/<experiment>.md and .csv, and list them in out/README.md.
+
+    Raises BadInput where nothing has run yet.
+    """
+    reports = [ROOT / "data" / "demo" / "report", *sorted((ROOT / "data" / "experiments").glob("*/report"))]
+    reports = [report for report in reports if (report / "run.json").exists()]
+    if not reports:
+        raise BadInput("No experiment has run yet: `make demo` runs one.")
+    out.mkdir(exist_ok=True)
+    lines = [
+        "# Results",
+        "",
+        "The tables of the experiments of params.yaml that have run, as their reports have them; renewed by",
+        "`python -m flows.stage index`. Best: of the methods that restore, by the mean.",
+        "",
+        "| Experiment | Degradation | Photos | Metric | Best | Value | Commit | Device |",
+        "|---|---|---:|---|---|---:|---|---|",
+    ]
+    for report in reports:
+        name = report.parent.name
+        for suffix in ("md", "csv"):
+            shutil.copyfile(report / f"results.{suffix}", out / f"{name}.{suffix}")
+        lines += [f"| {' | '.join(row)} |" for row in _rows(report, name)]
+    index = out / "README.md"
+    index.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return index
+
+
+def _rows(report: Path, name: str) -> list[list[str]]:
+    """For each degradation, the best method by its first metric."""
+    about = json.loads((report / "run.json").read_text(encoding="utf-8"))
+    table = pd.read_csv(report / "results.csv")
+    table = table[(table["method"] != "lq") & table["mean"].notna()]
+    rows = []
+    for degradation in about["params"]["degradations"]:
+        here = table[table["degradation"] == degradation]
+        if here.empty:
+            continue
+        metric = find(str(here["metric"].iloc[0]))
+        scores = here[here["metric"] == here["metric"].iloc[0]]
+        best = scores.loc[scores["mean"].idxmax() if metric.direction == "higher" else scores["mean"].idxmin()]
+        photos = "" if pd.isna(best["n"]) else f"{best['n']:.0f}"
+        environment = about["environment"]
+        rows.append(
+            [
+                f"[{name}]({name}.md)",
+                degradation.replace("_", " "),
+                photos,
+                metric.label,
+                about["params"]["methods"][best["method"]],
+                f"{best['mean']:.4g}",
+                environment["commit"],
+                environment["device"],
+            ]
+        )
+    return rows

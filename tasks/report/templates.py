@@ -1,0 +1,17 @@
+"""The HTML templates beside this file: all text is escaped, an unknown name is an error."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
+
+
+def template(name: str, **filters: Callable[..., Any]) -> Template:
+    """A template with the given filters."""
+    folder = FileSystemLoader(Path(__file__).parent)
+    environment = Environment(
+        loader=folder, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    environment.filters |= filters
+    return environment.get_template(name)
