@@ -18,6 +18,7 @@ from flows.steps import (
     run_prior,
     run_restorer,
     score,
+    user_folder,
 )
 from tasks import nodes
 from tasks.data.ingest import PhotoFolder
@@ -60,7 +61,7 @@ def adapt(
     check(settings, splits=["real"])
     alone = settings.model_copy(update={"methods": METHODS, "compare": {}})
     restorer = given(settings.restorer, "restorer")
-    work = Workspace(ROOT / "data" / name, nodes.run)
+    work = Workspace(user_folder(name), nodes.run)
 
     folders = {"folder": PhotoFolder(Path(folder).expanduser().resolve())}
     if hq:

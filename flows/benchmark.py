@@ -1,8 +1,10 @@
 """The whole benchmark of one experiment: every step of flows/steps.py, in order."""
 
 from prefect import flow
+from prefect.logging import get_run_logger
 
 from flows import steps
+from flows.cost import table as cost_table
 from flows.publishing import commit_to_dvc, params_digest, show_report
 from tasks import nodes
 from tasks.params import load_experiment
@@ -13,6 +15,7 @@ def benchmark(experiment: str = "demo") -> None:
     """Run every step of an experiment of params.yaml; what is already in the store is not made again."""
     settings, params = load_experiment(experiment), params_digest()
     steps.check(settings)
+    get_run_logger().info("What this will take:\n%s", cost_table(settings))
     work = steps.Workspace(steps.folder_of(experiment), nodes.run)
     steps.photos(settings, work)
     steps.degrade(settings, work)

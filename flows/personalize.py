@@ -6,7 +6,7 @@ from typing import Literal
 from prefect import flow
 from prefect.logging import get_run_logger
 
-from flows.steps import TRAINED, Workspace, run_comparison
+from flows.steps import TRAINED, Workspace, run_comparison, user_folder
 from tasks import nodes
 from tasks.data.ingest import PhotoFolder
 from tasks.methods import Gen2Res
@@ -40,7 +40,7 @@ def personalize(
     settings = load_experiment(experiment)
     prior = given(settings.prior, "prior")
     weights = required(ROOT / prior.weights, "the prior")
-    work = Workspace(ROOT / "data" / name, nodes.run)
+    work = Workspace(user_folder(name), nodes.run)
     intake = IngestParams(size=settings.dataset.size, fit=fit)
     photos = {
         at: work.make(at, ingest, intake, folder=PhotoFolder(Path(path).expanduser().resolve()))

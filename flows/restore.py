@@ -6,13 +6,13 @@ from typing import Literal
 from prefect import flow
 from prefect.logging import get_run_logger
 
-from flows.steps import TRAINED, Workspace, folder_of, restore_by
+from flows.steps import TRAINED, Workspace, folder_of, restore_by, user_folder
 from tasks import nodes
 from tasks.data.ingest import PhotoFolder
 from tasks.methods import Idm
 from tasks.params import Comparison, Experiment, IngestParams, given, load_experiment, suggestion
 from tasks.stages.ingest import ingest
-from tasks.store import ROOT, BadInput
+from tasks.store import BadInput
 from tasks.weights import required
 
 
@@ -35,7 +35,7 @@ def restore(
     a folder with a mask for each photo, by the same name, white where the photo is to be filled (inpainting).
     """
     settings = chosen(experiment, method, weights, seed)
-    work = Workspace(ROOT / "data" / name, nodes.run)
+    work = Workspace(user_folder(name), nodes.run)
     folders = {"folder": PhotoFolder(Path(folder).expanduser().resolve())}
     if masks:
         folders["masks"] = PhotoFolder(Path(masks).expanduser().resolve())

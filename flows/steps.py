@@ -7,6 +7,7 @@ photos of the test split.
 
 import json
 import logging
+import re
 import shutil
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -68,6 +69,7 @@ from tasks.weights import required
 
 Run = Callable[..., ImageFolder]
 TRAINED = "model.safetensors"  # what a stage that trains writes
+OWN_FOLDERS = {"demo", "demo_store", "experiments", "raw", "weights"}  # of data/, not for results of users
 RESTORER_LABELS = {"swinir": "SwinIR", "srcnn": "SRCNN", "codeformer": "CodeFormer", "lama": "LaMa"}
 
 
@@ -79,6 +81,16 @@ def run_here(stage: Stage, params: Strict, **inputs: Source) -> ImageFolder:
 def folder_of(experiment: str) -> Path:
     """Where an experiment's results go: the demo's to data/demo, others' to the DVC project data/experiments."""
     return ROOT / "data" / "demo" if experiment == "demo" else ROOT / "data" / "experiments" / experiment
+
+
+def user_folder(name: str) -> Path:
+    """data/<name>, for the results of a user's photos. Raises BadInput for a name that leads elsewhere or is taken."""
+    if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}", name) or name in OWN_FOLDERS:
+        raise BadInput(
+            f"name: expected letters, digits, '_', '-' and '.', and none of {', '.join(sorted(OWN_FOLDERS))}; "
+            f"found {name!r}."
+        )
+    return ROOT / "data" / name
 
 
 @dataclass

@@ -16,6 +16,7 @@ from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, Pos
 from torch import Tensor, nn
 
 from tasks import difbfsr, difface, gen2res, idm
+from tasks.batching import DIFFERENTIATED, batch_size, in_batches
 from tasks.diffusion.schedule import Schedule
 from tasks.diffusion.unet import UNet
 from tasks.noise import ImageStreams, stream_seed
@@ -196,12 +197,15 @@ def gen2res_restorer(settings: Gen2Res, prior: UNet, seed: int, device: torch.de
         return gen2res.restore(model, schedule, photo, partial(noise.normal, *photo.shape[1:]), start=start)
 
     def personal(photo: Tensor, image_id: str) -> UNet:
-        samples = ImageStreams(seed, "gen2res_album", [f"{image_id}/{n}" for n in range(settings.album)], device)
-        draw = partial(samples.normal, *photo.shape[1:])
-        photos = photo.repeat(settings.album, 1, 1, 1)
-        made = gen2res.generative_album(
-            prior, schedule, photos, draw, is_guided=is_guided, scale=settings.scale
-        ).detach()
+        def samples(photos: Tensor, ids: list[str]) -> Tensor:
+            draw = partial(ImageStreams(seed, "gen2res_album", ids, device).normal, *photo.shape[1:])
+            made = gen2res.generative_album(prior, schedule, photos, draw, is_guided=is_guided, scale=settings.scale)
+            return made.detach()
+
+        ids = [f"{image_id}/{n}" for n in range(settings.album)]
+        size = batch_size(device, photo.shape[-1], DIFFERENTIATED)
+        parts = in_batches(ids, size, lambda some: photo.repeat(len(some), 1, 1, 1), samples)
+        made = torch.cat([part for _, part in parts])
         model = copy.deepcopy(prior)
         own_seed = stream_seed(seed, "gen2res_finetune", image_id) & (2**63 - 1)
         album.train(

@@ -34,6 +34,8 @@ from tasks.restorers import RESTORERS
 from tasks.store import ROOT, BadInput, Strict
 
 PARAMS_FILE = ROOT / "params.yaml"
+LONGEST = 1_000_000  # characters of a parameter file
+MOST_VALUES = 100_000
 
 
 def one_of(what: str, valid: typing.Iterable[str]) -> AfterValidator:
@@ -666,17 +668,34 @@ class Params(Strict):
 def load(path: Path = PARAMS_FILE) -> Params:
     """Read and check a parameter file. Raises BadInput that lists every wrong key or value with its path."""
     try:
-        raw = yaml.safe_load(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
+        if len(text) > LONGEST:
+            raise BadInput(f"{path} has {len(text)} characters: expected at most {LONGEST}.")
+        raw = yaml.safe_load(text)
+        if _values(raw) > MOST_VALUES:
+            raise BadInput(f"{path} says more than {MOST_VALUES} values by its aliases (*name): write fewer.")
     except FileNotFoundError as error:
         raise BadInput(
             f"{path} is missing; it holds the experiments. Restore it: git checkout -- {path.name}"
         ) from error
-    except yaml.YAMLError as error:
+    except UnicodeDecodeError as error:
+        raise BadInput(f"{path} is not text in UTF-8: {error}") from error
+    except (yaml.YAMLError, RecursionError, ValueError) as error:
         raise BadInput(f"{path} is not valid YAML: {error}") from error
     try:
         return Params.model_validate(raw)
     except ValidationError as error:
         raise BadInput("\n".join(_explain(path.name, raw, item) for item in error.errors())) from error
+
+
+def _values(tree: Any, counted: dict[int, int] | None = None) -> int:
+    """How many values a tree would have if each of its aliases were written out."""
+    counted = {} if counted is None else counted
+    if id(tree) not in counted:
+        counted[id(tree)] = MOST_VALUES + 1  # a tree inside itself has no end
+        inner = tree.values() if isinstance(tree, dict) else tree if isinstance(tree, list) else ()
+        counted[id(tree)] = min(MOST_VALUES + 1, 1 + sum(_values(item, counted) for item in inner))
+    return counted[id(tree)]
 
 
 def load_experiment(name: str, path: Path = PARAMS_FILE) -> Experiment:

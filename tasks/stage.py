@@ -3,28 +3,43 @@
 Both drivers, the Prefect nodes and the command line that DVC calls, run these same objects, so they share one cache.
 """
 
+import logging
 import os
-from collections.abc import Callable, Iterable, Iterator
+import pickle
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
 import numpy as np
+import torch
+from torch import Tensor
 
 from tasks.progress import track
 from tasks.store import (
     ROOT,
+    Artifact,
     BadInput,
     ImageFolder,
     Manifest,
+    Quarantined,
     Store,
     Strict,
     code_digest,
     contents_digest,
     digest,
     link_files,
+    to_uint8,
     write_png,
+    write_quarantine,
 )
+
+WRITERS = 4  # threads that compress PNGs while the next images are computed
 
 
 class Digested(Protocol):
@@ -47,12 +62,14 @@ def default_store() -> Store:
 class Stage:
     """`make(out, params, record, **inputs)` fills the empty folder `out`; `record` says what is being made.
 
-    Inputs are artefacts, folders of photos or single files (weights, a camera file); their contents, not their paths,
-    enter the key.
+    is_shared: several processes, on as many GPUs or machines, can make one result together, shard by shard. Inputs are
+    artefacts, folders of photos or single files (weights, a camera file); their contents, not their paths, enter the
+    key.
     """
 
     name: str
     make: Make
+    is_shared: bool = False
 
     def record(self, params: Strict, **inputs: Source) -> Manifest:
         """What the result will be, without making it; `record.key` is its key."""
@@ -68,13 +85,54 @@ class Stage:
     def __call__(self, params: Strict, **inputs: Source) -> ImageFolder:
         """The finished result, made now or found in the store."""
         record = self.record(params, **inputs)
-        root = default_store().build(record, lambda out: self.make(out, params, record, **inputs))
+        with helpers(self, params, inputs, record):
+            root = default_store().build(
+                record, lambda out: self.make(out, params, record, **inputs), is_shared=self.is_shared
+            )
         return ImageFolder(root)
 
 
 def stage(make: Make) -> Stage:
     """Turn a `make` function into a stage of the same name."""
     return Stage(make.__name__, make)
+
+
+def shared_stage(make: Make) -> Stage:
+    """The same for a function that does its work in `shards`."""
+    return Stage(make.__name__, make, is_shared=True)
+
+
+@contextmanager
+def helpers(work: Stage, params: Strict, inputs: dict[str, Source], record: Manifest) -> Iterator[None]:
+    """While the block runs, further processes make the same result: BFR_WORKERS in all, by default one for each GPU."""
+    count = int(os.environ.get("BFR_WORKERS", "0")) or max(1, torch.cuda.device_count())
+    if count == 1 or not work.is_shared or default_store().has(record.stage, record.key):
+        yield
+        return
+    task = pickle.dumps((work.make.__module__, work.name, params, inputs))
+    environment = {**os.environ, "BFR_WORKERS": "1"}
+    command = [sys.executable, "-m", "tasks.helper"]
+    with tempfile.TemporaryFile() as said:
+        started = [
+            subprocess.Popen(command, cwd=ROOT, env=environment, stdin=subprocess.PIPE, stdout=said, stderr=said)
+            for _ in range(count - 1)
+        ]
+        try:
+            for process in started:
+                assert process.stdin is not None
+                process.stdin.write(task)
+                process.stdin.close()
+            yield
+        except BaseException:
+            for process in started:
+                process.terminate()
+            raise
+        finally:
+            codes = [process.wait() for process in started]
+            if max(codes) > 0:
+                said.seek(0)
+                words = said.read().decode(errors="replace")[-2000:]
+                logging.getLogger(__name__).warning("a helper of %s failed: %s", work.name, words)
 
 
 def source_digest(name: str, source: Source) -> str:
@@ -93,16 +151,43 @@ def build_in_shards(
     record: Manifest,
     source: ImageFolder,
     size: int,
-    make: Callable[[list[str]], Iterable[tuple[str, np.ndarray]]],
+    make: Callable[[list[str]], Iterable[tuple[str, np.ndarray | BadInput]]],
 ) -> None:
-    """Fill `out` with one PNG per image of `source`, in shards; make(ids) yields (id, uint8 [H, W, 3])."""
+    """Fill `out` with one PNG per image of `source`, in shards.
+
+    make(ids) yields (id, uint8 [H, W, 3]), or (id, why) for an image that is then set aside in quarantine.csv. Raises
+    BadInput if that happens to all of them.
+    """
 
     def write(folder: Path, ids: list[str]) -> None:
-        for image_id, image in make(ids):
-            write_png(folder / f"{image_id}.png", image)
+        aside: list[Quarantined] = []
+        with ThreadPoolExecutor(WRITERS) as pool:
+            jobs = []
+            for image_id, image in make(ids):
+                if isinstance(image, BadInput):
+                    aside.append(Quarantined(image_id, f"{record.stage}: {image}"))
+                else:
+                    jobs.append(pool.submit(write_png, folder / f"{image_id}.png", image))
+            for job in jobs:
+                job.result()
+        if aside:
+            write_quarantine(folder, aside)
 
-    for ids, folder in shards(record, source, size, write):
-        link_files(folder, out, [f"{image_id}.png" for image_id in ids])
+    made = [Artifact(folder) for _, folder in shards(record, source, size, write)]
+    for part in made:
+        link_files(part.root, out, [name for name in part.manifest.files if name.endswith(".png")])
+    aside = [row for part in made for row in part.quarantine]
+    if aside and len(aside) == len(source.ids):
+        raise BadInput(f"no image could be made, the first is {aside[0].file}: {aside[0].reason}")
+    if aside:
+        write_quarantine(out, aside)
+
+
+def finished(ids: Sequence[str], images: Tensor) -> Iterator[tuple[str, np.ndarray | BadInput]]:
+    """(id, uint8 [H, W, 3]) of [N, 3, H, W] in [0, 1]; in place of an image that is not finite, the reason."""
+    is_finite = torch.isfinite(images).flatten(1).all(dim=1).tolist()
+    for image_id, image, is_good in zip(ids, images, is_finite, strict=True):
+        yield image_id, to_uint8(image) if is_good else BadInput("the network's output is not a finite number (NaN)")
 
 
 def shards(
@@ -111,24 +196,38 @@ def shards(
     size: int,
     make: Callable[[Path, list[str]], None],
     beside: ImageFolder | None = None,
-) -> Iterator[tuple[list[str], Path]]:
+) -> list[tuple[list[str], Path]]:
     """(ids, folder that make(folder, ids) filled) for every `size` images of `source`; finished ones are kept.
 
     A shard's key covers the images in it, those of the same ids in `beside`, and all of `record` but the other images,
-    so a grown folder or a killed run costs only the shards that changed or were in flight.
+    so a grown folder or a killed run costs only the shards that changed or were in flight. Shards that another process
+    is making are left to it; one whose process died is made here.
     """
     folders = [source, beside] if beside else [source]
     others = {name: value for name, value in record.inputs.items() if value not in {each.digest for each in folders}}
     parts = list(batches(source.ids, size))
-    for ids in track(parts, f"{record.stage} ({len(source.ids)} images)"):
+    found: dict[int, Path] = {}
+
+    def build(n: int, is_waiting: bool) -> None:
+        ids = parts[n]
         images = [(image_id, *(each.sha256(image_id) for each in folders)) for image_id in ids]
         key = digest([record.stage, record.params, others, record.code, images])
         shard = record.model_copy(update={"stage": f"{record.stage}.shard", "key": key, "inputs": others})
 
-        def fill(folder: Path, ids: list[str] = ids) -> None:
+        def fill(folder: Path) -> None:
             make(folder, ids)
 
-        yield ids, default_store().build(shard, fill)
+        store = default_store()
+        folder = store.build(shard, fill) if is_waiting else store.build_if_free(shard, fill)
+        if folder is not None:
+            found[n] = folder
+
+    for n in track(range(len(parts)), f"{record.stage} ({len(source.ids)} images)"):
+        build(n, is_waiting=False)
+    for n in range(len(parts)):
+        if n not in found:
+            build(n, is_waiting=True)
+    return [(ids, found[n]) for n, ids in enumerate(parts)]
 
 
 def batches(ids: list[str], size: int) -> Iterator[list[str]]:

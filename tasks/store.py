@@ -9,24 +9,26 @@ it when its process dies.
 
 import ast
 import csv
+import errno
 import fcntl
 import hashlib
 import json
+import logging
 import os
 import shutil
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from functools import cache, cached_property
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import numpy as np
 import torch
 from PIL import Image
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError
 from torch import Tensor
 
 from tasks.provenance import circumstances
@@ -116,6 +118,15 @@ class FileRecord(Strict):
     bytes: int
 
 
+def _inside(name: str) -> str:
+    if name.startswith("/") or ".." in name.split("/") or "\0" in name:
+        raise ValueError(f"{name!r} leads out of the folder")
+    return name
+
+
+FileName = Annotated[str, AfterValidator(_inside)]
+
+
 class Manifest(Strict):
     """What a folder holds and what made it. It has no dates, so equal work gives equal bytes."""
 
@@ -125,7 +136,7 @@ class Manifest(Strict):
     inputs: dict[str, str]
     code: str
     generator: str | None = None
-    files: dict[str, FileRecord]
+    files: dict[FileName, FileRecord]
 
     @property
     def digest(self) -> str:
@@ -184,6 +195,12 @@ class ImageFolder(Artifact):
             sizes = {image_id: image.shape[:2] for image_id, image in zip(ids, images, strict=True)}
             raise BadInput(f"{self.root}: images of one batch must have one size, found {sizes}. Set dataset.size.")
         return torch.stack([to_tensor(image) for image in images])
+
+    @cached_property
+    def side(self) -> int:
+        """The longer side of the first image, in pixels."""
+        height, width, _ = self.read(self.ids[0]).shape
+        return max(int(height), int(width))
 
     def sha256(self, image_id: str) -> str:
         return self.manifest.files[f"{image_id}.png"].sha256
@@ -271,12 +288,27 @@ def _without_docstrings(tree: ast.Module) -> ast.Module:
 
 
 @contextmanager
-def locked(path: Path) -> Iterator[None]:
-    """Hold an exclusive flock on `path` (made if absent); waits for another holder, freed when the process dies."""
+def locked(path: Path, *, wait: bool = True) -> Iterator[bool]:
+    """Hold an exclusive flock on `path` (made if absent), freed when the process dies; yields whether it is held.
+
+    Waits for another holder, or with wait=False yields False at once. Another user's lock file will do.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
+    try:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+    except PermissionError as error:
+        if not path.exists():
+            raise error
+        descriptor = os.open(path, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        except BlockingIOError:
+            yield False
+        else:
+            yield True
+    finally:
+        os.close(descriptor)
 
 
 REUSED: ContextVar[float] = ContextVar("REUSED", default=0.0)
@@ -293,40 +325,77 @@ class Store:
         return self.root / stage / key
 
     def has(self, stage: str, key: str) -> bool:
-        return (self.path(stage, key) / MANIFEST).exists()
+        """Whether the artefact is there, with all its files in their full size."""
+        folder = self.path(stage, key)
+        return (folder / MANIFEST).exists() and is_whole(folder)
 
-    def build(self, record: Manifest, make: Callable[[Path], None]) -> Path:
+    def build(self, record: Manifest, make: Callable[[Path], None], *, is_shared: bool = False) -> Path:
         """Folder of the artefact `record` describes; `make(folder)` fills it if it is not there yet.
 
-        At most one process on the machine makes a key at a time; the others wait and take the result.
-        An exception in `make` leaves the store as it was.
+        At most one process makes a key at a time; the others wait and take the result. With is_shared they help first:
+        they run `make` too, of which each does the parts that nobody has (see `build_if_free`). An exception in `make`
+        leaves the store as it was; a damaged artefact is made anew.
         """
+        if self.has(record.stage, record.key):
+            return self._reuse(record)
+        with _disk_explained(self.root):
+            is_member = int(os.environ.get("RANK", "0")) > 0  # of a distributed training, whose first process builds
+            if is_member or (is_shared and self._is_being_built(record)):
+                with self._work_folder(record) as work:
+                    make(work)
+            with locked(self._lock(record)):
+                return self._make(record, make)
+
+    def build_if_free(self, record: Manifest, make: Callable[[Path], None]) -> Path | None:
+        """As `build`, but None while another process is at it."""
+        if self.has(record.stage, record.key):
+            return self._reuse(record)
+        with _disk_explained(self.root), locked(self._lock(record), wait=False) as is_ours:
+            return self._make(record, make) if is_ours else None
+
+    def _make(self, record: Manifest, make: Callable[[Path], None]) -> Path:
+        """The lock is held."""
         final = self.path(record.stage, record.key)
         if self.has(record.stage, record.key):
-            os.utime(final)
-            return self._reuse(record.key, final)
-        with locked(self.root / "locks" / f"{record.stage}-{record.key}"):
-            if self.has(record.stage, record.key):
-                return self._reuse(record.key, final)
-            final.parent.mkdir(parents=True, exist_ok=True)
-            work = Path(tempfile.mkdtemp(prefix=f"{record.stage}-", dir=_made(self.root / "tmp")))
-            try:
-                started, before = time.monotonic(), REUSED.get()
-                REUSED.set(0.0)
-                make(work)
-                write_json(work / MANIFEST, record.model_copy(update={"files": file_records(work)}).model_dump())
-                os.chmod(work, 0o755)
-                os.rename(work, final)
-                seconds = time.monotonic() - started + REUSED.get()
-                write_json(self._timing(record.key), {"stage": record.stage, "seconds": seconds} | circumstances())
-                REUSED.set(before)
-            finally:
-                shutil.rmtree(work, ignore_errors=True)
+            return self._reuse(record)
+        if final.exists():
+            logging.getLogger(__name__).warning("%s is damaged: it is made anew.", final)
+            shutil.rmtree(final)
+        final.parent.mkdir(parents=True, exist_ok=True)
+        with self._work_folder(record) as work:
+            started, before = time.monotonic(), REUSED.get()
+            REUSED.set(0.0)
+            make(work)
+            write_json(work / MANIFEST, record.model_copy(update={"files": file_records(work)}).model_dump())
+            os.chmod(work, 0o777 & ~_umask())
+            os.rename(work, final)
+            seconds = time.monotonic() - started + REUSED.get()
+            about = {"stage": record.stage, "seconds": seconds} | circumstances()
+            write_json(_made(self.root / "timings") / f"{record.key}.json", about)
+            REUSED.set(before)
         return final
 
-    def _reuse(self, key: str, final: Path) -> Path:
-        REUSED.set(REUSED.get() + (self.seconds(key) or 0.0))
+    def _reuse(self, record: Manifest) -> Path:
+        final = self.path(record.stage, record.key)
+        with suppress(OSError):  # another user's, or a read-only store
+            os.utime(final)
+        REUSED.set(REUSED.get() + (self.seconds(record.key) or 0.0))
         return final
+
+    def _lock(self, record: Manifest) -> Path:
+        return self.root / "locks" / f"{record.stage}-{record.key}"
+
+    def _is_being_built(self, record: Manifest) -> bool:
+        with locked(self._lock(record), wait=False) as is_free:
+            return not is_free
+
+    @contextmanager
+    def _work_folder(self, record: Manifest) -> Iterator[Path]:
+        work = Path(tempfile.mkdtemp(prefix=f"{record.stage}-", dir=_made(self.root / "tmp")))
+        try:
+            yield work
+        finally:
+            shutil.rmtree(work, ignore_errors=True)
 
     def seconds(self, key: str) -> float | None:
         """How long the artefact took to make, with the parts that were there already; None if it was made elsewhere."""
@@ -335,12 +404,9 @@ class Store:
 
     def made(self, key: str) -> dict[str, Any]:
         """How the artefact was made: stage, seconds, made (UTC), device, commit. Empty if it was made elsewhere."""
-        path = self._timing(key)
+        path = self.root / "timings" / f"{key}.json"
         found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
         return found
-
-    def _timing(self, key: str) -> Path:
-        return _made(self.root / "timings") / f"{key}.json"
 
     def prune(self, keep_days: float) -> list[Path]:
         """Delete artefacts and left-over work not used for `keep_days` days; returns what was deleted."""
@@ -349,6 +415,79 @@ class Store:
         for path in old:
             shutil.rmtree(path)
         return old
+
+    def artifacts(self) -> Iterator[Path]:
+        """Folders of all artefacts, shards included."""
+        yield from sorted(path.parent for path in self.root.glob(f"*/*/{MANIFEST}"))
+
+    def verify(self) -> list[tuple[Path, str]]:
+        """Hash every file anew; artefacts that are not what their manifest says, and why. They are deleted."""
+        found = [(folder, reason) for folder in self.artifacts() if (reason := damage(folder))]
+        for folder, _ in found:
+            shutil.rmtree(folder)
+        return found
+
+    def usage(self) -> dict[str, tuple[int, int]]:
+        """(artefacts, bytes on disk) by stage, the largest first; a file that several share counts once."""
+        seen: set[tuple[int, int]] = set()
+        found: dict[str, tuple[int, int]] = {}
+        for folder in self.artifacts():
+            count, size = found.get(folder.parent.name, (0, 0))
+            for path in folder.rglob("*"):
+                status = path.stat()
+                if path.is_file() and (status.st_dev, status.st_ino) not in seen:
+                    seen.add((status.st_dev, status.st_ino))
+                    size += status.st_blocks * 512
+            found[folder.parent.name] = (count + 1, size)
+        return dict(sorted(found.items(), key=lambda item: -item[1][1]))
+
+
+def is_whole(folder: Path) -> bool:
+    """Whether every file of an artefact is there in its full size."""
+    try:
+        files = Artifact(folder).manifest.files
+        return all((folder / name).stat().st_size == record.bytes for name, record in files.items())
+    except (BadInput, OSError):
+        return False
+
+
+def damage(folder: Path) -> str:
+    """What is wrong with an artefact, every file hashed anew; "" for nothing."""
+    try:
+        wanted = Artifact(folder).manifest.files
+        found = file_records(folder)
+    except (BadInput, OSError) as error:
+        return str(error)
+    wrong = [name for name in {**wanted, **found} if wanted.get(name) != found.get(name)]
+    return f"{wrong[0]} is missing, changed or not its own ({len(wrong)} files in all)" if wrong else ""
+
+
+@contextmanager
+def _disk_explained(root: Path) -> Iterator[None]:
+    """Turn a full disk, and a store that may not be written, into a BadInput that says what to do."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS) and str(error.filename).startswith(str(root)):
+            raise BadInput(
+                f"{error.filename}: this user may not write there ({error.strerror}), so nothing new can be computed. "
+                "Ask for write access to the store (a common group, umask 002), or set BFR_STORE to another folder."
+            ) from error
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            raise
+        free = shutil.disk_usage(root).free / 2**30
+        raise BadInput(
+            f"No space left to write a result into {root} ({free:.1f} GiB free: {error.strerror}). Nothing that was "
+            "finished is lost. Make room: `python -m flows.stage usage` shows what is large, `… prune --days 30` "
+            "deletes what was not used lately; or set BFR_STORE to a folder on another disk."
+        ) from error
+
+
+@cache
+def _umask() -> int:
+    mask = os.umask(0o022)
+    os.umask(mask)
+    return mask
 
 
 def _made(folder: Path) -> Path:
@@ -376,12 +515,29 @@ def publish(source: Path, destination: Path) -> None:
             return
         work = Path(tempfile.mkdtemp(prefix=f".{destination.name}-", dir=destination.parent))
         try:
-            shutil.copytree(source, work / "new", copy_function=shutil.copyfile)
+            shutil.copytree(source, work / "new", copy_function=copy_file)
             if destination.exists():
                 os.rename(destination, work / "old")
             os.rename(work / "new", destination)
         finally:
             shutil.rmtree(work, ignore_errors=True)
+
+
+def copy_file(source: str, destination: str) -> str:
+    """Copy a file's contents; on file systems that can share blocks (btrfs, xfs) the copy takes no space."""
+    with open(source, "rb") as old, open(destination, "wb") as new:
+        left = os.fstat(old.fileno()).st_size
+        try:
+            while left > 0:
+                done = os.copy_file_range(old.fileno(), new.fileno(), left)
+                if done == 0:
+                    break
+                left -= done
+        except OSError as error:
+            if error.errno not in (errno.EXDEV, errno.ENOSYS, errno.EINVAL, errno.EOPNOTSUPP):
+                raise
+            shutil.copyfileobj(old, new)
+    return destination
 
 
 @contextmanager

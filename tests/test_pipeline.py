@@ -199,7 +199,7 @@ def test_a_photo_is_restored_alike_in_any_company(tiny, monkeypatch):
     settings = every_method(tiny)
     whole = run(settings, "compare")
     images = {name: whole[f"compared/noise/{name}"].batch(whole["photos/test"].ids) for name in settings["compare"]}
-    monkeypatch.setattr("tasks.stages.restore.BATCH", 1)
+    monkeypatch.setenv("BFR_BATCH", "1")
     shutil.rmtree(default_store().root)
     shutil.rmtree(workspace_folder())
     single = run(settings, "compare")
@@ -226,8 +226,7 @@ def test_results_made_elsewhere_are_matched_by_image_id(tiny, tmp_path):
 
 def test_the_results_do_not_depend_on_the_batch_size(tiny, monkeypatch):
     whole = run(tiny, "pseudo_targets")["pseudo_targets/noise/finetune"]
-    monkeypatch.setattr("tasks.stages.pseudo_targets.BATCH", 1)
-    monkeypatch.setattr("tasks.stages.restore.BATCH", 3)
+    monkeypatch.setenv("BFR_BATCH", "3")
     shutil.rmtree(default_store().root)
     shutil.rmtree(workspace_folder())
     single = run(tiny, "pseudo_targets")["pseudo_targets/noise/finetune"]
@@ -341,7 +340,9 @@ def test_one_photo_has_no_distance_of_sets_and_says_so(tmp_path):
     Image.fromarray(np.full((64, 64, 3), 90, np.uint8)).save(photo / "a.png")
     image = ingest(IngestParams(size=64, fit="crop"), folder=PhotoFolder(photo))
     work = Workspace(tmp_path / "work")
-    steps.score(("psnr", "fid_seeded", "precision_seeded"), work, "scores", image, hq=image)
+    described = steps.describe(("fid_seeded", "precision_seeded"), work, "reference", "ground truth", image)
+    metrics = ("psnr", "fid_seeded", "precision_seeded")
+    steps.score(metrics, work, "scores", image, hq=image, references={"default": described})
     absent = json.loads(work["scores"].path("absent.json").read_text())
     assert set(absent) == {"fid_seeded", "precision_seeded"}
     assert "at least 2 images are needed" in absent["fid_seeded"]

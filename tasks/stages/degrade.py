@@ -15,7 +15,7 @@ from tasks.degradation.camera import load_camera
 from tasks.degradation.celeba_test import CelebaTest
 from tasks.degradation.raw import RawSettings
 from tasks.noise import numpy_stream
-from tasks.stage import build_in_shards, stage
+from tasks.stage import build_in_shards, shared_stage
 from tasks.store import BadInput, ImageFolder, Manifest
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 SHARD = 500  # about half a minute of 512 x 512 photos
 
 
-@stage
+@shared_stage
 def degrade(out: Path, params: DegradeParams, record: Manifest, hq: ImageFolder, camera: Path | None = None) -> None:
     """hq: the photos to degrade; camera: the camera file of a RAW degradation, if it is not the preset's."""
 

@@ -16,7 +16,7 @@ from tasks.metrics.distribution import SetScorer
 from tasks.metrics.offline import Unavailable
 from tasks.metrics.registry import DEFAULT, ImageScorer, build, find
 from tasks.read_ahead import read_ahead
-from tasks.stage import batches, shards, stage
+from tasks.stage import batches, shards, shared_stage
 from tasks.stages import reference as reference_stage
 from tasks.store import WEIGHTS, BadInput, ImageFolder, Manifest, write_json
 
@@ -27,7 +27,7 @@ BATCH = 16
 SHARD = 256
 
 
-@stage
+@shared_stage
 def evaluate(
     out: Path,
     params: EvaluateParams,

@@ -44,10 +44,11 @@ def finetune(
 ) -> None:
     """Write model.safetensors (official key layout), card.json and losses.csv.
 
-    lq, targets: the same image ids; real: unpaired HQ photos for the discriminator; weights: the pre-trained restorer.
+    lq: LQ photos, at least those of the targets; real: unpaired HQ photos for the discriminator; weights: the
+    pre-trained restorer.
     """
-    if lq.ids != targets.ids:
-        raise BadInput(f"{lq.root} and {targets.root} must hold the same image ids; rerun pseudo_targets.")
+    if not set(targets.ids) <= set(lq.ids):
+        raise BadInput(f"{targets.root} has targets without LQ photos in {lq.root}; rerun pseudo_targets.")
     settings = params.settings
     state = default_store().root / "training" / f"{record.key}.pt"
     names = (codeformer.CodeLosses if settings.recipe == "codeformer" else swinir_gan.GanLosses)._fields
@@ -66,7 +67,7 @@ def finetune(
         "parent": record.inputs["weights"],
         "licence": licence(weights),
         "data": {name: record.inputs[name] for name in ("lq", "targets", "real")},
-        "images": len(lq.ids),
+        "images": len(targets.ids),
         **settings.model_dump(mode="json"),
         "scores": {"before": before, "after": after},
     }
@@ -78,7 +79,7 @@ def nearness(spec: RestorerSpec, lq: ImageFolder, targets: ImageFolder, device: 
     """How near the restorer comes to the pseudo-targets of the first photos; there is no ground truth to ask."""
     restore, perceptual = load_restorer(spec, device).restore, lpips_seeded().to(device)
     found: dict[str, list[Tensor]] = {"psnr_to_targets": [], "lpips_seeded_to_targets": []}
-    for ids in batches(lq.ids[:SCORED], BATCH):
+    for ids in batches(targets.ids[:SCORED], BATCH):
         restored, target = restore(lq.batch(ids).to(device), ids), targets.batch(ids).to(device)
         found["psnr_to_targets"].append(psnr(restored, target))
         found["lpips_seeded_to_targets"].append(perceptual(restored, target))
@@ -112,7 +113,7 @@ def tune_swinir(
     )
 
     def batch_at(step: int) -> swinir_gan.Batch:
-        ids = [lq.ids[n] for n in batch_indices(seed, len(lq.ids), recipe.batch, step)]
+        ids = [targets.ids[n] for n in batch_indices(seed, len(targets.ids), recipe.batch, step)]
         unpaired = batch_indices(seed + 1, len(real.ids), recipe.batch, step)
         return lq.batch(ids), targets.batch(ids), real.batch([real.ids[n] for n in unpaired])
 
@@ -148,7 +149,7 @@ def tune_codeformer(
     )
 
     def batch_at(step: int) -> tuple[Tensor, Tensor]:
-        ids = [lq.ids[n] for n in batch_indices(seed, len(lq.ids), settings.batch, step)]
+        ids = [targets.ids[n] for n in batch_indices(seed, len(targets.ids), settings.batch, step)]
         is_mirrored = torch.from_numpy(numpy_stream(seed, "mirror", str(step)).random(len(ids)) < 0.5)
         pairs = (lq.batch(ids), targets.batch(ids))
         mirrored = [torch.where(is_mirrored[:, None, None, None], images.flip(-1), images) for images in pairs]

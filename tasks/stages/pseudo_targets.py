@@ -9,24 +9,25 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
+from torch import Tensor
 
+from tasks.batching import batch_size, in_batches
 from tasks.device import held_device
 from tasks.diffusion.schedule import Schedule
 from tasks.noise import ImageStreams
 from tasks.priors import load_prior
 from tasks.pseudo_targets import pseudo_targets as constrained_targets
 from tasks.pseudo_targets import step_indices, unconditional_targets
-from tasks.stage import batches, build_in_shards, stage
-from tasks.store import ImageFolder, Manifest, to_uint8
+from tasks.stage import build_in_shards, finished, shared_stage
+from tasks.store import BadInput, ImageFolder, Manifest
 
 if TYPE_CHECKING:
     from tasks.params import PseudoTargetParams
 
-BATCH = 16
 SHARD = 32  # a killed run loses at most this many images
 
 
-@stage
+@shared_stage
 def pseudo_targets(
     out: Path, params: PseudoTargetParams, record: Manifest, restored: ImageFolder, weights: Path
 ) -> None:
@@ -43,12 +44,15 @@ def pseudo_targets(
     with held_device() as device:
         prior = load_prior(params.arch, weights, device)
 
-        def shard(ids: list[str]) -> Iterator[tuple[str, np.ndarray]]:
-            for some in batches(ids, BATCH):
-                y0 = restored.batch(some).to(device)
-                streams = ImageStreams(params.seed, record.stage, some, device)
-                with torch.autocast(device.type, torch.bfloat16, enabled=settings.bf16):
-                    images = targets(prior, schedule, y0, partial(streams.normal, *y0.shape[1:]))
-                yield from zip(some, map(to_uint8, images), strict=True)
+        def target(y0: Tensor, ids: list[str]) -> Tensor:
+            y0 = y0.to(device)
+            streams = ImageStreams(params.seed, record.stage, ids, device)
+            with torch.autocast(device.type, torch.bfloat16, enabled=settings.bf16):
+                return targets(prior, schedule, y0, partial(streams.normal, *y0.shape[1:]))
+
+        def shard(ids: list[str]) -> Iterator[tuple[str, np.ndarray | BadInput]]:
+            size = batch_size(device, restored.side)
+            for some, images in in_batches(ids, size, restored.batch, target):
+                yield from finished(some, images)
 
         build_in_shards(out, record, restored, SHARD, shard)

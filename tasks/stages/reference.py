@@ -15,7 +15,7 @@ from tasks.metrics.distribution import FeatureStatistics, ReferenceSet, SetScore
 from tasks.metrics.offline import Unavailable
 from tasks.metrics.registry import build
 from tasks.read_ahead import read_ahead
-from tasks.stage import batches, shards, stage
+from tasks.stage import batches, shards, shared_stage
 from tasks.store import WEIGHTS, BadInput, ImageFolder, Manifest, write_json
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ BATCH = 16
 SHARD = 256
 
 
-@stage
+@shared_stage
 def reference(
     out: Path,
     params: ReferenceParams,

@@ -8,19 +8,20 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from tasks.batching import batch_size, in_batches
 from tasks.device import held_device
 from tasks.methods import FeedForward, Files, Gen2Res, load
 from tasks.restorers import RestorerSpec
-from tasks.stage import batches, build_in_shards, stage
-from tasks.store import ImageFolder, Manifest, to_uint8
+from tasks.stage import build_in_shards, finished, shared_stage
+from tasks.store import BadInput, ImageFolder, Manifest
 
 if TYPE_CHECKING:
     from tasks.params import RestoreParams
 
-BATCH = 16
+SHARD = 32  # a killed run loses at most this many images
 
 
-@stage
+@shared_stage
 def restore(
     out: Path,
     params: RestoreParams,
@@ -33,13 +34,13 @@ def restore(
     spec = None
     if params.estimator is not None:
         spec = RestorerSpec(params.estimator, estimator, 0.5 if params.fidelity is None else params.fidelity)
-    shard = 256 if isinstance(params.method, FeedForward) else 2 if isinstance(params.method, Gen2Res) else 2 * BATCH
+    shard = 256 if isinstance(params.method, FeedForward) else 2 if isinstance(params.method, Gen2Res) else SHARD
     with held_device() as device:
         run = load(params.method, Files(weights, params.prior, spec), params.seed or 0, device)
 
-        def restored(ids: list[str]) -> Iterator[tuple[str, np.ndarray]]:
-            for some in batches(ids, BATCH):
-                images = run(lq.batch(some).to(device), some)
-                yield from zip(some, map(to_uint8, images), strict=True)
+        def restored(ids: list[str]) -> Iterator[tuple[str, np.ndarray | BadInput]]:
+            size = batch_size(device, lq.side)
+            for some, images in in_batches(ids, size, lq.batch, lambda images, some: run(images.to(device), some)):
+                yield from finished(some, images)
 
         build_in_shards(out, record, lq, shard, restored)

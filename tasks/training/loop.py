@@ -4,8 +4,10 @@ A run is a function of its seed: step s takes its batch from `batch_at(s)` and i
 from a stream of its own, so a killed run goes on bit-equally from its last saved state, whatever the reader threads do.
 """
 
+import logging
 import math
 import os
+import pickle
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -186,13 +188,17 @@ def save_state(path: Path, parts: Mapping[str, Stateful], recipe: dict[str, Any]
 def resume_from(
     path: Path, parts: Mapping[str, Stateful], recipe: dict[str, Any], device: torch.device
 ) -> tuple[int, list[Losses]]:
-    """Put the parts into the state that `save_state` wrote; its step and losses, or 0 and none if there is no file.
+    """Put the parts into the state that `save_state` wrote; its step and losses, or 0 and none without a whole file.
 
     Raises BadInput if a run with other settings wrote it.
     """
     if not path.exists():
         return 0, []
-    state: dict[str, Any] = torch.load(path, map_location=device, weights_only=True)
+    try:
+        state: dict[str, Any] = torch.load(path, map_location=device, weights_only=True)
+    except (OSError, EOFError, RuntimeError, pickle.UnpicklingError) as error:
+        logging.getLogger(__name__).warning("%s is damaged (%s): the training starts anew.", path, error)
+        return 0, []
     if state["recipe"] != recipe:
         changed = {
             key: f"{state['recipe'].get(key)} -> {value}"

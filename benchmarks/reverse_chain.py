@@ -1,0 +1,118 @@
+"""Algorithm 1 of DT-BFR from end to end: images per second and error of each way to run it, against the reference's way.
+
+    python -m benchmarks.reverse_chain [--weights FILE --arch ffhq512] [--images 16] [--respacing 250] [--compile]
+
+The reference's way is eager float32, one image after another, contiguous. The same noise in all. The images are the
+demo's procedural faces, blurred, at the size of the prior. On a GPU also: the share of the peak that --peak gives.
+"""
+
+import argparse
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.utils.flop_counter import FlopCounterMode
+
+from tasks.batching import batch_size
+from tasks.data.portraits import portrait
+from tasks.diffusion.schedule import Schedule
+from tasks.diffusion.unet import UNet
+from tasks.metrics.seeded import fill_seeded
+from tasks.noise import ImageStreams
+from tasks.priors import PRIORS, load_prior
+from tasks.pseudo_targets import pseudo_targets, step_indices
+from tasks.store import WEIGHTS, to_tensor
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--arch", choices=PRIORS, default="demo64")
+    parser.add_argument("--weights", type=Path, help="default: the demo's, or random ones for other architectures")
+    parser.add_argument("--images", type=int, default=16)
+    parser.add_argument("--respacing", default="250")
+    parser.add_argument("--compile", action="store_true", help="also with torch.compile")
+    parser.add_argument("--peak", type=float, help="the device's bf16 peak, TFLOP/s")
+    given = parser.parse_args()
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    schedule = Schedule.linear().respace(given.respacing)
+    start, reg_end = step_indices(schedule, start_t=600, stop_t=360)
+    side = PRIORS[given.arch].image_size
+    y0 = blurred(given.images, side).to(device)
+    fast = prior(given.arch, given.weights, device)
+    plain = prior(given.arch, given.weights, device).to(memory_format=torch.contiguous_format)
+    size = batch_size(device, side)
+
+    def chain(model: Callable[..., Tensor], batch: int, is_half: bool) -> Tensor:
+        done = []
+        for first in range(0, given.images, batch):
+            some = y0[first : first + batch]
+            streams = ImageStreams(0, "benchmark", [str(first + n) for n in range(len(some))], device)
+            draw = partial(streams.normal, 3, side, side)
+            with torch.autocast(device.type, torch.bfloat16, enabled=is_half):
+                done.append(pseudo_targets(model, schedule, some, draw, start=start, reg_end=reg_end, factor=16).cpu())
+        return torch.cat(done)
+
+    ways: dict[str, tuple[Callable[..., Tensor], int, bool]] = {
+        "float32, one by one (reference)": (plain, 1, False),
+        f"float32, channels_last, batch {size}": (fast, size, False),
+        f"bfloat16, channels_last, batch {size}": (fast, size, True),
+    }
+    if given.compile:
+        compiled = torch.compile(fast)
+        ways[f"float32, compiled, batch {size}"] = (compiled, size, False)
+        ways[f"bfloat16, compiled, batch {size}"] = (compiled, size, True)
+    flops = flops_of(plain, y0[:1])
+    print(
+        f"{given.arch}, {given.images} images of {side} x {side}, {start} steps, {flops / 1e9:.1f} GFLOP a step, {device}"
+    )
+    print(
+        "| Way | images/s | ratio | PSNR to the reference (dB) | largest error | TFLOP/s |\n|---|---:|---:|---:|---:|---:|"
+    )
+    reference: Tensor | None = None
+    first_s = 0.0
+    for way, (model, batch, is_half) in ways.items():
+        with torch.inference_mode():  # warms up: kernels, compilation
+            model(y0[: min(batch, given.images)], torch.full((min(batch, given.images),), 300, device=device))
+        started = time.perf_counter()
+        images = chain(model, batch, is_half)
+        seconds = time.perf_counter() - started
+        reference = images if reference is None else reference
+        first_s = first_s or seconds
+        difference = images - reference
+        psnr = -10 * torch.log10(difference.square().mean()).item()
+        rate = given.images * start * flops / seconds / 1e12
+        peak = f" ({rate / given.peak:.0%} of the peak)" if given.peak else ""
+        print(
+            f"| {way} | {given.images / seconds:.3f} | {first_s / seconds:.2f} | {psnr:.1f} "
+            f"| {difference.abs().max():.1e} | {rate:.2f}{peak} |"
+        )
+
+
+def prior(arch: str, weights: Path | None, device: torch.device) -> UNet:
+    if weights is None and arch == "demo64":
+        weights = WEIGHTS / "demo" / "prior.safetensors"
+    if weights is not None:
+        return load_prior(arch, weights, device)
+    model = fill_seeded(UNet(PRIORS[arch]), arch)
+    return model.to(device).to(memory_format=torch.channels_last).eval().requires_grad_(False)
+
+
+def blurred(count: int, side: int) -> Tensor:
+    """[count, 3, side, side] in [0, 1]: what a restorer's output looks like."""
+    faces = torch.stack([to_tensor(portrait(n, 64)) for n in range(count)])
+    return F.interpolate(F.avg_pool2d(faces, 2), size=(side, side), mode="bilinear").clamp(0, 1)
+
+
+def flops_of(model: UNet, image: Tensor) -> float:
+    """Of one evaluation for one image."""
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        model(image, torch.full((1,), 300, device=image.device))
+    return float(counter.get_total_flops())
+
+
+if __name__ == "__main__":
+    main()

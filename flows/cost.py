@@ -1,0 +1,182 @@
+"""How long a run will take, said before it starts: images x network evaluations x seconds of one, measured here.
+
+It leaves out what is fast beside the networks (degradation, evaluation, reading and writing), and DifBFSR's two small
+networks. Nothing that the store already has is subtracted, so a rerun is faster.
+"""
+
+import json
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from flows.steps import checked, network_evaluations
+from tasks.batching import batch_size
+from tasks.device import held_device
+from tasks.methods import FeedForward, Gen2Res, Idm, evaluations, load_idm
+from tasks.metrics.perceptual import lpips_seeded
+from tasks.params import Comparison, Experiment, FineTune, Folders, Portraits, given
+from tasks.priors import load_prior
+from tasks.provenance import device as device_name
+from tasks.restorers import RestorerSpec, load_restorer, swinir
+from tasks.stage import default_store
+from tasks.store import ROOT, digest, write_json
+from tasks.training import swinir_gan
+from tasks.training.discriminator import UNetDiscriminator
+from tasks.training.loop import Alone
+
+BACKWARD = 3  # a training step costs about three evaluations
+SAMPLE = 4  # images that are timed together
+
+
+@dataclass(frozen=True)
+class Line:
+    """One part of a run: images (or training steps x batch), evaluations of its network for each, seconds of one."""
+
+    what: str
+    images: int
+    evaluations: int
+    seconds_each: float
+
+    @property
+    def seconds(self) -> float:
+        return self.images * self.evaluations * self.seconds_each
+
+
+def estimate(experiment: Experiment) -> list[Line]:
+    """The parts of a run that take long. Its weights must be there (`flows.steps.check`)."""
+    return list(_lines(experiment))
+
+
+def table(experiment: Experiment) -> str:
+    """The estimate as text: a line for each part, and the sum."""
+    lines = estimate(experiment)
+    rows = [f"{line.what}: {line.images} x {line.evaluations} x {line.seconds_each:.3g} s" for line in lines]
+    total = sum(line.seconds for line in lines)
+    return "\n".join([*rows, f"about {total / 60:.0f} min of networks on {device_name()}, less what is in the store"])
+
+
+def _lines(experiment: Experiment) -> Iterator[Line]:
+    parts = len(experiment.parts)
+    test, tuned = _counts(experiment)
+    authentic = 2 if experiment.authenticity else 0  # the check restores the restored and the clean photos of one part
+    prior = Timed("prior", experiment)
+    if (restorer := experiment.restorer) is not None:
+        each = Timed("restorer", experiment)
+        methods = sum(name in experiment.methods for name in ("pretrained", "adapted"))
+        passes = max(1, methods) * parts + authentic * methods
+        yield Line(f"restore ({restorer.arch})", test * passes + tuned * parts, 1, each.seconds)
+    if experiment.pseudo_targets:
+        start = network_evaluations(experiment).get("pseudo_target", 1) - 1
+        tests = (parts + authentic) * ("pseudo_target" in experiment.methods)
+        adapts = parts * ("adapted" in experiment.methods)
+        if start and (images := test * tests + tuned * adapts):
+            yield Line("pseudo_targets", images, start, prior.seconds)
+    if "adapted" in experiment.methods and (recipe := experiment.finetune):
+        yield Line("finetune", recipe.iterations * recipe.batch * parts, 1, Timed("finetune", experiment).seconds)
+    if cleaning := experiment.cleaning:
+        idm = Timed(cleaning.method.arch, experiment)
+        models = 1 if cleaning.weights else 2
+        yield Line("clean (training)", cleaning.iterations * cleaning.batch * models, BACKWARD, idm.seconds)
+    for name, other in experiment.compare.items():
+        if isinstance(other, Comparison) and not isinstance(other.method, FeedForward):
+            network = other.method.arch if isinstance(other.method, Idm) else "prior"
+            passes = parts + authentic * (name in checked(experiment))
+            yield Line(name, test * passes, _cost(other), Timed(network, experiment).seconds)
+
+
+def _cost(other: Comparison) -> int:
+    """Evaluations for one photo, a fine-tuning image counted as BACKWARD of them."""
+    method = other.method
+    tuned = method.iterations * method.batch if isinstance(method, Gen2Res) and method.album else 0
+    return evaluations(method) + (BACKWARD - 1) * tuned
+
+
+def _counts(experiment: Experiment) -> tuple[int, int]:
+    """Photos of the test set, and those to adapt on, of each part; unknown counts are DT-BFR's 500 and 2500."""
+    dataset = experiment.dataset
+    if isinstance(dataset, Portraits):
+        return dataset.test, dataset.finetune
+    if isinstance(dataset, Folders):
+        return dataset.test or 500, dataset.finetune or 2500
+    counts = [photos.expected or 500 for photos in dataset.sets.values()]
+    return sum(counts) // len(counts), sum(counts) // len(counts)
+
+
+@dataclass(frozen=True)
+class Timed:
+    """Seconds for one image of a network of the experiment: "prior", "restorer", "finetune" or an IDM.
+
+    Measured once on this device and remembered in the store.
+    """
+
+    what: str
+    experiment: Experiment
+
+    @property
+    def seconds(self) -> float:
+        side = self.experiment.dataset.size
+        about = [self.what, self.experiment.prior, self.experiment.restorer, self.experiment.finetune]
+        described = [str(part) for part in about] + [str(side), device_name(), torch.__version__]
+        file = default_store().root / "speed" / f"{digest(described)}.json"
+        if not file.exists():
+            with held_device() as device:
+                count = min(SAMPLE, batch_size(device, side))
+                images = torch.rand((count, 3, side, side), generator=torch.Generator().manual_seed(0)).to(device)
+                run = self._run(images, device)
+                run()
+                started = time.perf_counter()
+                run()
+                if device.type == "cuda":
+                    torch.cuda.synchronize(device)
+            file.parent.mkdir(parents=True, exist_ok=True)
+            write_json(file, {"what": described, "seconds": (time.perf_counter() - started) / count})
+        return float(json.loads(file.read_text(encoding="utf-8"))["seconds"])
+
+    def _run(self, images: torch.Tensor, device: torch.device) -> Callable[[], object]:
+        """One evaluation of the network on the images."""
+        experiment, level = self.experiment, torch.full((len(images),), 300, device=device)
+        if self.what == "prior":
+            prior = given(experiment.prior, "prior")
+            unet = load_prior(prior.arch, ROOT / prior.weights, device)
+            is_half = bool(experiment.pseudo_targets and experiment.pseudo_targets.bf16)
+
+            def evaluate() -> None:
+                with torch.inference_mode(), torch.autocast(device.type, torch.bfloat16, enabled=is_half):
+                    unet(images, level)
+
+            return evaluate
+        if self.what in ("restorer", "finetune"):
+            chosen = given(experiment.restorer, "restorer")
+            if self.what == "finetune" and experiment.finetune and experiment.finetune.recipe == "swinir_gan":
+                return self._swinir_step(ROOT / chosen.weights, images, device)
+            restorer = load_restorer(RestorerSpec(chosen.arch, ROOT / chosen.weights), device)
+            names = [str(n) for n in range(len(images))]
+            times = BACKWARD if self.what == "finetune" else 1
+            return lambda: [_without_gradients(lambda: restorer.restore(images, names)) for _ in range(times)]
+        weights = experiment.cleaning and experiment.cleaning.weights
+        network = load_idm(self.what, ROOT / weights, device) if weights else _untrained_idm(self.what, device)
+        return lambda: _without_gradients(lambda: network(images, images, level / 1000))
+
+    def _swinir_step(self, weights: Path, images: torch.Tensor, device: torch.device) -> Callable[[], object]:
+        settings = self.experiment.finetune
+        assert isinstance(settings, FineTune)
+        generator = swinir.load(weights).to(device).requires_grad_(True).train()
+        critic = UNetDiscriminator(settings.discriminator_width, 0).to(device)
+        recipe = swinir_gan.FINETUNE
+        batch, perceptual = (images, images, images), lpips_seeded().to(device)
+        return lambda: swinir_gan.accumulate(generator, critic, perceptual, batch, recipe, Alone(device))
+
+
+def _without_gradients(work: Callable[[], object]) -> object:
+    with torch.inference_mode():
+        return work()
+
+
+def _untrained_idm(arch: str, device: torch.device) -> torch.nn.Module:
+    from tasks.idm import NETWORKS
+    from tasks.idm import Idm as Network
+
+    return Network(NETWORKS[arch]).to(device).to(memory_format=torch.channels_last).eval()

@@ -1,0 +1,122 @@
+"""Hostile input: whatever bytes a photo has and whatever a parameter file says, the answer is a result or a BadInput.
+
+BFR_FUZZ sets how many inputs each test tries; 100000 were tried on 2026-11-21.
+"""
+
+import io
+import os
+import random
+from contextlib import suppress
+
+import numpy as np
+import pytest
+import yaml
+from PIL import Image
+
+from flows.steps import user_folder
+from tasks.data.photo import FORMATS, read_photo
+from tasks.params import load
+from tasks.store import ROOT, BadInput
+
+TRIES = int(os.environ.get("BFR_FUZZ", "300"))
+VALUES = [None, True, -1, 0, 1e308, float("nan"), "", "x" * 999, "../../etc/passwd", [], {}, [[]], {"a": 1}, 10**30]
+
+
+@pytest.fixture(scope="module")
+def files() -> list[bytes]:
+    """A small photo in every format that can be written."""
+    image = Image.fromarray(np.random.default_rng(0).integers(0, 256, (24, 24, 3), dtype=np.uint8))
+    found = []
+    for name in FORMATS:
+        buffer = io.BytesIO()
+        try:
+            image.save(buffer, format=name)
+        except (OSError, KeyError):  # a format that this Pillow only reads
+            continue
+        found.append(buffer.getvalue())
+    return found
+
+
+def damaged(data: bytes, rng: random.Random) -> bytes:
+    """Bytes changed, cut, doubled or inserted at random places."""
+    out = bytearray(data)
+    for _ in range(rng.randint(1, 6)):
+        place, kind = rng.randrange(len(out) + 1), rng.randrange(4)
+        if kind == 0 and out:
+            out[place % len(out)] = rng.randrange(256)
+        elif kind == 1:
+            out = out[:place] or out
+        elif kind == 2:
+            out[place:place] = out[place : place + rng.randrange(64)]
+        else:
+            out[place:place] = rng.randbytes(rng.randrange(16))
+    return bytes(out)
+
+
+def test_any_bytes_are_a_photo_or_a_reason(files, tmp_path):
+    rng = random.Random(1)
+    path = tmp_path / "photo.png"
+    for _ in range(TRIES):
+        path.write_bytes(damaged(rng.choice(files), rng))
+        try:
+            photo = read_photo(path, max_megapixels=1)
+        except BadInput:
+            continue
+        assert photo.dtype == np.uint8
+        assert photo.ndim == 3
+        assert photo.size <= 3_000_000
+
+
+def changed(tree: object, rng: random.Random) -> object:
+    """A copy of a parameter tree with one branch renamed, dropped or replaced."""
+    if not isinstance(tree, dict) or not tree or rng.random() < 0.15:
+        return rng.choice(VALUES)
+    key = rng.choice(list(tree))
+    rest = {name: value for name, value in tree.items() if name != key}
+    kind = rng.randrange(6)
+    if kind == 0:
+        return rest
+    if kind == 1:
+        return rest | {str(key)[::-1]: tree[key]}
+    return rest | {key: changed(tree[key], rng)}
+
+
+def test_any_parameters_are_valid_or_explained(tmp_path):
+    rng = random.Random(2)
+    whole = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
+    small = {"experiments": {name: whole["experiments"][name] for name in ("demo", "difface_real")}}
+    path = tmp_path / "params.yaml"
+    for _ in range(TRIES):
+        tree = {**small, "experiments": {**small["experiments"]}}
+        name = rng.choice(list(tree["experiments"]))
+        tree["experiments"][name] = changed(tree["experiments"][name], rng)
+        text = yaml.safe_dump(tree)
+        if rng.random() < 0.1:
+            text = damaged(text.encode(), rng).decode("latin-1")
+        path.write_text(text, encoding="utf-8")
+        with suppress(BadInput):
+            load(path)
+
+
+def test_a_parameter_file_that_grows_when_read_is_refused(tmp_path):
+    path = tmp_path / "params.yaml"
+    lines = ["a0: &a0 [1, 1, 1, 1, 1, 1, 1, 1, 1, 1]"]
+    lines += [f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 10)}]" for n in range(1, 12)]
+    path.write_text("\n".join(lines))
+    with pytest.raises(BadInput, match="more than 100000 values by its aliases"):
+        load(path)
+    path.write_text("a: &a [*a]")
+    with pytest.raises(BadInput):
+        load(path)
+    path.write_text("x" * 2_000_000)
+    with pytest.raises(BadInput, match="expected at most"):
+        load(path)
+    path.write_text("[" * 5000)
+    with pytest.raises(BadInput, match="is not valid YAML"):
+        load(path)
+
+
+@pytest.mark.parametrize("name", ["../x", "a/b", "", ".store", "weights", "demo", "x" * 200, "a\0b", "ü"])
+def test_a_run_cannot_write_outside_of_its_folder(name):
+    with pytest.raises(BadInput, match="name: expected letters"):
+        user_folder(name)
