@@ -6,12 +6,14 @@ import shutil
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
+import psutil
 import pytest
 import yaml
 from PIL import Image
@@ -424,6 +426,7 @@ def command(checkout) -> Callable[..., str]:
             assert process.returncode == 0, f"{words}: {output[-6000:]}"
         return outputs[0]
 
+    call.environment = environment
     return call
 
 
@@ -446,6 +449,31 @@ def test_prefect_and_dvc_share_one_truth(checkout, command):
 
     output = command("python", "-m", "flows.up", "run", "benchmark/demo")
     assert "Completed" in output
+    assert "up to date" in command("dvc", "status", "dvc.yaml")
+
+
+@pytest.mark.slow
+def test_a_killed_benchmark_goes_on_with_a_new_server(checkout, command):
+    """kill -9 of server, workers and flow at once, in the middle of the pseudo-targets."""
+    store = checkout / "data" / ".store"
+    change_params(checkout, lambda demo: demo | {"seed": 8, "dataset": demo["dataset"] | {"finetune": 70}})
+    words = ["python", "-m", "flows.up", "run", "benchmark/demo"]
+    before = set(store.glob("pseudo_targets.shard/*"))
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    running = psutil.Popen(words, cwd=checkout, env=command.environment, **quiet)
+    deadline = time.monotonic() + 300
+    while not (made := set(store.glob("pseudo_targets.shard/*")) - before):
+        assert time.monotonic() < deadline
+        assert running.poll() is None
+        time.sleep(0.1)
+    for process in (*running.children(recursive=True), running):
+        process.kill()
+    running.wait()
+    files = {path: path.stat().st_ino for folder in made for path in folder.glob("*.png")}
+    assert "Completed" in command(*words)
+    assert {path: path.stat().st_ino for path in files} == files  # not made again
+    report = json.loads((checkout / "data" / "demo" / "metrics.json").read_text())
+    assert report["noise"]["adapted"]
     assert "up to date" in command("dvc", "status", "dvc.yaml")
 
 
