@@ -208,7 +208,7 @@ def fid_features(weights_dir: Path, metric: str = "FID") -> nn.Module:
         state = load_state(path)
         with constructing(), replaced(inception, "load_state_dict_from_url", lambda url, progress: state):
             network = inception.InceptionV3(normalize_input=True)
-    return _Pooled(network).requires_grad_(False).eval()
+    return _Pooled(network).requires_grad_(False).eval().to(memory_format=torch.channels_last)
 
 
 class _Pooled(nn.Module):

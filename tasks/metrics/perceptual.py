@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import torch
 from torch import Tensor, nn
 
 from tasks.metrics.full_reference import size_text
@@ -48,7 +49,7 @@ def lpips_vgg(weights_dir: Path) -> Lpips:
         network = _untrained("vgg")
         trunk = {key: state["features." + key.split(".", 1)[1]] for key in network.net.state_dict()}
         network.net.load_state_dict(trunk)
-    return Lpips(network, smallest=16)
+    return Lpips(network, smallest=16).to(memory_format=torch.channels_last)
 
 
 def lpips_seeded() -> Lpips:

@@ -11,6 +11,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
+from tasks.batching import batch_size
 from tasks.device import held_device
 from tasks.metrics.distribution import SetScorer
 from tasks.metrics.offline import Unavailable
@@ -113,7 +114,7 @@ def measure_shard(
         return images.batch(some), hq.batch(some) if hq else None
 
     def scored() -> Iterator[Tensor]:
-        for restored, truth in read_ahead(read, list(batches(ids, BATCH))):
+        for restored, truth in read_ahead(read, list(batches(ids, min(BATCH, batch_size(device, images.side))))):
             restored, truth = restored.to(device), None if truth is None else truth.to(device)
             for name, found in values.items():
                 scorer = scorers[name]

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
+from tasks.batching import batch_size
 from tasks.device import held_device
 from tasks.metrics.distribution import FeatureStatistics, ReferenceSet, SetScorer, statistics_of_others
 from tasks.metrics.offline import Unavailable
@@ -75,7 +76,8 @@ def describe(
         families = {scorer.family: scorer for scorer in scorers.values()}
 
         def measure(folder: Path, ids: list[str]) -> None:
-            save_features(folder, families, read_ahead(images.batch, list(batches(ids, BATCH))))
+            size = min(BATCH, batch_size(device, images.side))
+            save_features(folder, families, read_ahead(images.batch, list(batches(ids, size))))
 
         parts = [folder for _, folder in shards(record, images, SHARD, measure)]
     found: dict[str, ReferenceSet] = {}
