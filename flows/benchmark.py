@@ -10,7 +10,7 @@ from tasks import nodes
 from tasks.params import load_experiment
 
 
-@flow(name="benchmark", flow_run_name="{experiment}", log_prints=True)
+@flow(name="benchmark", flow_run_name="{experiment}", log_prints=True, task_runner=nodes.task_runner())
 def benchmark(experiment: str = "demo") -> None:
     """Run every step of an experiment of params.yaml; what is already in the store is not made again."""
     settings, params = load_experiment(experiment), params_digest()

@@ -4,6 +4,7 @@ The store is the cache; a Prefect result is only the path of an artefact under t
 artefact was deleted is made anew.
 """
 
+import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -30,9 +31,10 @@ from tasks.stages.reference import reference
 from tasks.stages.report import report
 from tasks.stages.restore import restore
 from tasks.stages.train import train
-from tasks.store import ImageFolder, Strict
+from tasks.store import BadInput, ImageFolder, Strict
 
 TELL_EVERY_S = 5.0
+DASK = "BFR_DASK"
 
 
 def node(stage: Stage) -> Callable[..., ImageFolder]:
@@ -48,9 +50,33 @@ def node(stage: Stage) -> Callable[..., ImageFolder]:
 
     def call(params: Strict, /, **inputs: Source) -> ImageFolder:
         is_built = stage.is_built(params, **inputs)
-        return ImageFolder(Path(build.with_options(refresh_cache=not is_built)(params, inputs)))
+        now = build.with_options(refresh_cache=not is_built)
+        if is_built or not stage.is_shared or not os.environ.get(DASK):
+            return ImageFolder(Path(now(params, inputs)))
+        # the same task on every worker: they share the shards (tasks/stage.py)
+        futures = [now.submit(params, inputs) for _ in range(dask_workers())]
+        made = [future.result() for future in futures]
+        return ImageFolder(Path(made[0]))
 
     return call
+
+
+def task_runner() -> Any:
+    """Where a flow's tasks run: on the Dask cluster at BFR_DASK, or None for Prefect's default."""
+    if not (address := os.environ.get(DASK)):
+        return None
+    try:
+        from prefect_dask import DaskTaskRunner
+    except ImportError as error:
+        raise BadInput(f"{DASK} is set, but prefect-dask is not installed: pip install 'bfr[dask]'.") from error
+    return DaskTaskRunner(address=address)
+
+
+def dask_workers() -> int:
+    """How many workers the cluster has."""
+    from distributed import get_client
+
+    return max(1, len(get_client(os.environ[DASK]).scheduler_info()["workers"]))
 
 
 @contextmanager

@@ -21,6 +21,7 @@ from tasks.report.tables import (
     decimals,
     find,
     heading,
+    leaders,
     number,
     photo_count,
     published_rows,
@@ -48,6 +49,7 @@ class Section:
     name: str
     label: str
     finding: Finding
+    leaders: Sequence[tuple[str, str]]
     cautions: Sequence[str]
     rows: Sequence[tuple[Method, Sequence[Cell]]]
     counts: Sequence[str]
@@ -84,6 +86,7 @@ def render_page(data: ReportData, results: Results) -> str:
             name,
             label,
             find(data, results, name),
+            leaders(data, results, name),
             cautions(results, name),
             table_rows(data, results, name),
             [photo_count(results, name, metric.name) for metric in shown_metrics(data)],

@@ -304,6 +304,26 @@ def find(data: ReportData, results: Results, degradation: str) -> Finding:
     return Finding(sentence, _tone(judged))
 
 
+def leaders(data: ReportData, results: Results, degradation: str) -> list[tuple[str, str]]:
+    """(metric, the best restoring method by its mean, and those that these photos cannot tell from it), as text.
+
+    Nothing where there are fewer than three methods to choose from.
+    """
+    methods = [method for method in data.methods if method.kind != "input"]
+    found = []
+    for metric in shown_metrics(data):
+        here = [(m.label, r) for m in methods if (r := results.get((degradation, m.name, metric.name))) is not None]
+        here = [(label, r) for label, r in here if math.isfinite(r.mean)]
+        if len(here) < 3:
+            continue
+        sign = 1 if metric.direction == "higher" else -1
+        label, best = max(here, key=lambda pair: sign * pair[1].mean)
+        is_tested = best.p_best == 1  # the tests are against the column's best, which may be the input itself
+        tied = [other for other, r in here if is_tested and r is not best and r.p_best > ALPHA]
+        found.append((metric.label, label + (f" (≈ {', '.join(tied)})" if tied else "")))
+    return found
+
+
 def subject_of(data: ReportData) -> Method | None:
     """The method that the findings are about: the adapted restorer, else the first other one."""
     adapted = [method for method in data.methods if method.kind == "adapted"]
@@ -384,6 +404,8 @@ def results_markdown(data: ReportData, results: Results) -> str:
     parts = [f"# {_plain(data.title)}", f"Experiment {_plain(data.experiment)}."]
     for name, label in data.degradations:
         parts += [f"## {_plain(label)}", _plain(find(data, results, name).sentence)]
+        if best := leaders(data, results, name):
+            parts += ["Best by: " + "; ".join(f"{_plain(metric)}: {_plain(method)}" for metric, method in best) + "."]
         parts += [_markdown_table(data, results, name)]
         parts += [f"*{_plain(text)}*" for text in cautions(results, name)]
     parts += [
@@ -425,11 +447,11 @@ def _origins_table(data: ReportData) -> str:
 
 
 def results_latex(data: ReportData, results: Results) -> str:
-    """results.tex: a booktabs table for each degradation, means alone, the best in bold."""
+    """results.tex: a booktabs table for each degradation (means alone, the best in bold) and for each further table."""
     metrics = shown_metrics(data)
     parts = ["% needs \\usepackage{booktabs}"]
     for name, label in data.degradations:
-        head = ["Method", *(_tex(heading(metric)) for metric in metrics)]
+        head = ["Method", *map(heading, metrics)]
         rows = [
             [
                 _tex(method.label),
@@ -437,23 +459,29 @@ def results_latex(data: ReportData, results: Results) -> str:
             ]
             for method, cells in table_rows(data, results, name)
         ]
-        lines = [" & ".join(line) + r" \\" for line in (head, *rows)]
-        parts.append(
-            "\n".join(
-                [
-                    r"\begin{table}\centering",
-                    rf"\caption{{{_tex(data.title)}: {_tex(label)}. Bold: best of its column.}}",
-                    rf"\begin{{tabular}}{{l{'r' * len(metrics)}}}",
-                    r"\toprule",
-                    lines[0],
-                    r"\midrule",
-                    *lines[1:],
-                    r"\bottomrule",
-                    r"\end{tabular}\end{table}",
-                ]
-            )
-        )
+        parts.append(_latex_table(f"{data.title}: {label}. Bold: best of its column.", head, rows))
+    for extra in data.extras:
+        rows = [[_tex(text) for text in row] for row in extra.rows]
+        parts.append(_latex_table(f"{extra.title}. {extra.note}", extra.header, rows))
     return "\n\n".join(parts) + "\n"
+
+
+def _latex_table(caption: str, head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """rows: LaTeX; caption and head: plain text."""
+    lines = [" & ".join(line) + r" \\" for line in (list(map(_tex, head)), *rows)]
+    return "\n".join(
+        [
+            r"\begin{table}\centering",
+            rf"\caption{{{_tex(caption)}}}",
+            rf"\begin{{tabular}}{{l{'r' * (len(head) - 1)}}}",
+            r"\toprule",
+            lines[0],
+            r"\midrule",
+            *lines[1:],
+            r"\bottomrule",
+            r"\end{tabular}\end{table}",
+        ]
+    )
 
 
 TEX = {

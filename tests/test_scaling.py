@@ -1,0 +1,94 @@
+"""Several workers: a Dask cluster shares the shards of one result, a distributed training is stored once."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from distributed import LocalCluster
+from prefect import flow
+from prefect.testing.utilities import prefect_test_harness
+
+from tasks import nodes
+from tasks.data.ingest import PhotoFolder
+from tasks.params import IngestParams, PseudoTargetParams, PseudoTargets
+from tasks.stage import default_store
+from tasks.stages.ingest import ingest
+from tasks.stages.pseudo_targets import pseudo_targets
+from tasks.store import ROOT, WEIGHTS, BadInput, ImageFolder, write_png
+
+PARAMS = PseudoTargetParams(
+    seed=1, arch="demo64", settings=PseudoTargets(respacing="10", start_t=300, stop_t=100, factor=4)
+)
+PRIOR = WEIGHTS / "demo" / "prior.safetensors"
+
+
+@pytest.fixture
+def photos(tmp_path) -> ImageFolder:
+    """Seventy photos: three shards of pseudo-targets."""
+    (tmp_path / "photos").mkdir()
+    for n in range(70):
+        colour = np.random.default_rng(n).integers(0, 256, (8, 8, 3), dtype=np.uint8)
+        write_png(tmp_path / "photos" / f"{n:02d}.png", colour.repeat(8, 0).repeat(8, 1))
+    return ingest(IngestParams(size=64, fit="crop"), folder=PhotoFolder(tmp_path / "photos"))
+
+
+@pytest.mark.slow
+def test_a_dask_cluster_gives_the_bytes_of_one_worker(photos, monkeypatch):
+    alone = pseudo_targets(PARAMS, restored=photos, weights=PRIOR).digest
+    for folder in default_store().root.glob("pseudo_targets*"):
+        folder.rename(folder.with_name(f"old_{folder.name}"))
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    with LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster, prefect_test_harness():
+        monkeypatch.setenv("BFR_DASK", cluster.scheduler_address)
+
+        @flow(task_runner=nodes.task_runner())
+        def spread() -> str:
+            return nodes.run(pseudo_targets, PARAMS, restored=photos, weights=PRIOR).digest
+
+        assert spread() == alone
+    assert len(list(default_store().root.glob("pseudo_targets.shard/*"))) == 3
+
+
+def test_dask_without_its_package_says_what_to_install(monkeypatch):
+    assert nodes.task_runner() is None
+    monkeypatch.setenv("BFR_DASK", "tcp://127.0.0.1:1")
+    monkeypatch.setitem(sys.modules, "prefect_dask", None)
+    with pytest.raises(BadInput, match=r"pip install 'bfr\[dask\]'"):
+        nodes.task_runner()
+
+
+@pytest.mark.slow
+def test_a_training_on_two_processes_is_stored_once(photos, tmp_path):
+    """accelerate launch: the first process builds, the others train along and find the result."""
+    code = f"""
+from pathlib import Path
+from tasks.params import FineTune, FineTuneParams
+from tasks.stages.finetune import finetune
+from tasks.store import ImageFolder
+photos = ImageFolder(Path({str(photos.root)!r}))
+settings = FineTune(iterations=2, batch=4, micro_batch=2, lr=1e-4, lr_min=1e-5, lambda_lpips=0.1, lambda_gan=0.1,
+    perceptual="lpips_seeded", discriminator_width=16)
+weights = Path({str(WEIGHTS / "demo" / "swinir.safetensors")!r})
+made = finetune(FineTuneParams(seed=1, arch="swinir", settings=settings), lq=photos, targets=photos, real=photos,
+    weights=weights)
+print("made", made.root)
+"""
+    (tmp_path / "job.py").write_text(code)
+    tool = str(Path(sys.executable).with_name("accelerate"))
+    words = [tool, "launch", "--cpu", "--num_processes", "2", "--num_machines", "1", "--mixed_precision", "no"]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(
+        [*words, "--num_cpu_threads_per_process", "1", str(tmp_path / "job.py")],
+        cwd=ROOT,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert done.stdout.count("made") == 2
+    assert len(list(default_store().root.glob("finetune/*"))) == 1
