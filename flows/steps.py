@@ -407,9 +407,10 @@ def authenticity(experiment: Experiment, work: Workspace) -> None:
 
 
 def checked(experiment: Experiment) -> list[str]:
-    """The methods that can be run on other photos."""
-    compare = experiment.compare
-    return [name for name in experiment.table if name != "lq" and not isinstance(compare.get(name), External)]
+    """The methods that the authenticity check is about: all that can be run on other photos, or those it names."""
+    compare, wanted = experiment.compare, experiment.authenticity and experiment.authenticity.methods
+    able = [name for name in experiment.table if name != "lq" and not isinstance(compare.get(name), External)]
+    return [name for name in able if wanted is None or name in wanted]
 
 
 def references(experiment: Experiment, work: Workspace) -> None:

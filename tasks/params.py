@@ -294,6 +294,7 @@ class Authenticity(Strict):
 
     degradation: str = Field(description="one of the experiment's: its restored photos are restored once more")
     metrics: tuple[MetricName, ...]
+    methods: tuple[str, ...] | None = Field(default=None, description="of the table; default: all that run here")
 
 
 class Claim(Strict):
@@ -395,6 +396,8 @@ class Experiment(Strict):
             if self.dataset.kind == "real":
                 raise ValueError("authenticity: real photos have no clean version to check with; remove it")
             _known("authenticity.degradation", self.authenticity.degradation, self.parts)
+            for name in self.authenticity.methods or ():
+                _known("authenticity.methods", name, self.table)
         return self
 
     def _check_comparison(self, name: str, other: Comparison) -> None:
