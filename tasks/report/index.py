@@ -1,6 +1,7 @@
 """results/: the tables of every experiment that has run here, for a reviewer to read in a pull request."""
 
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -11,7 +12,8 @@ from tasks.store import ROOT, BadInput
 
 
 def write_index(out: Path) -> Path:
-    """Copy the tables of all reports below data/ to out/<experiment>.md and .csv, and list them in out/README.md.
+    """Copy the tables of all reports below data/ to out/<experiment>.md (without links to images, which git does not
+    have) and .csv, and list them in out/README.md.
 
     Raises BadInput where nothing has run yet.
     """
@@ -31,8 +33,9 @@ def write_index(out: Path) -> Path:
     ]
     for report in reports:
         name = report.parent.name
-        for suffix in ("md", "csv"):
-            shutil.copyfile(report / f"results.{suffix}", out / f"{name}.{suffix}")
+        text = (report / "results.md").read_text(encoding="utf-8")
+        (out / f"{name}.md").write_text(re.sub(r"\[([^]]*)\]\(\.\./[^)]*\)", r"\1", text), encoding="utf-8")
+        shutil.copyfile(report / "results.csv", out / f"{name}.csv")
         lines += [f"| {' | '.join(row)} |" for row in _rows(report, name)]
     index = out / "README.md"
     index.write_text("\n".join(lines) + "\n", encoding="utf-8")

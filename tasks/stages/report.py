@@ -28,7 +28,7 @@ from tasks.report.extra import Claim, authenticity_table, claims_table, cleaning
 from tasks.report.page import write_report
 from tasks.report.tables import metrics_json
 from tasks.stage import default_store, stage
-from tasks.store import ImageFolder, Manifest, Quarantined, write_json
+from tasks.store import ROOT, ImageFolder, Manifest, Quarantined, write_json
 
 if TYPE_CHECKING:
     from tasks.params import ReportParams
@@ -155,7 +155,8 @@ def read_scores(results: dict[str, ImageFolder]) -> tuple[pd.DataFrame, pd.DataF
         images.append(table.assign(degradation=degradation, method=method))
         values = json.loads(folder.path("set_scores.json").read_text(encoding="utf-8"))
         sets += [(degradation, method, metric, value) for metric, value in values.items()]
-        absent |= json.loads(folder.path("absent.json").read_text(encoding="utf-8"))
+        reasons = json.loads(folder.path("absent.json").read_text(encoding="utf-8"))
+        absent |= {metric: reason.replace(f"{ROOT}/", "") for metric, reason in reasons.items()}
     return (
         pd.concat(images)[list(SCORE_COLUMNS)],
         pd.DataFrame(sets, columns=list(SET_SCORE_COLUMNS)),
