@@ -42,6 +42,7 @@ class Settings(Strict):
     count: int = 12
     shard: int = 2
     pause: float = 0.0
+    company: int = 1  # a shard waits until so many processes are at work
     broken: tuple[str, ...] = ()
 
 
@@ -61,12 +62,21 @@ def inverted(out: Path, params: Settings, record: Manifest, source: ImageFolder)
         for n, image_id in enumerate(ids):
             if image_id in params.broken:
                 images[n] = torch.nan
+            note_and_wait(params.company)
             with (default_store().root.parent / "made.txt").open("a") as log:
                 log.write(f"{os.getpid()} {image_id}\n")
             time.sleep(params.pause)
         yield from finished(ids, images)
 
     build_in_shards(out, record, source, params.shard, shard)
+
+
+def note_and_wait(company: int) -> None:
+    """Note that this process is at work, and wait until enough are."""
+    workers = default_store().root.parent / "workers"
+    workers.mkdir(exist_ok=True)
+    (workers / str(os.getpid())).touch()
+    wait_until(lambda: len(list(workers.iterdir())) >= company)
 
 
 def made() -> list[tuple[str, str]]:
@@ -107,7 +117,7 @@ def is_free(store: Store, result: Artifact) -> bool:
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT, signal.SIGTERM])
 def test_a_stopped_run_loses_the_shard_in_flight_and_no_lock(number):
-    params = Settings(pause=0.05)
+    params = Settings(pause=0.3)
     process = run_elsewhere(params)
     wait_until(lambda: len(made()) >= 5)
     process.send_signal(number)
@@ -124,11 +134,12 @@ def test_a_stopped_run_loses_the_shard_in_flight_and_no_lock(number):
 
 
 def test_two_workers_share_the_shards_and_give_the_same_bytes(tmp_path, monkeypatch):
-    params, source = Settings(pause=0.2), pictures(Settings())
-    alone = inverted(Settings(pause=0.0), source=source)
+    params, source = Settings(company=2), pictures(Settings())
+    alone = inverted(Settings(), source=source)
     shutil.rmtree(default_store().root / "inverted.shard")
     monkeypatch.setenv("BFR_WORKERS", "2")
     (default_store().root.parent / "made.txt").unlink()
+    shutil.rmtree(default_store().root.parent / "workers")
     together = inverted(params, source=source)
     assert len({process_id for process_id, _ in made()}) == 2
     assert sorted(image_id for _, image_id in made()) == source.ids  # nothing twice
@@ -146,7 +157,7 @@ def test_a_helper_that_dies_costs_nothing(monkeypatch, caplog):
 
 def test_two_machines_on_one_store_work_together():
     """The same run started twice, as on two machines: nothing is made twice."""
-    params = Settings(pause=0.2)
+    params = Settings(company=2)
     pictures(Settings())
     processes = [run_elsewhere(params) for _ in range(2)]
     for process in processes:

@@ -3,12 +3,10 @@
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
-from distributed import LocalCluster
-from prefect import flow
-from prefect.testing.utilities import prefect_test_harness
 
 from tasks import nodes
 from tasks.data.ingest import PhotoFolder
@@ -34,20 +32,53 @@ def photos(tmp_path) -> ImageFolder:
     return ingest(IngestParams(size=64, fit="crop"), folder=PhotoFolder(tmp_path / "photos"))
 
 
+DASK_JOB = """
+import os
+from pathlib import Path
+from distributed import LocalCluster
+
+def spread():
+    from prefect import flow
+    from prefect.testing.utilities import prefect_test_harness
+    from tasks import nodes
+    from tasks.params import PseudoTargetParams
+    from tasks.stages.pseudo_targets import pseudo_targets
+    from tasks.store import ImageFolder
+
+    params = PseudoTargetParams.model_validate_json({params!r})
+
+    @flow(task_runner=nodes.task_runner())
+    def run():
+        photos = ImageFolder(Path({photos!r}))
+        return nodes.run(pseudo_targets, params, restored=photos, weights=Path({prior!r})).digest
+
+    with prefect_test_harness():
+        print("digest", run())
+
+if __name__ == "__main__":
+    with LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster:
+        os.environ["BFR_DASK"] = cluster.scheduler_address
+        spread()
+"""
+
+
+def output_of(job: Path, text: str, *words: str) -> str:
+    """What a Python program prints, in a process of its own. Fails where it fails."""
+    job.write_text(text)
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, *words, str(job)]
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 0, done.stderr[-3000:]
+    return done.stdout
+
+
 @pytest.mark.slow
-def test_a_dask_cluster_gives_the_bytes_of_one_worker(photos, monkeypatch):
+def test_a_dask_cluster_gives_the_bytes_of_one_worker(photos, tmp_path):
     alone = pseudo_targets(PARAMS, restored=photos, weights=PRIOR).digest
     for folder in default_store().root.glob("pseudo_targets*"):
         folder.rename(folder.with_name(f"old_{folder.name}"))
-    monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    with LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster, prefect_test_harness():
-        monkeypatch.setenv("BFR_DASK", cluster.scheduler_address)
-
-        @flow(task_runner=nodes.task_runner())
-        def spread() -> str:
-            return nodes.run(pseudo_targets, PARAMS, restored=photos, weights=PRIOR).digest
-
-        assert spread() == alone
+    text = DASK_JOB.format(params=PARAMS.model_dump_json(), photos=str(photos.root), prior=str(PRIOR))
+    assert f"digest {alone}" in output_of(tmp_path / "job.py", text)
     assert len(list(default_store().root.glob("pseudo_targets.shard/*"))) == 2
 
 
@@ -75,18 +106,6 @@ made = finetune(FineTuneParams(seed=1, arch="swinir", settings=settings), lq=pho
     weights=weights)
 print("made", made.root)
 """
-    (tmp_path / "job.py").write_text(code)
-    words = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(
-        [*words, str(tmp_path / "job.py")],
-        cwd=ROOT,
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
-    assert done.stdout.count("made") == 2
+    said = output_of(tmp_path / "job.py", code, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2")
+    assert said.count("made") == 2
     assert len(list(default_store().root.glob("finetune/*"))) == 1
