@@ -185,6 +185,7 @@ def test_a_number_leads_to_its_origin(report, open_page):
     page = open_page(report / "report" / "report.html")
     page.locator("table.results").first.locator("tbody a").first.click()
     opened = page.locator("details[open]")
+    opened.wait_for()  # the page hears of the new address a moment later
     assert opened.count() == 1
     assert "abc" in opened.inner_text()
     place = opened.locator("a").first.get_attribute("href")
