@@ -244,10 +244,20 @@ def code_digest(module: str) -> str:
         path = _module_path(name)
         if name in sources or path is None:
             continue
-        tree = ast.parse(path.read_text(encoding="utf-8"))
+        tree = _parsed(path.read_text(encoding="utf-8"))
         waiting += _project_imports(tree)
         sources[name] = ast.dump(_without_docstrings(tree))
     return digest(sources)
+
+
+def _parsed(text: str) -> ast.Module:
+    """Python 3.11 counts the depth of a parse for all threads together, and so fails when two of them parse at once."""
+    for _ in range(20):
+        try:
+            return ast.parse(text)
+        except SystemError:
+            time.sleep(0.05)
+    return ast.parse(text)
 
 
 def _module_path(name: str) -> Path | None:

@@ -93,7 +93,9 @@ sys.path[:0] = [{str(ROOT)!r}, {str(ROOT / "tests")!r}]
 from {inverted.make.__module__} import Settings, inverted, pictures
 inverted(Settings.model_validate_json({params.model_dump_json()!r}), source=pictures(Settings()))
 """
-    return subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.PIPE, text=True)
+    # a shell's background job ignores Ctrl-C, and its children inherit that
+    heeding = {"preexec_fn": lambda: signal.signal(signal.SIGINT, signal.default_int_handler)}
+    return subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.PIPE, text=True, **heeding)
 
 
 def wait_until(condition, seconds: float = 60) -> None:
