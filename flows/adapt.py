@@ -36,7 +36,7 @@ from tasks.stages.finetune import finetune
 from tasks.stages.ingest import ingest
 from tasks.stages.photos import photos
 from tasks.stages.report import report
-from tasks.store import ROOT, BadInput, ImageFolder
+from tasks.store import ROOT, BadInput
 
 METHODS: tuple[MethodName, ...] = ("lq", "pretrained", "pseudo_target", "adapted")
 
@@ -102,7 +102,7 @@ def adapt(
         evaluations=network_evaluations(alone),
         metrics=settings.metrics,
         published=(),
-        places={name: work.place(result) for name, result in results.items() if isinstance(result, ImageFolder)},
+        places=work.places(results),
     )
     work.make("report", report, params, **results)
     log = get_run_logger()

@@ -46,14 +46,9 @@ class Line:
         return self.images * self.evaluations * self.seconds_each
 
 
-def estimate(experiment: Experiment) -> list[Line]:
-    """The parts of a run that take long. Its weights must be there (`flows.steps.check`)."""
-    return list(_lines(experiment))
-
-
 def table(experiment: Experiment) -> str:
-    """The estimate as text: a line for each part, and the sum."""
-    lines = estimate(experiment)
+    """The estimate as text: a line for each part, and the sum. Its weights must be there (`flows.steps.check`)."""
+    lines = list(_lines(experiment))
     rows = [f"{line.what}: {line.images} x {line.evaluations} x {line.seconds_each:.3g} s" for line in lines]
     total = sum(line.seconds for line in lines)
     return "\n".join([*rows, f"about {total / 60:.0f} min of networks on {device_name()}, less what is in the store"])

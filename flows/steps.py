@@ -114,9 +114,10 @@ class Workspace:
         """Make a step's folder, which DVC expects also where the step has nothing to do."""
         (self.root / name).mkdir(parents=True, exist_ok=True)
 
-    def place(self, result: ImageFolder) -> str:
-        """The name that a result was published under."""
-        return next(name for name, other in self.results.items() if other is result)
+    def places(self, results: Mapping[str, Source]) -> dict[str, str]:
+        """Where each result was published; the report has its own names for them."""
+        at = {id(result): name for name, result in self.results.items()}
+        return {name: at[id(result)] for name, result in results.items()}
 
     def __getitem__(self, name: str) -> ImageFolder:
         """An earlier result: of this run, else of the workspace folder (its copy in the store where there is one)."""
@@ -498,7 +499,7 @@ def report(experiment: Experiment, work: Workspace) -> None:
         for method in checked(experiment):
             for name in ("first", "second", "again", "clean"):
                 inputs[f"authenticity/{name}/{method}"] = work[f"authenticity/scores/{name}/{method}"]
-    places = {name: work.place(result) for name, result in inputs.items() if isinstance(result, ImageFolder)}
+    places = work.places(inputs)
     params = ReportParams(
         name=work.root.name,
         title=experiment.title,

@@ -166,22 +166,14 @@ def _is_served(name: str) -> bool:
 
 
 def _serve_lock_is_held() -> bool:
-    HOME.mkdir(parents=True, exist_ok=True)
-    with (HOME / "serve.lock").open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return True
-    return False
+    with locked(HOME / "serve.lock", wait=False) as is_free:
+        return not is_free
 
 
 def serve() -> int:
     """Serve every deployment of this checkout until interrupted."""
-    HOME.mkdir(parents=True, exist_ok=True)
-    with (HOME / "serve.lock").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+    with locked(HOME / "serve.lock", wait=False) as is_ours:
+        if not is_ours:
             print("The deployments of this checkout are already being served.")
             return 1
         with server():

@@ -28,7 +28,7 @@ from pydantic import (
 
 from tasks.degradation import PRESETS as DEGRADATIONS
 from tasks.methods import DifFace, DifFaceInpaint, FeedForward, Idm, Settings
-from tasks.metrics.registry import DEFAULT, METRICS
+from tasks.metrics.registry import DEFAULT, METRICS, find
 from tasks.priors import PRIORS
 from tasks.restorers import RESTORERS
 from tasks.store import ROOT, BadInput, Strict
@@ -65,10 +65,9 @@ def _method_key(name: str) -> str:
 
 
 def _table_metric(name: str) -> str:
-    base, at, reference = name.partition("@")
-    if base not in METRICS:
-        raise ValueError(f"unknown metric {base!r}.{suggestion(base, METRICS)} Valid: {', '.join(METRICS)}")
-    if at and (not reference or METRICS[base].kind != "distribution"):
+    _, at, reference = name.partition("@")
+    kind = find(name).kind
+    if at and (not reference or kind != "distribution"):
         raise ValueError(f"{name!r}: only a metric of whole sets (FID, precision, recall) takes @ and a reference set")
     return name
 
@@ -677,6 +676,8 @@ def load(path: Path = PARAMS_FILE) -> Params:
         raw = yaml.safe_load(text)
         if _values(raw) > MOST_VALUES:
             raise BadInput(f"{path} says more than {MOST_VALUES} values by its aliases (*name): write fewer.")
+    except BadInput:
+        raise
     except FileNotFoundError as error:
         raise BadInput(
             f"{path} is missing; it holds the experiments. Restore it: git checkout -- {path.name}"

@@ -306,9 +306,9 @@ def locked(path: Path, *, wait: bool = True) -> Iterator[bool]:
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
-    except PermissionError as error:
+    except PermissionError:
         if not path.exists():
-            raise error
+            raise
         descriptor = os.open(path, os.O_RDONLY)
     try:
         try:
@@ -336,8 +336,7 @@ class Store:
 
     def has(self, stage: str, key: str) -> bool:
         """Whether the artefact is there, with all its files in their full size."""
-        folder = self.path(stage, key)
-        return (folder / MANIFEST).exists() and is_whole(folder)
+        return is_whole(self.path(stage, key))
 
     def build(self, record: Manifest, make: Callable[[Path], None], *, is_shared: bool = False) -> Path:
         """Folder of the artefact `record` describes; `make(folder)` fills it if it is not there yet.
@@ -562,14 +561,7 @@ def _locked_folder(folder: Path) -> Iterator[None]:
 
 
 def _is_copy(destination: Path, manifest: Manifest) -> bool:
-    try:
-        there = Artifact(destination).manifest
-    except BadInput:
-        return False
-    return there == manifest and all(
-        (destination / name).is_file() and (destination / name).stat().st_size == record.bytes
-        for name, record in manifest.files.items()
-    )
+    return is_whole(destination) and Artifact(destination).manifest == manifest
 
 
 def link_files(source: Path, destination: Path, names: Iterable[str]) -> None:

@@ -9,10 +9,9 @@ from typing import Any
 import pandas as pd
 
 from tasks.metrics.registry import find
-from tasks.report.data import MetricInfo
 from tasks.report.figures import Picture, picture
 from tasks.report.page import flatten
-from tasks.report.tables import Result, compare_photos, interval, number
+from tasks.report.tables import compare_photos, digits_for, interval, number, scores_of
 from tasks.report.templates import template
 from tasks.store import BadInput, read_png
 
@@ -99,10 +98,11 @@ def _rows(old: Run, new: Run) -> tuple[list[Row], list[str]]:
     rows = []
     for row in both.to_dict("records"):
         metric = find(row["metric"])
-        digits = 2 if abs(row["mean_old"]) > 1.5 else 4
+        digits = digits_for(row["mean_old"])
         change, bounds, verdict = number(row["mean_new"] - row["mean_old"], digits, signed=True), "", "one value"
         if metric.kind != "distribution":
-            result = _paired(old, new, row["degradation"], row["method"], row["metric"])
+            key = (row["degradation"], row["method"], row["metric"])
+            result = compare_photos(key, _values(new, *key), _values(old, *key), metric.direction)
             change = number(result.delta, digits, signed=True)
             bounds = interval(result.delta_ci_low, result.delta_ci_high, digits)
             verdict = {True: "better", False: "worse", None: "unclear"}[result.better]
@@ -122,18 +122,8 @@ def _rows(old: Run, new: Run) -> tuple[list[Row], list[str]]:
     return rows, names
 
 
-def _paired(old: Run, new: Run, degradation: str, method: str, metric: str) -> Result:
-    values = [_values(run, degradation, method, metric) for run in (old, new)]
-    known = find(metric)
-    kind = known.kind.replace("_", "-")
-    info = MetricInfo(metric, known.label, known.direction, kind, known.protocol)  # type: ignore[arg-type]
-    return compare_photos((degradation, method, metric), values[1], values[0], info)
-
-
 def _values(run: Run, degradation: str, method: str, metric: str) -> pd.Series:
-    scores = run.scores
-    chosen = (scores["degradation"] == degradation) & (scores["method"] == method) & (scores["metric"] == metric)
-    return scores[chosen].set_index("image_id")["value"]
+    return scores_of(run.scores, degradation, method, metric)
 
 
 def _cases(old: Run, new: Run) -> list[Case]:

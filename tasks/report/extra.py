@@ -4,13 +4,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-import numpy as np
 import pandas as pd
 
 from tasks.metrics.bootstrap import Interval, paired_difference
 from tasks.metrics.registry import Metric, find
 from tasks.report.data import Extra
-from tasks.report.tables import DECIDABLE, interval, number
+from tasks.report.tables import DECIDABLE, digits_for, finite, interval, number, scores_of
 
 Judged = Literal["better", "worse", "unclear"]
 
@@ -49,7 +48,7 @@ def claims_table(claims: Sequence[Claim], scores: pd.DataFrame, labels: Mapping[
     rows = []
     for claim in claims:
         metric = find(claim.metric)
-        ours, theirs = (_values(scores, claim.degradation, name, claim.metric) for name in (claim.better, claim.than))
+        ours, theirs = (scores_of(scores, claim.degradation, name, claim.metric) for name in (claim.better, claim.than))
         ours, theirs = ours.align(theirs, join="inner")
         if len(ours) < 2:
             verdict, figures = "not measured", "–"
@@ -58,7 +57,7 @@ def claims_table(claims: Sequence[Claim], scores: pd.DataFrame, labels: Mapping[
             verdict = {"better": "holds", "worse": "does not hold", "unclear": "undecided"}[
                 judge(change, len(ours), metric)
             ]
-            digits = 2 if abs(ours.mean()) > 1.5 else 4
+            digits = digits_for(ours.mean())
             figures = (
                 f"{metric.label}: {labels[claim.better]} {number(ours.mean(), digits)}, {labels[claim.than]} "
                 f"{number(theirs.mean(), digits)}; change {_change(change, digits)}, n = {len(ours)}"
@@ -74,12 +73,12 @@ def cleaning_table(before: pd.DataFrame, after: pd.DataFrame, absent: Mapping[st
     for name in dict.fromkeys([*before["metric"], *absent]):
         metric = find(str(name))
         old, new = (frame[frame["metric"] == name].set_index("image_id")["value"] for frame in (before, after))
-        old, new = _finite(old).align(_finite(new), join="inner")
+        old, new = finite(old).align(finite(new), join="inner")
         if len(old) < 2:
             rows.append((metric.label, "–", "–", "–", absent.get(str(name), "too few photos")))
             continue
         change = paired_difference(new.to_numpy(), old.to_numpy())
-        digits = 2 if abs(old.mean()) > 1.5 else 4
+        digits = digits_for(old.mean())
         verdict = judge(change, len(old), metric)
         figures = (number(old.mean(), digits), number(new.mean(), digits), _change(change, digits))
         rows.append((f"{metric.label} ({metric.direction} is better)", *figures, verdict))
@@ -115,11 +114,11 @@ def authenticity_table(
                 for (run, of), frame in scores.items()
                 if of == method
             }
-            first, second = _finite(runs["first"]).align(_finite(runs["second"]), join="inner")
+            first, second = finite(runs["first"]).align(finite(runs["second"]), join="inner")
             if len(first) < 2:
                 continue
             change = paired_difference(second.to_numpy(), first.to_numpy())
-            digits = 2 if abs(first.mean()) > 1.5 else 4
+            digits = digits_for(first.mean())
             verdict = "worse" if judge(change, len(first), metric) == "worse" else "not worse"
             rows.append(
                 (
@@ -127,8 +126,8 @@ def authenticity_table(
                     metric.label,
                     number(first.mean(), digits),
                     f"{_change(change, digits)}: {verdict}",
-                    number(float(_finite(runs["again"]).mean()), digits),
-                    number(float(_finite(runs["clean"]).mean()), digits),
+                    number(float(finite(runs["again"]).mean()), digits),
+                    number(float(finite(runs["clean"]).mean()), digits),
                 )
             )
     note = (
@@ -145,15 +144,6 @@ def judge(change: Interval, n: int, metric: Metric) -> Judged:
     if n < DECIDABLE or change.low <= 0 <= change.high:
         return "unclear"
     return "better" if (change.low > 0) == (metric.direction == "higher") else "worse"
-
-
-def _values(scores: pd.DataFrame, degradation: str, method: str, metric: str) -> pd.Series:
-    chosen = (scores["degradation"] == degradation) & (scores["method"] == method) & (scores["metric"] == metric)
-    return _finite(scores[chosen].set_index("image_id")["value"])
-
-
-def _finite(values: pd.Series) -> pd.Series:
-    return values[np.isfinite(values)].sort_index()
 
 
 def _change(change: Interval, digits: int) -> str:

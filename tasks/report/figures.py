@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image
 
 from tasks.report.data import ReportData
-from tasks.report.tables import shown_metrics, subject_of
+from tasks.report.tables import scores_of, shown_metrics, subject_of
 
 MAX_PHOTOS = 12  # per degradation
 EXTREMES = 3  # of them, the photos that gain most and as many that lose most
@@ -89,9 +89,8 @@ def chosen(data: ReportData, degradation: str) -> list[tuple[str, str]]:
     plain = [(image_id, "") for image_id in data.ids]
     if subject is None or metric is None or len(plain) <= MAX_PHOTOS or data.scores.empty:
         return plain[:MAX_PHOTOS]
-    scores = data.scores[(data.scores["degradation"] == degradation) & (data.scores["metric"] == metric.name)]
-    ours, theirs = (scores[scores["method"] == m.name].set_index("image_id")["value"] for m in (subject, data.baseline))
-    gain = (ours - theirs).replace([np.inf, -np.inf], np.nan).dropna().sort_values()
+    ours, theirs = (scores_of(data.scores, degradation, m.name, metric.name) for m in (subject, data.baseline))
+    gain = (ours - theirs).dropna().sort_values()
     gain = gain if metric.direction == "higher" else -gain[::-1]
     worst, best = list(gain.index[:EXTREMES]), list(gain.index[::-1][:EXTREMES])
     told = [

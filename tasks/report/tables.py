@@ -66,7 +66,8 @@ def compute_results(data: ReportData) -> dict[tuple[str, str, str], Result]:
                 base = (degradation, data.baseline.name, metric.name)
                 is_baseline = method == data.baseline
                 if key in photos:
-                    found[key] = compare_photos(key, photos[key], None if is_baseline else photos.get(base), metric)
+                    others = None if is_baseline else photos.get(base)
+                    found[key] = compare_photos(key, photos[key], others, metric.direction)
                 elif key in sets:
                     found[key] = _set_result(key, sets[key], math.nan if is_baseline else sets.get(base, math.nan))
     for degradation, _ in data.degradations:
@@ -88,7 +89,7 @@ def _test(
         return
     sign = 1 if metric.direction == "higher" else -1
     best = max(column, key=lambda name: sign * column[name].mean)
-    values = {name: _finite(photos[result[:3]]) for name, result in column.items()}
+    values = {name: finite(photos[result[:3]]) for name, result in column.items()}
     to_best = holm_p(values, best) | {best: 1.0}
     to_baseline = holm_p(values, data.baseline.name) if data.baseline.name in values else {}
     for name, result in column.items():
@@ -101,20 +102,18 @@ def _grouped(frame: pd.DataFrame) -> list[tuple[tuple[str, str, str], pd.DataFra
     return [((str(degradation), str(method), str(metric)), rows) for (degradation, method, metric), rows in groups]
 
 
-def compare_photos(
-    key: tuple[str, str, str], values: pd.Series, baseline: pd.Series | None, metric: MetricInfo
-) -> Result:
+def compare_photos(key: tuple[str, str, str], values: pd.Series, baseline: pd.Series | None, direction: str) -> Result:
     """Mean over the photos that have a finite value; change over those that both methods have."""
-    finite = _finite(values)
-    mean, low, high = _interval(finite) if len(finite) else (math.nan, math.nan, math.nan)
+    own = finite(values)
+    mean, low, high = _interval(own) if len(own) else (math.nan, math.nan, math.nan)
     delta = delta_low = delta_high = math.nan
     better = None
     if baseline is not None:
-        ours, theirs = finite.align(_finite(baseline), join="inner")
+        ours, theirs = own.align(finite(baseline), join="inner")
         if len(ours):
             delta, delta_low, delta_high = _paired_interval(ours, theirs)
-            better = _is_better(delta_low, delta_high, len(ours), metric)
-    return Result(*key, mean, low, high, len(finite), delta, delta_low, delta_high, better)
+            better = _is_better(delta_low, delta_high, len(ours), direction)
+    return Result(*key, mean, low, high, len(own), delta, delta_low, delta_high, better)
 
 
 def _set_result(key: tuple[str, str, str], value: float, baseline: float) -> Result:
@@ -122,7 +121,19 @@ def _set_result(key: tuple[str, str, str], value: float, baseline: float) -> Res
     return Result(*key, value, math.nan, math.nan, None, value - baseline, math.nan, math.nan, None)
 
 
-def _finite(values: pd.Series) -> pd.Series:
+def scores_of(scores: pd.DataFrame, degradation: str, method: str, metric: str) -> pd.Series:
+    """One method's finite values of one metric, by image id."""
+    chosen = (scores["degradation"] == degradation) & (scores["method"] == method) & (scores["metric"] == metric)
+    return finite(scores[chosen].set_index("image_id")["value"])
+
+
+def digits_for(mean: float) -> int:
+    """Decimals of a number that stands alone."""
+    return 2 if abs(mean) > 1.5 else 4
+
+
+def finite(values: pd.Series) -> pd.Series:
+    """What is a number, in the order of the photos."""
     return values[np.isfinite(values)].sort_index()
 
 
@@ -139,11 +150,11 @@ def _paired_interval(ours: pd.Series, theirs: pd.Series) -> tuple[float, float, 
     return paired_difference(ours.to_numpy(dtype=float), theirs.to_numpy(dtype=float))
 
 
-def _is_better(low: float, high: float, n: int, metric: MetricInfo) -> bool | None:
+def _is_better(low: float, high: float, n: int, direction: str) -> bool | None:
     """Whether the change is for the better, or None when the photos do not decide it."""
     if n < DECIDABLE or not (low > 0 or high < 0):
         return None
-    return (low > 0) == (metric.direction == "higher")
+    return (low > 0) == (direction == "higher")
 
 
 def results_frame(results: Results) -> pd.DataFrame:

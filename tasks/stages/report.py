@@ -103,7 +103,7 @@ def extras(params: ReportParams, results: dict[str, ImageFolder], scores: pd.Dat
         claims = [Claim(**claim.model_dump()) for claim in params.claims]
         tables.append(claims_table(claims, scores, params.methods))
     checks = {
-        (name.split("/")[1], name.split("/")[2]): read_csv(folder)
+        (name.split("/")[1], name.split("/")[2]): photo_scores(folder)
         for name, folder in results.items()
         if name.startswith("authenticity/")
     }
@@ -112,7 +112,7 @@ def extras(params: ReportParams, results: dict[str, ImageFolder], scores: pd.Dat
     if "cleaning/before" in results:
         before, after = results["cleaning/before"], results["cleaning/after"]
         absent = read_json(before, "absent.json")
-        tables.append(cleaning_table(read_csv(before), read_csv(after), absent))
+        tables.append(cleaning_table(photo_scores(before), photo_scores(after), absent))
     if "downstream/before" in results:
         faces = [results[f"downstream/{name}"] for name in ("before", "after")]
         old, new = (read_json(folder, "set_scores.json") for folder in faces)
@@ -126,7 +126,8 @@ def read_json(folder: ImageFolder, name: str) -> dict[str, Any]:
     return found
 
 
-def read_csv(folder: ImageFolder) -> pd.DataFrame:
+def photo_scores(folder: ImageFolder) -> pd.DataFrame:
+    """Scores of single photos, as the stage `evaluate` wrote them."""
     return pd.read_parquet(folder.path("scores.parquet"))
 
 
@@ -151,11 +152,11 @@ def read_scores(results: dict[str, ImageFolder]) -> tuple[pd.DataFrame, pd.DataF
         if not name.startswith("scores/"):
             continue
         _, degradation, method = name.split("/")
-        table = read_csv(folder)
+        table = photo_scores(folder)
         images.append(table.assign(degradation=degradation, method=method))
-        values = json.loads(folder.path("set_scores.json").read_text(encoding="utf-8"))
+        values = read_json(folder, "set_scores.json")
         sets += [(degradation, method, metric, value) for metric, value in values.items()]
-        reasons = json.loads(folder.path("absent.json").read_text(encoding="utf-8"))
+        reasons = read_json(folder, "absent.json")
         absent |= {metric: reason.replace(f"{ROOT}/", "") for metric, reason in reasons.items()}
     return (
         pd.concat(images)[list(SCORE_COLUMNS)],
