@@ -27,8 +27,9 @@ function chosen() {
   const { degradation, metric, method, order, filter } = Object.fromEntries(new FormData(form));
   const photos = Object.entries(found.scores[degradation] ?? {}).filter(([id]) => id.includes(filter));
   const { higher } = found.metrics.find(({ name }) => name === metric) ?? { higher: true };
-  const goodness = ([, scores]) => (higher ? 1 : -1) * (scores[method]?.[metric] ?? NaN);
-  const gain = ([, scores]) => goodness([, scores]) - (higher ? 1 : -1) * (scores[found.baseline]?.[metric] ?? NaN);
+  const value = ([, scores], name) => (higher ? 1 : -1) * (scores[name]?.[metric] ?? NaN);
+  const goodness = (photo) => value(photo, method);
+  const gain = (photo) => value(photo, method) - value(photo, found.baseline);
   const key = { worst: goodness, best: (photo) => -goodness(photo), loses: gain, gains: (photo) => -gain(photo) }[order];
   const place = (photo) => (Number.isNaN(key(photo)) ? Infinity : key(photo));
   return key ? photos.sort((a, b) => place(a) - place(b)) : photos.sort(([a], [b]) => (a < b ? -1 : 1));
