@@ -4,7 +4,6 @@ It leaves out what is fast beside the networks (degradation, evaluation, reading
 networks. Nothing that the store already has is subtracted, so a rerun is faster.
 """
 
-import json
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -22,7 +21,7 @@ from tasks.priors import load_prior
 from tasks.provenance import device as device_name
 from tasks.restorers import RestorerSpec, load_restorer, swinir
 from tasks.stage import default_store
-from tasks.store import ROOT, digest, write_json
+from tasks.store import ROOT, digest, read_json, write_json
 from tasks.training import swinir_gan
 from tasks.training.discriminator import UNetDiscriminator
 from tasks.training.loop import Alone
@@ -124,7 +123,7 @@ class Timed:
                 seconds = quickest(self._run(images, device), device) / count
             file.parent.mkdir(parents=True, exist_ok=True)
             write_json(file, {"what": described, "seconds": seconds})
-        return float(json.loads(file.read_text(encoding="utf-8"))["seconds"])
+        return float(read_json(file)["seconds"])
 
     def _run(self, images: torch.Tensor, device: torch.device) -> Callable[[], object]:
         """One evaluation of the network on the images."""

@@ -20,7 +20,7 @@ from prefect.logging import get_run_logger
 from flows.steps import STEPS, Workspace, folder_of
 from tasks.params import PARAMS_FILE
 from tasks.report.figures import picture
-from tasks.store import ROOT, ImageFolder, file_digest
+from tasks.store import ROOT, ImageFolder, file_digest, read_json
 
 SHEET_SIDE = 96  # pixels of each face in the artefact
 DVC = [str(Path(sys.executable).with_name("dvc"))]
@@ -41,7 +41,7 @@ def show_report(work: Workspace) -> None:
 
 def contact_sheet(work: Workspace) -> str:
     """The first photo of each degradation by every method, in one row, and its original, as a data URI; "" for none."""
-    about = json.loads((work.root / "report" / "run.json").read_text(encoding="utf-8"))["params"]
+    about = read_json(work.root / "report" / "run.json")["params"]
     rows = []
     for degradation in about["degradations"]:
         names = [f"images/{degradation}/{method}" for method in about["methods"]] + ["photos/test"]

@@ -5,7 +5,6 @@ report. Results are named by where they are published below the experiment's fol
 photos of the test split.
 """
 
-import json
 import logging
 import re
 import shutil
@@ -17,7 +16,7 @@ from pathlib import Path
 from tasks.data.ingest import PhotoFolder, discover
 from tasks.diffusion.schedule import Schedule
 from tasks.methods import DifFace, DifFaceInpaint, FeedForward, Idm, evaluations
-from tasks.metrics.registry import DEFAULT, METRICS
+from tasks.metrics.registry import DEFAULT, METRICS, column
 from tasks.metrics.registry import find as find_metric
 from tasks.params import (
     REAL,
@@ -64,7 +63,7 @@ from tasks.stages.report import report as report_stage
 from tasks.stages.restore import restore as restore_stage
 from tasks.stages.train import HELD_OUT
 from tasks.stages.train import train as train_stage
-from tasks.store import ROOT, WEIGHTS, BadInput, ImageFolder, Strict, publish, write_json
+from tasks.store import ROOT, WEIGHTS, BadInput, ImageFolder, Strict, publish, read_json, write_json
 from tasks.weights import required
 
 Run = Callable[..., ImageFolder]
@@ -446,9 +445,9 @@ def reference_metrics(metrics: Iterable[str]) -> dict[str, tuple[str, ...]]:
     """The metrics of whole sets by the name of the reference set that they compare with."""
     found: dict[str, tuple[str, ...]] = {}
     for metric in metrics:
-        base, _, reference = metric.partition("@")
+        base, reference = column(metric)
         if METRICS[base].kind == "distribution":
-            found[reference or DEFAULT] = (*found.get(reference or DEFAULT, ()), base)
+            found[reference] = (*found.get(reference, ()), base)
     return found
 
 
@@ -578,7 +577,7 @@ def train_model(name: str, run_stage: Run = run_here) -> Path:
             for role, split in splits.items()
         }
     trained = run_stage(train_stage, TrainParams(training=model.training), **photos)
-    card = json.loads(trained.path("card.json").read_text(encoding="utf-8"))
+    card = read_json(trained.path("card.json"))
     seconds = default_store().seconds(trained.manifest.key)
     destination = WEIGHTS / f"{name}.safetensors"
     destination.parent.mkdir(parents=True, exist_ok=True)

@@ -24,12 +24,18 @@ def batch_size(device: torch.device, side: int, bytes_per_pixel: int = EVALUATED
 
     bytes_per_pixel: what one image takes at the peak, for each of its pixels.
     """
-    if asked := os.environ.get("BFR_BATCH", ""):
-        if not asked.isdecimal() or int(asked) == 0:
-            raise BadInput(f"BFR_BATCH: expected a number of images, found {asked!r}.")
-        return int(asked)
+    if asked := asked_number("BFR_BATCH"):
+        return asked
     free = torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else psutil.virtual_memory().available
     return max(1, min(MOST.get(device.type, 16), int(SHARE * free / (side * side * bytes_per_pixel))))
+
+
+def asked_number(variable: str) -> int | None:
+    """An environment variable's whole number; None where it is not set. Raises BadInput for anything but 1, 2, ..."""
+    text = os.environ.get(variable, "")
+    if text and not (text.isdecimal() and int(text) > 0):
+        raise BadInput(f"{variable}: expected a whole number from 1 on, found {text!r}.")
+    return int(text) if text else None
 
 
 def in_batches(

@@ -5,12 +5,14 @@ import logging
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-from dvclive import Live
-from scmrepo.exceptions import SCMError
 
 from tasks.progress import Bar
+
+if TYPE_CHECKING:
+    from dvclive import Live
 
 LOG_EVERY = 10  # steps; DVCLive takes milliseconds for each entry
 
@@ -25,11 +27,7 @@ class Curves:
         self.names, self.folder = tuple(names), folder
         self.rows: list[tuple[float, ...]] = []
         self._bar = Bar(f"{what} (steps)", iterations)
-        self._live: Live | None = None
-        try:
-            self._live = Live(str(folder), save_dvc_exp=False, dvcyaml=None, report=None)
-        except SCMError as error:  # a repository without a commit
-            logging.getLogger(__name__).warning("no live curves, only losses.csv at the end: %s", error)
+        self._live = _live_curves(folder)
 
     def __enter__(self) -> "Curves":
         self._bar.__enter__()
@@ -56,3 +54,15 @@ class Curves:
         """losses.csv: one row for each optimiser step."""
         with (out / "losses.csv").open("w", newline="") as file:
             csv.writer(file).writerows([("step", *self.names), *self.rows])
+
+
+def _live_curves(folder: Path) -> "Live | None":
+    """DVCLive's writer, without which a repository that has no commit yet must do."""
+    from dvclive import Live  # here, not above: takes half a second
+    from scmrepo.exceptions import SCMError
+
+    try:
+        return Live(str(folder), save_dvc_exp=False, dvcyaml=None, report=None)
+    except SCMError as error:
+        logging.getLogger(__name__).warning("no live curves, only losses.csv at the end: %s", error)
+        return None

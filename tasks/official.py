@@ -3,11 +3,10 @@
 To add a file: one entry of OFFICIAL; the files of the metrics are in tasks/metrics/offline.py.
 """
 
-import json
 from pathlib import Path
 
 from tasks.metrics.offline import WeightFile
-from tasks.store import WEIGHTS
+from tasks.store import WEIGHTS, read_json
 
 S_LAB = "S-Lab License 1.0, non-commercial"
 DIFFACE = "https://github.com/zsyOAOA/DifFace/releases/download/V1.0"
@@ -45,5 +44,5 @@ def licence(path: Path) -> str:
     if path.is_relative_to(WEIGHTS) and (file := OFFICIAL.get(path.relative_to(WEIGHTS).as_posix())):
         return file.licence
     card = path.with_suffix(".json") if path.name != "model.safetensors" else path.with_name("card.json")
-    found = json.loads(card.read_text(encoding="utf-8")).get("licence") if card.is_file() else None
+    found = read_json(card).get("licence") if card.is_file() else None
     return str(found or "not known: ask for the terms of the weights that this began with")

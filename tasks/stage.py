@@ -20,6 +20,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from tasks.batching import asked_number
 from tasks.progress import track
 from tasks.store import (
     ROOT,
@@ -105,7 +106,7 @@ def shared_stage(make: Make) -> Stage:
 @contextmanager
 def helpers(work: Stage, params: Strict, inputs: dict[str, Source], record: Manifest) -> Iterator[None]:
     """While the block runs, further processes make the same result: BFR_WORKERS in all, by default one for each GPU."""
-    count = int(os.environ.get("BFR_WORKERS", "0")) or max(1, torch.cuda.device_count())
+    count = asked_number("BFR_WORKERS") or max(1, torch.cuda.device_count())
     if count == 1 or not work.is_shared or default_store().has(record.stage, record.key):
         yield
         return

@@ -87,6 +87,11 @@ def write_json(path: Path, value: Any) -> None:
     os.replace(temporary, path)
 
 
+def read_json(path: Path) -> Any:
+    """What `write_json` wrote. Raises OSError or ValueError where that is not so."""
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
 def write_quarantine(folder: Path, quarantine: Sequence[Quarantined]) -> None:
     """quarantine.csv (file, reason), also when empty: no file would not mean that all went well."""
     with (folder / QUARANTINE).open("w", newline="", encoding="utf-8") as file:
@@ -414,7 +419,7 @@ class Store:
     def made(self, key: str) -> dict[str, Any]:
         """How the artefact was made: stage, seconds, made (UTC), device, commit. Empty if it was made elsewhere."""
         path = self.root / "timings" / f"{key}.json"
-        found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+        found: dict[str, Any] = read_json(path) if path.exists() else {}
         return found
 
     def prune(self, keep_days: float) -> list[Path]:

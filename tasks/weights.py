@@ -1,7 +1,6 @@
 """Weights on disk: found, verified by their SHA-256, downloaded. What they are: tasks/official.py."""
 
 import http.client
-import json
 import logging
 import os
 import urllib.error
@@ -13,7 +12,7 @@ from tqdm import tqdm
 from tasks.metrics.offline import WeightFile
 from tasks.metrics.registry import METRICS
 from tasks.official import OFFICIAL
-from tasks.store import WEIGHTS, BadInput, contents_digest, file_digest, locked, write_json
+from tasks.store import WEIGHTS, BadInput, contents_digest, file_digest, locked, read_json, write_json
 
 CHECKSUMS = WEIGHTS / "sha256.json"  # of the registered files, as they were when first used
 
@@ -51,7 +50,7 @@ def verified(path: Path, file: WeightFile) -> Path:
     """
     found = contents_digest(path)
     with locked(CHECKSUMS.with_name(".sha256.lock")):
-        recorded = json.loads(CHECKSUMS.read_text(encoding="utf-8")) if CHECKSUMS.exists() else {}
+        recorded = read_json(CHECKSUMS) if CHECKSUMS.exists() else {}
         expected = file.sha256 or recorded.get(file.place, "")
         if not found.startswith(expected):
             raise BadInput(

@@ -213,7 +213,7 @@ def test_the_batch_fits_half_of_the_free_memory(monkeypatch):
     monkeypatch.setenv("BFR_BATCH", "5")
     assert batch_size(device, 512) == 5
     monkeypatch.setenv("BFR_BATCH", "many")
-    with pytest.raises(BadInput, match="BFR_BATCH: expected a number"):
+    with pytest.raises(BadInput, match="BFR_BATCH: expected a whole number"):
         batch_size(device, 512)
 
 

@@ -292,9 +292,15 @@ def build(name: str, weights_dir: Path, device: torch.device) -> ImageScorer | S
     return scorer(name, measure, device)
 
 
+def column(name: str) -> tuple[str, str]:
+    """Metric and reference set of a table's column: ("fid", "ffhq") of "fid@ffhq", ("fid", DEFAULT) of "fid"."""
+    metric, _, reference = name.partition("@")
+    return metric, reference or DEFAULT
+
+
 def find(name: str) -> Metric:
-    """The metric of that name; "fid@ffhq" is fid, to the reference set "ffhq". Raises BadInput for another name."""
-    name = name.partition("@")[0]
+    """The metric of a table's column. Raises BadInput for another name."""
+    name, _ = column(name)
     if name not in METRICS:
         near = difflib.get_close_matches(name, METRICS, n=1)
         hint = f" Did you mean {near[0]!r}?" if near else ""

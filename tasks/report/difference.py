@@ -1,6 +1,5 @@
 """One page about two runs: what changed in their parameters, their numbers and their images."""
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +12,7 @@ from tasks.report.figures import Picture, picture
 from tasks.report.page import flatten
 from tasks.report.tables import compare_photos, digits_for, interval, number, scores_of
 from tasks.report.templates import template
-from tasks.store import BadInput, read_png
+from tasks.store import BadInput, read_json, read_png
 
 SHOWN = 3  # photos that gained most, and as many that lost most, for each degradation and method
 
@@ -32,7 +31,7 @@ class Run:
         """Raises BadInput where `root` holds no report."""
         report = root / "report"
         try:
-            about = json.loads((report / "run.json").read_text(encoding="utf-8"))
+            about = read_json(report / "run.json")
             return cls(root, about, pd.read_parquet(report / "scores.parquet"), pd.read_csv(report / "results.csv"))
         except (OSError, ValueError) as error:
             raise BadInput(

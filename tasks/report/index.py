@@ -1,6 +1,5 @@
 """results/: the tables of every experiment that has run here, for a reviewer to read in a pull request."""
 
-import json
 import re
 import shutil
 from pathlib import Path
@@ -8,7 +7,7 @@ from pathlib import Path
 import pandas as pd
 
 from tasks.metrics.registry import find
-from tasks.store import ROOT, BadInput
+from tasks.store import ROOT, BadInput, read_json
 
 
 def write_index(out: Path) -> Path:
@@ -44,7 +43,7 @@ def write_index(out: Path) -> Path:
 
 def _rows(report: Path, name: str) -> list[list[str]]:
     """For each degradation, the best method by its first metric."""
-    about = json.loads((report / "run.json").read_text(encoding="utf-8"))
+    about = read_json(report / "run.json")
     table = pd.read_csv(report / "results.csv")
     table = table[(table["method"] != "lq") & table["mean"].notna()]
     rows = []

@@ -58,6 +58,23 @@ def unwrapped(state: Mapping[str, Any]) -> dict[str, Tensor]:
     return {key.removeprefix("module."): value for key, value in inner.items() if isinstance(value, Tensor)}
 
 
+def spandrel_network(path: Path, architecture: str) -> nn.Module:
+    """spandrel's bare network of a checkpoint, whose configuration is read off the tensors' shapes; its mode varies.
+
+    architecture: the name of its class. Raises BadInput when the file is missing or holds another network.
+    """
+    from spandrel import ModelLoader, UnsupportedModelError  # here, not above: takes seconds
+
+    state = read_state_dict(path)
+    try:
+        model: nn.Module = ModelLoader().load_from_state_dict(state).model
+    except (UnsupportedModelError, RuntimeError) as error:
+        raise BadInput(f"{path}: expected the weights of {architecture}, found other tensors: {error}") from error
+    if type(model).__name__ != architecture:
+        raise BadInput(f"{path}: expected the weights of {architecture}, found those of {type(model).__name__}.")
+    return model
+
+
 def fill(model: nn.Module, state: Mapping[str, Tensor], path: Path, what: str) -> None:
     """Put the tensors of `path` into a network. Raises BadInput with the first differences if they do not fit it.
 

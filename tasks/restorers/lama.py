@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from spandrel.architectures.LaMa.__arch.LaMa import FFCResNetGenerator
 from torch import Tensor, nn
 
 from tasks.restorers.checkpoint import fill, read_state_dict
@@ -39,6 +38,8 @@ class Lama(nn.Module):
 
     def __init__(self, config: LamaConfig) -> None:
         super().__init__()
+        from spandrel.architectures.LaMa.__arch.LaMa import FFCResNetGenerator  # here, not above: takes seconds
+
         self.model = FFCResNetGenerator(4, 3, ngf=config.width, n_blocks=config.blocks).model
 
     def forward(self, masked: Tensor) -> Tensor:

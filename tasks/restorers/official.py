@@ -7,10 +7,9 @@ training mode.
 from pathlib import Path
 
 import torch
-from spandrel import ModelLoader, UnsupportedModelError
 from torch import Tensor, nn
 
-from tasks.restorers.checkpoint import read_state_dict
+from tasks.restorers.checkpoint import spandrel_network
 from tasks.store import BadInput
 
 SIDE = 512  # of the images that the three face restorers are made for
@@ -21,13 +20,7 @@ def load(path: Path, architecture: str) -> nn.Module:
 
     Raises BadInput when the file is missing or holds another network.
     """
-    try:
-        model = ModelLoader().load_from_state_dict(read_state_dict(path)).model
-    except (UnsupportedModelError, RuntimeError) as error:
-        raise BadInput(f"{path}: expected the weights of {architecture}, found other tensors: {error}") from error
-    if type(model).__name__ != architecture:
-        raise BadInput(f"{path}: expected the weights of {architecture}, found those of {type(model).__name__}.")
-    return model.eval().requires_grad_(False)  # type: ignore[no-any-return]
+    return spandrel_network(path, architecture).eval().requires_grad_(False)
 
 
 def load_codeformer(path: Path) -> nn.Module:

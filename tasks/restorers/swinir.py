@@ -8,15 +8,16 @@ import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, cast
 
-from spandrel import ModelLoader, UnsupportedModelError
-from spandrel.architectures.SwinIR import SwinIR
 from torch import Tensor
 
-from tasks.restorers.checkpoint import read_state_dict, write_state_dict
+from tasks.restorers.checkpoint import spandrel_network, write_state_dict
 from tasks.restorers.padding import run_padded
 from tasks.restorers.seeding import initial_weights
-from tasks.store import BadInput
+
+if TYPE_CHECKING:
+    from spandrel.architectures.SwinIR import SwinIR
 
 warnings.filterwarnings("ignore", message="torch.meshgrid")  # spandrel builds it so; nothing for our users to do
 
@@ -42,10 +43,12 @@ OFFICIAL = SwinIRConfig(180, (6,) * 8, (6,) * 8, 8, 2.0, unshuffle=8, feature_si
 DEMO = SwinIRConfig(60, (4, 4), (6, 6), 8, 2.0, unshuffle=4, feature_size=16, drop_path_rate=0.1)  # for 64 x 64 images
 
 
-def build(config: SwinIRConfig, seed: int = 0) -> SwinIR:
+def build(config: SwinIRConfig, seed: int = 0) -> "SwinIR":
     """A randomly initialised SwinIR, in training mode. The global generator is left as it was."""
     if config.unshuffle not in (2, 4, 8):
         raise ValueError(f"SwinIRConfig.unshuffle must be 2, 4 or 8, found {config.unshuffle}")
+    from spandrel.architectures.SwinIR import SwinIR  # here, not above: takes seconds
+
     with initial_weights(seed):
         return SwinIR(
             img_size=config.feature_size,
@@ -61,37 +64,31 @@ def build(config: SwinIRConfig, seed: int = 0) -> SwinIR:
         )
 
 
-def official_state_dict(model: SwinIR) -> dict[str, Tensor]:
+def official_state_dict(model: "SwinIR") -> dict[str, Tensor]:
     """The state dict under the official names (`conv_first.1.*` because the unshuffle is layer 0 there)."""
     return {SPANDREL_TO_OFFICIAL.get(key, key): value for key, value in model.state_dict().items()}
 
 
-def load_official_state_dict(model: SwinIR, state: Mapping[str, Tensor]) -> None:
+def load_official_state_dict(model: "SwinIR", state: Mapping[str, Tensor]) -> None:
     """Fill `model` from a state dict in the official layout. The caller's mapping stays untouched."""
     model.load_state_dict({OFFICIAL_TO_SPANDREL.get(key, key): value for key, value in state.items()})
 
 
-def save(model: SwinIR, path: Path) -> None:
+def save(model: "SwinIR", path: Path) -> None:
     """Write the weights in the official key layout, as `.safetensors` or `.pth`."""
     write_state_dict(Path(path), official_state_dict(model))
 
 
-def load(path: Path) -> SwinIR:
+def load(path: Path) -> "SwinIR":
     """The SwinIR of a checkpoint in the official key layout; its configuration is read off the tensors' shapes.
 
     Comes in training mode, with stochastic depth 0.1 (the official rate: a state dict does not tell).
     Raises BadInput when the file is missing or holds another network.
     """
-    try:
-        model = ModelLoader().load_from_state_dict(read_state_dict(Path(path))).model
-    except (UnsupportedModelError, RuntimeError) as error:
-        raise BadInput(f"{path}: expected SwinIR in the official key layout, found other tensors: {error}") from error
-    if not isinstance(model, SwinIR):
-        raise BadInput(f"{path}: expected SwinIR weights, found those of {type(model).__name__}.")
-    return model.train()
+    return cast("SwinIR", spandrel_network(path, "SwinIR").train())
 
 
-def restore(model: SwinIR, lq: Tensor) -> Tensor:
+def restore(model: "SwinIR", lq: Tensor) -> Tensor:
     """Restore images: padded to a multiple of unshuffle * window, cropped back, clamped.
 
     lq: [N, 3, H, W] in [0, 1]. Same shape and range back. Leaves the model in evaluation mode.

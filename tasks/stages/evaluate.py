@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,11 +14,11 @@ from tasks.batching import batch_size
 from tasks.device import held_device
 from tasks.metrics.distribution import SetScorer
 from tasks.metrics.offline import Unavailable
-from tasks.metrics.registry import DEFAULT, ImageScorer, build, find
+from tasks.metrics.registry import ImageScorer, build, column, find
 from tasks.read_ahead import read_ahead
 from tasks.stage import batches, shards, shared_stage
 from tasks.stages import reference as reference_stage
-from tasks.store import WEIGHTS, BadInput, ImageFolder, Manifest, write_json
+from tasks.store import WEIGHTS, BadInput, ImageFolder, Manifest, read_json, write_json
 
 if TYPE_CHECKING:
     from tasks.params import EvaluateParams
@@ -51,7 +50,7 @@ def evaluate(
     absent: dict[str, str] = {}
     with held_device() as device:
         scorers = build_all(params.metrics, hq, references, absent, device)
-        own = {name.partition("@")[0]: scorer for name, scorer in scorers.items()}
+        own = {column(name)[0]: scorer for name, scorer in scorers.items()}
 
         def measure(folder: Path, ids: list[str]) -> None:
             measure_shard(folder, own, images, hq, ids, device)
@@ -59,7 +58,7 @@ def evaluate(
         alone = record.model_copy(update={"inputs": weights})
         parts = [folder for _, folder in shards(alone, images, SHARD, measure, beside=hq)]
     for folder in parts:
-        absent |= json.loads((folder / "absent.json").read_text(encoding="utf-8"))
+        absent |= read_json(folder / "absent.json")
     scores = pd.concat([pd.read_parquet(folder / "scores.parquet") for folder in parts])
     scores[~scores["metric"].isin(absent)].to_parquet(out / "scores.parquet", index=False)
     set_scores, compared = compare_sets(scorers, references, parts, absent)
@@ -79,11 +78,9 @@ def build_all(
     built: dict[str, ImageScorer | SetScorer] = {}
     scorers: dict[str, ImageScorer | SetScorer] = {}
     for name in metrics:
-        base, _, reference = name.partition("@")
+        base, reference = column(name)
         kind = find(name).kind
-        if (kind == "full_reference" and hq is None) or (
-            kind == "distribution" and (reference or DEFAULT) not in references
-        ):
+        if (kind == "full_reference" and hq is None) or (kind == "distribution" and reference not in references):
             absent[name] = "compares with ground truth, and these photos have none"
             continue
         try:
@@ -152,7 +149,7 @@ def compare_sets(
     for name, scorer in scorers.items():
         if not isinstance(scorer, SetScorer):
             continue
-        reference = references[name.partition("@")[2] or DEFAULT]
+        reference = references[column(name)[1]]
         try:
             values[name] = scorer.compare(features[scorer.family], reference_stage.load(reference, scorer))
             compared[name] = reference_stage.card(reference, scorer)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,7 +16,7 @@ from tasks.metrics.offline import Unavailable
 from tasks.metrics.registry import build
 from tasks.read_ahead import read_ahead
 from tasks.stage import batches, shards, shared_stage
-from tasks.store import WEIGHTS, BadInput, ImageFolder, Manifest, write_json
+from tasks.store import WEIGHTS, BadInput, ImageFolder, Manifest, read_json, write_json
 
 if TYPE_CHECKING:
     from tasks.params import ReferenceParams
@@ -107,7 +106,7 @@ def load_features(parts: list[Path], family: str) -> torch.Tensor:
 
 def load(folder: ImageFolder, scorer: SetScorer) -> ReferenceSet:
     """What `reference` wrote for a metric. Raises Unavailable with its reason where that is nothing."""
-    if reason := json.loads(folder.path("absent.json").read_text(encoding="utf-8")).get(scorer.metric):
+    if reason := read_json(folder.path("absent.json")).get(scorer.metric):
         raise Unavailable(reason)
     features = torch.from_numpy(np.load(folder.path(f"{scorer.family}.npy"))) if scorer.needs_features else None
     return ReferenceSet(FeatureStatistics.load(folder.path(f"{scorer.family}.npz")), features)
@@ -115,5 +114,5 @@ def load(folder: ImageFolder, scorer: SetScorer) -> ReferenceSet:
 
 def card(folder: ImageFolder, scorer: SetScorer) -> dict[str, Any]:
     """{label, count, digest}: which set a metric compares with."""
-    about = json.loads(folder.path("card.json").read_text(encoding="utf-8"))
+    about = read_json(folder.path("card.json"))
     return {"label": about["label"], "count": about["count"], "digest": about["digests"][scorer.family]}

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import platform
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -28,7 +27,7 @@ from tasks.report.extra import Claim, authenticity_table, claims_table, cleaning
 from tasks.report.page import write_report
 from tasks.report.tables import metrics_json
 from tasks.stage import default_store, stage
-from tasks.store import ROOT, ImageFolder, Manifest, Quarantined, write_json
+from tasks.store import ROOT, ImageFolder, Manifest, Quarantined, read_json, write_json
 
 if TYPE_CHECKING:
     from tasks.params import ReportParams
@@ -111,19 +110,13 @@ def extras(params: ReportParams, results: dict[str, ImageFolder], scores: pd.Dat
         tables.append(authenticity_table(params.methods, checks, params.authenticity_metrics))
     if "cleaning/before" in results:
         before, after = results["cleaning/before"], results["cleaning/after"]
-        absent = read_json(before, "absent.json")
+        absent = read_json(before.path("absent.json"))
         tables.append(cleaning_table(photo_scores(before), photo_scores(after), absent))
     if "downstream/before" in results:
         faces = [results[f"downstream/{name}"] for name in ("before", "after")]
-        old, new = (read_json(folder, "set_scores.json") for folder in faces)
-        tables.append(downstream_table(old, new, read_json(faces[0], "absent.json")))
+        old, new = (read_json(folder.path("set_scores.json")) for folder in faces)
+        tables.append(downstream_table(old, new, read_json(faces[0].path("absent.json"))))
     return tables
-
-
-def read_json(folder: ImageFolder, name: str) -> dict[str, Any]:
-    """One JSON file of an artefact."""
-    found: dict[str, Any] = json.loads(folder.path(name).read_text(encoding="utf-8"))
-    return found
 
 
 def photo_scores(folder: ImageFolder) -> pd.DataFrame:
@@ -154,9 +147,9 @@ def read_scores(results: dict[str, ImageFolder]) -> tuple[pd.DataFrame, pd.DataF
         _, degradation, method = name.split("/")
         table = photo_scores(folder)
         images.append(table.assign(degradation=degradation, method=method))
-        values = read_json(folder, "set_scores.json")
+        values = read_json(folder.path("set_scores.json"))
         sets += [(degradation, method, metric, value) for metric, value in values.items()]
-        reasons = read_json(folder, "absent.json")
+        reasons = read_json(folder.path("absent.json"))
         absent |= {metric: reason.replace(f"{ROOT}/", "") for metric, reason in reasons.items()}
     return (
         pd.concat(images)[list(SCORE_COLUMNS)],
@@ -169,7 +162,9 @@ def info(name: str, results: dict[str, ImageFolder]) -> MetricInfo:
     """A metric's column, as the report wants it, with the set that it compares with and the weights that it used."""
     metric = find(name)
     scored = [folder for result, folder in results.items() if result.startswith("scores/")]
-    compared = next((card[name] for folder in scored if name in (card := read_json(folder, "references.json"))), None)
+    compared = next(
+        (card[name] for folder in scored if name in (card := read_json(folder.path("references.json")))), None
+    )
     label, reference = metric.label, ""
     if compared:
         label = f"{metric.label} to {compared['label']}"
