@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from tasks.restorers.checkpoint import spandrel_network, write_state_dict
 from tasks.restorers.padding import run_padded
@@ -64,7 +64,7 @@ def build(config: SwinIRConfig, seed: int = 0) -> "SwinIR":
         )
 
 
-def official_state_dict(model: "SwinIR") -> dict[str, Tensor]:
+def official_state_dict(model: nn.Module) -> dict[str, Tensor]:
     """The state dict under the official names (`conv_first.1.*` because the unshuffle is layer 0 there)."""
     return {SPANDREL_TO_OFFICIAL.get(key, key): value for key, value in model.state_dict().items()}
 
@@ -74,9 +74,9 @@ def load_official_state_dict(model: "SwinIR", state: Mapping[str, Tensor]) -> No
     model.load_state_dict({OFFICIAL_TO_SPANDREL.get(key, key): value for key, value in state.items()})
 
 
-def save(model: "SwinIR", path: Path) -> None:
+def save(model: nn.Module, path: Path) -> None:
     """Write the weights in the official key layout, as `.safetensors` or `.pth`."""
-    write_state_dict(Path(path), official_state_dict(model))
+    write_state_dict(path, official_state_dict(model))
 
 
 def load(path: Path) -> "SwinIR":

@@ -90,8 +90,10 @@ def train(
                 on_step=curves.note,
             )
         after = scores(settings, trained, kept_back, device)
-    tensors = swinir.official_state_dict(trained) if isinstance(trained, swinir.SwinIR) else trained.state_dict()
-    write_state_dict(out / "model.safetensors", tensors)
+    if settings.arch.startswith("swinir"):
+        swinir.save(trained, out / "model.safetensors")
+    else:
+        write_state_dict(out / "model.safetensors", trained.state_dict())
     curves.write(out)
     card = {
         "architecture": settings.arch,
