@@ -29,6 +29,8 @@ from tasks.store import ROOT, BadInput, locked
 HOME = ROOT / "data" / ".prefect"
 API = os.environ.get("PREFECT_API_URL", "http://127.0.0.1:4200/api")
 START_TIMEOUT_S = 180
+LOST_SERVER_S = 120  # how long a lost server may take to come back
+ENDED = ("COMPLETED", "FAILED", "CRASHED", "CANCELLED")
 PREFECT = str(Path(sys.executable).with_name("prefect"))
 
 
@@ -118,9 +120,10 @@ def run(name: str, parameters: list[str]) -> int:
         started = datetime.now(UTC)
         print("$", " ".join(["prefect", *command[1:]]), flush=True)
         code = subprocess.run(command, env=settings(), cwd=ROOT).returncode
-        if code:
-            print(f"{failure(name, started)}\nThe log: {(HOME / 'serve.log').relative_to(ROOT)}")
+        if code and (state := end_of_run(name, started))["type"] != "COMPLETED":
+            print(f"{state['message']}\nThe log: {(HOME / 'serve.log').relative_to(ROOT)}")
         else:
+            code = 0
             print_results(name, dict(parameter.split("=", 1) for parameter in parameters))
         sys.stdout.flush()
         fcntl.flock(is_used, fcntl.LOCK_EX)  # another run may use what this one started: wait for its end
@@ -136,17 +139,34 @@ def shared_lock(path: Path) -> Iterator[IO[str]]:
         yield file
 
 
-def failure(name: str, since: datetime) -> str:
-    """Why the last run of a deployment failed."""
-    deployment = ask(f"deployments/name/{urllib.parse.quote(name)}") or {}
+def end_of_run(name: str, since: datetime) -> dict[str, Any]:
+    """The last state {type, message} of a deployment's newest run, once that has ended.
+
+    Watching a run ends early where the server goes; one that is back within LOST_SERVER_S tells how the run goes on.
+    """
+    deadline = time.monotonic() + LOST_SERVER_S
+    while time.monotonic() < deadline:
+        runs = newest_run(name, since)
+        if runs is not None:
+            state = runs[0]["state"] if runs else {"type": "FAILED", "message": "The run did not start."}
+            if state["type"] in ENDED:
+                return dict(state)
+            deadline = time.monotonic() + LOST_SERVER_S
+        time.sleep(1)
+    return {"type": "FAILED", "message": f"The Prefect server at {API} does not answer. Start it, and run this again."}
+
+
+def newest_run(name: str, since: datetime) -> Any:
+    """A list with the run of a deployment that began last, empty if none did; None while the server does not answer."""
+    if not (deployment := ask(f"deployments/name/{urllib.parse.quote(name)}")):
+        return None
     query = {
-        "deployments": {"id": {"any_": [deployment.get("id")]}},
+        "deployments": {"id": {"any_": [deployment["id"]]}},
         "flow_runs": {"expected_start_time": {"after_": since.isoformat()}},
         "sort": "START_TIME_DESC",
         "limit": 1,
     }
-    runs = ask("flow_runs/filter", query)
-    return str(runs[0]["state"]["message"]) if runs else "The run did not start."
+    return ask("flow_runs/filter", query)
 
 
 def print_results(name: str, parameters: dict[str, str]) -> None:

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ import pytest
 import yaml
 from PIL import Image
 
-from flows import steps
+from flows import steps, up
 from flows.steps import STEPS, Workspace
 from tasks.data.ingest import PhotoFolder
 from tasks.params import Experiment, IngestParams, load
@@ -486,6 +487,8 @@ def test_a_killed_benchmark_goes_on_and_outlives_its_server(checkout, command):
     for process in (*server.children(recursive=True), server):
         process.kill()
     environment = command.environment | {"PREFECT_HOME": str(checkout / "data" / ".prefect")}
+    with pytest.raises(psutil.TimeoutExpired):
+        running.wait(15)  # Prefect's own watching has given up by then
     again = subprocess.Popen(start, **quiet | {"env": environment})
     try:
         assert running.wait(300) == 0
@@ -496,6 +499,16 @@ def test_a_killed_benchmark_goes_on_and_outlives_its_server(checkout, command):
     report = json.loads((checkout / "data" / "demo" / "metrics.json").read_text())
     assert report["noise"]["adapted"]
     assert "up to date" in command("dvc", "status", "dvc.yaml")
+
+
+def test_a_server_that_stays_away_is_an_error(monkeypatch):
+    with socket.socket() as nobody:  # bound, but it does not listen
+        nobody.bind(("127.0.0.1", 0))
+        monkeypatch.setattr(up, "API", f"http://127.0.0.1:{nobody.getsockname()[1]}/api")
+        monkeypatch.setattr(up, "LOST_SERVER_S", 0.1)
+        state = up.end_of_run("benchmark/demo", datetime.now(UTC))
+    assert state["type"] == "FAILED"
+    assert "does not answer" in state["message"]
 
 
 @pytest.mark.slow
