@@ -2,8 +2,8 @@
 
     python -m benchmarks.orchestration [--images 256] [--side 512] [--shard 32]
 
-Both write the same PNGs; the plain loop writes them into one folder, one after another, and nothing else. The store
-adds locks, digests of all files, manifests, links and renames, and compresses in threads.
+Both read and write the same PNGs, in as many threads; the plain loop writes them into one folder, and nothing else. The
+store adds locks, digests of all files, manifests, links and renames.
 """
 
 import argparse
@@ -11,12 +11,13 @@ import os
 import tempfile
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 
 from tasks.noise import numpy_stream
-from tasks.stage import build_in_shards, stage
+from tasks.stage import WRITERS, build_in_shards, stage
 from tasks.store import ImageFolder, Manifest, Strict, write_png
 
 
@@ -60,8 +61,9 @@ def main() -> None:
         images = source(params)
         Path(folder, "plain").mkdir()
         started = time.perf_counter()
-        for image_id in images.ids:
-            write_png(Path(folder, "plain", f"{image_id}.png"), images.read(image_id))
+        with ThreadPoolExecutor(WRITERS) as pool:
+            for image_id in images.ids:
+                pool.submit(write_png, Path(folder, "plain", f"{image_id}.png"), images.read(image_id))
         plain = time.perf_counter() - started
         started = time.perf_counter()
         copies(params, images=images)
