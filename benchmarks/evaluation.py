@@ -1,6 +1,8 @@
 """Evaluation of a folder in one pass against the separate tools, one after another: seconds, and peak memory.
 
-    python -m benchmarks.evaluation [--images 500] [--side 512] [--methods 1]
+    python -m benchmarks.evaluation [--images 500] [--side 512] [--methods 1] [--alone]
+
+--alone leaves the tools out, so that the memory is that of the one pass.
 
 The tools: pytorch-fid, lpips pair by pair, and pyiqa's PSNR, SSIM and MUSIQ, a metric at a time, each reading the files
 anew, once for every method of a table. The networks have random weights: the time is the same, the scores mean nothing.
@@ -40,6 +42,7 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=500)
     parser.add_argument("--side", type=int, default=512)
     parser.add_argument("--methods", type=int, default=1)
+    parser.add_argument("--alone", action="store_true")
     given = parser.parse_args()
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     with tempfile.TemporaryDirectory() as name, torch.inference_mode():
@@ -48,15 +51,21 @@ def main() -> None:
         folders = [photos(root / str(n), given.images, given.side, noise=8 * n) for n in range(given.methods + 1)]
         hq, *methods = (ingest(IngestParams(size=given.side, fit="aligned"), folder=PhotoFolder(f)) for f in folders)
         weights = random_weights(root / "weights")
-        spent = {"separate tools": seconds(lambda: [separate_tools(images, hq, weights, device) for images in methods])}
-        before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        spent["bfr, one pass"] = seconds(lambda: one_pass(methods, hq, weights))
-        after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    print(f"{given.methods} x {given.images} images of {given.side} x {given.side}, {', '.join(METRICS)}; {device}")
-    print("| | seconds | ratio |\n|---|---:|---:|")
-    for way, value in spent.items():
-        print(f"| {way} | {value:.1f} | {spent['separate tools'] / value:.2f} |")
-    print(f"Peak memory: {before / 2**20:.2f} GiB after the tools, {after / 2**20:.2f} GiB after ours.")
+        before = peak_memory()
+        ours = seconds(lambda: one_pass(methods, hq, weights))
+        after = peak_memory()
+        print(f"{given.methods} x {given.images} images of {given.side} x {given.side}, {', '.join(METRICS)}; {device}")
+        print(f"bfr, one pass: {ours:.1f} s, peak memory {before:.2f} GiB before and {after:.2f} GiB after it")
+        if not given.alone:
+            tools = seconds(lambda: [separate_tools(images, hq, weights, device) for images in methods])
+            print(
+                f"separate tools: {tools:.1f} s, peak memory {peak_memory():.2f} GiB: {tools / ours:.2f} times as long"
+            )
+
+
+def peak_memory() -> float:
+    """Of this process so far, GiB."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
 
 
 def seconds(work: Callable[[], object]) -> float:

@@ -11,7 +11,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -121,8 +121,8 @@ def helpers(work: Stage, params: Strict, inputs: dict[str, Source], record: Mani
         try:
             for process in started:
                 assert process.stdin is not None
-                process.stdin.write(task)
-                process.stdin.close()
+                with suppress(BrokenPipeError), process.stdin:  # one that died already is reported below
+                    process.stdin.write(task)
             yield
         except BaseException:
             for process in started:

@@ -383,6 +383,7 @@ class Store:
             write_json(work / MANIFEST, record.model_copy(update={"files": file_records(work)}).model_dump())
             os.chmod(work, 0o777 & ~_umask())
             os.rename(work, final)
+            self.training_state(record.key).unlink(missing_ok=True)
             seconds = time.monotonic() - started + REUSED.get()
             about = {"stage": record.stage, "seconds": seconds} | circumstances()
             write_json(_made(self.root / "timings") / f"{record.key}.json", about)
@@ -411,6 +412,10 @@ class Store:
         finally:
             shutil.rmtree(work, ignore_errors=True)
 
+    def training_state(self, key: str) -> Path:
+        """Where the training that makes an artefact keeps its state, for a killed one to go on; deleted at its end."""
+        return self.root / "training" / f"{key}.pt"
+
     def seconds(self, key: str) -> float | None:
         """How long the artefact took to make, with the parts that were there already; None if it was made elsewhere."""
         found = self.made(key)
@@ -423,11 +428,12 @@ class Store:
         return found
 
     def prune(self, keep_days: float) -> list[Path]:
-        """Delete artefacts and left-over work not used for `keep_days` days; returns what was deleted."""
+        """Delete artefacts, left-over work and unfinished trainings not used for `keep_days` days; returns them."""
         limit = time.time() - keep_days * 86400
-        old = [path for path in self.root.glob("*/*") if path.is_dir() and path.stat().st_mtime < limit]
+        known = [*filter(Path.is_dir, self.root.glob("*/*")), *filter(Path.is_file, self.root.glob("training/*"))]
+        old = [path for path in known if path.stat().st_mtime < limit]
         for path in old:
-            shutil.rmtree(path)
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
         return old
 
     def artifacts(self) -> Iterator[Path]:
@@ -453,6 +459,8 @@ class Store:
                     seen.add((status.st_dev, status.st_ino))
                     size += status.st_blocks * 512
             found[folder.parent.name] = (count + 1, size)
+        if states := list(self.root.glob("training/*.pt")):
+            found["unfinished trainings"] = (len(states), sum(path.stat().st_blocks * 512 for path in states))
         return dict(sorted(found.items(), key=lambda item: -item[1][1]))
 
 

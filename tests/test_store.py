@@ -206,6 +206,22 @@ def test_prune_deletes_what_was_not_used_for_long(store):
     os.utime(new, (0, 0))
     store.build(record("2" * 64), write_pixels)  # used again
     assert store.prune(keep_days=30) == []
+    state = store.training_state("3" * 64)
+    state.parent.mkdir()
+    state.touch()
+    assert store.prune(keep_days=30) == []
+    os.utime(state, (0, 0))
+    assert store.prune(keep_days=30) == [state]
+
+
+def test_a_finished_training_leaves_no_state(store):
+    state = store.training_state(record().key)
+    state.parent.mkdir(parents=True)
+    state.write_bytes(b"x" * 10_000)
+    assert store.usage()["unfinished trainings"][0] == 1
+    store.build(record(), write_pixels)
+    assert not state.exists()
+    assert "unfinished trainings" not in store.usage()
 
 
 # --------------------------------------------------------------------------------------------- publish

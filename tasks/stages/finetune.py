@@ -50,7 +50,7 @@ def finetune(
     if not set(targets.ids) <= set(lq.ids):
         raise BadInput(f"{targets.root} has targets without LQ photos in {lq.root}; rerun pseudo_targets.")
     settings = params.settings
-    state = default_store().root / "training" / f"{record.key}.pt"
+    state = default_store().training_state(record.key)
     names = (codeformer.CodeLosses if settings.recipe == "codeformer" else swinir_gan.GanLosses)._fields
     live = state.with_suffix(".live")
     with held_device() as device, Curves("finetune", names, settings.iterations, live) as curves:

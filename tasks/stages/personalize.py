@@ -27,7 +27,7 @@ SCORED = 64  # photos that the card's scores are measured on
 @stage
 def personalize(out: Path, params: PersonalizeParams, record: Manifest, album: ImageFolder, weights: Path) -> None:
     """Write model.safetensors (the official key layout), card.json and losses.csv. weights: the prior."""
-    state = default_store().root / "training" / f"{record.key}.pt"
+    state = default_store().training_state(record.key)
     live = state.with_suffix(".live")
     with held_device() as device, Curves("personalize", ("loss",), params.iterations, live) as curves:
         prior = load_prior(params.arch, weights, device)

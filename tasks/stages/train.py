@@ -67,7 +67,7 @@ def train(
         fill(model, read_state_dict(weights), weights, f"a {settings.arch!r} network")
     kept_back = read_batch(settings, held_out or photos, (held_out or photos).ids[-HELD_OUT:], "held_out")
     batch_at = partial(batch, settings, photos, targets, ids)
-    state = default_store().root / "training" / f"{record.key}.pt"
+    state = default_store().training_state(record.key)
     names = swinir_gan.GanLosses._fields if settings.kind == "restorer_gan" else ("loss",)
     with (
         held_device() as device,
