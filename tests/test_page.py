@@ -145,6 +145,19 @@ def test_a_title_sorts_its_column_best_first_then_worst_first(report, open_page)
     assert page.locator("[aria-sort]").count() == 1
 
 
+def test_the_first_screen_says_which_is_best_how_sure_that_is_and_how_it_looks(report, open_page):
+    page = open_page(report / "report" / "report.html", viewport={"width": 1280, "height": 900})
+    finding = page.locator(".finding").first
+    text = finding.inner_text()
+    assert "SwinIR, adapted beats SwinIR, pre-trained" in text
+    assert "+0.95 [0.64, 1.26]" in text
+    shown = finding.locator("img")
+    assert [image.get_attribute("alt") for image in shown.all()] == ["LQ", "pre-trained", "adapted", "HQ"]
+    assert all(image.evaluate("image => image.naturalWidth") == 32 for image in shown.all())
+    box = finding.bounding_box()
+    assert box["y"] + box["height"] < 900
+
+
 def test_the_slider_follows_keys_and_pointer(report, open_page):
     page = open_page(report / "report" / "report.html")
     box = page.locator("[data-compare]").first

@@ -10,6 +10,7 @@ from scipy.stats import wilcoxon
 
 from tasks.report.charts import heat_maps, scatters
 from tasks.report.data import PUBLISHED_COLUMNS, SCORE_COLUMNS, SET_SCORE_COLUMNS, Method, MetricInfo, ReportData
+from tasks.report.figures import thumbnail
 from tasks.report.page import write_report
 from tasks.report.ranking import holm, holm_p
 from tasks.report.tables import compute_results, metrics_json, results_markdown
@@ -175,3 +176,11 @@ def test_overviews_put_the_better_method_further(data):
     before, after = scatters(data, results)[0].points
     assert after.x > before.x  # PSNR is higher
     assert after.y < before.y  # FID is lower: further up
+
+
+@pytest.mark.parametrize(("side", "kind", "shown"), [(64, "png", 64), (512, "jpeg", 160)])
+def test_large_photos_are_small_beside_the_findings(side, kind, shown):
+    small = thumbnail("HQ", np.full((side, side, 3), 99, np.uint8))
+    assert small.uri.startswith(f"data:image/{kind};base64,")
+    assert (small.width, small.height) == (shown, shown)
+    assert len(small.uri) < 20_000

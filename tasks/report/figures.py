@@ -14,6 +14,7 @@ from tasks.report.tables import scores_of, shown_metrics, subject_of
 MAX_PHOTOS = 12  # per degradation
 EXTREMES = 3  # of them, the photos that gain most and as many that lose most
 MAX_PNG_BYTES = 7_000_000  # all photos together: 9.3 MB in base64, so the page stays under 10 MB
+THUMBNAIL_SIDE = 160
 PIXELATED_SIDE = 128  # pixels; images up to this size are enlarged without smoothing
 
 
@@ -81,6 +82,15 @@ def galleries(data: ReportData) -> dict[str, Gallery]:
     return {name: _gallery(data.roles, shown[name], left_out[name]) for name in names}
 
 
+def strips(data: ReportData) -> dict[str, list[Picture]]:
+    """Each degradation's first photo in every role, small, to go with its finding."""
+    found = {}
+    for name, _ in data.degradations:
+        images = [(role, data.image(name, role, image_id)) for image_id in data.ids[:1] for role in data.roles]
+        found[name] = [thumbnail(role, image) for role, image in images if image is not None]
+    return found
+
+
 def chosen(data: ReportData, degradation: str) -> list[tuple[str, str]]:
     """(image id, why) of the photos to show: the first ones, and those that the subject of the findings changed most,
     by the first metric of single photos."""
@@ -112,6 +122,18 @@ def picture(role: str, image: np.ndarray) -> Picture:
     Image.fromarray(image).save(buffer, format="PNG")
     uri = "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")
     return Picture(role, uri, image.shape[1], image.shape[0])
+
+
+def thumbnail(role: str, image: np.ndarray) -> Picture:
+    """The same at a side of at most THUMBNAIL_SIDE pixels; one that has to shrink for it is a JPEG."""
+    small = Image.fromarray(image)
+    if max(small.size) <= THUMBNAIL_SIDE:
+        return picture(role, image)
+    small.thumbnail((THUMBNAIL_SIDE, THUMBNAIL_SIDE), Image.Resampling.LANCZOS)
+    buffer = io.BytesIO()
+    small.save(buffer, format="JPEG", quality=90)
+    uri = "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")
+    return Picture(role, uri, *small.size)
 
 
 def _gallery(roles: Sequence[str], photos: Sequence[Photo], left_out: int) -> Gallery:

@@ -9,7 +9,7 @@ from typing import Any
 from tasks.report.browse import render_browser
 from tasks.report.charts import heat_maps, loss_plots, scatters, severity_plots
 from tasks.report.data import Method, MetricInfo, ReportData
-from tasks.report.figures import Gallery, galleries
+from tasks.report.figures import Gallery, Picture, galleries, strips
 from tasks.report.tables import (
     ARROWS,
     DECIDABLE,
@@ -49,6 +49,7 @@ class Section:
     name: str
     label: str
     finding: Finding
+    strip: Sequence[Picture]
     leaders: Sequence[tuple[str, str]]
     cautions: Sequence[str]
     rows: Sequence[tuple[Method, Sequence[Cell]]]
@@ -79,13 +80,14 @@ def write_report(data: ReportData, out_dir: Path) -> list[Path]:
 
 def render_page(data: ReportData, results: Results) -> str:
     """The HTML page: styles, script and images are inline, all text from `data` is escaped, nothing is fetched."""
-    photos = galleries(data)
+    photos, pictures = galleries(data), strips(data)
     losses = loss_plots(data)
     sections = [
         Section(
             name,
             label,
             find(data, results, name),
+            pictures[name],
             leaders(data, results, name),
             cautions(results, name),
             table_rows(data, results, name),
