@@ -51,16 +51,16 @@ def main() -> None:
         folders = [photos(root / str(n), given.images, given.side, noise=8 * n) for n in range(given.methods + 1)]
         hq, *methods = (ingest(IngestParams(size=given.side, fit="aligned"), folder=PhotoFolder(f)) for f in folders)
         weights = random_weights(root / "weights")
+        print(f"{given.methods} x {given.images} images of {given.side} x {given.side}, {', '.join(METRICS)}; {device}")
+        tools = 0.0
+        if not given.alone:  # first, for after ours the process has memory to reuse
+            tools = seconds(lambda: [separate_tools(images, hq, weights, device) for images in methods])
+            print(f"separate tools: {tools:.1f} s, peak memory {peak_memory():.2f} GiB")
         before = peak_memory()
         ours = seconds(lambda: one_pass(methods, hq, weights))
-        after = peak_memory()
-        print(f"{given.methods} x {given.images} images of {given.side} x {given.side}, {', '.join(METRICS)}; {device}")
-        print(f"bfr, one pass: {ours:.1f} s, peak memory {before:.2f} GiB before and {after:.2f} GiB after it")
-        if not given.alone:
-            tools = seconds(lambda: [separate_tools(images, hq, weights, device) for images in methods])
-            print(
-                f"separate tools: {tools:.1f} s, peak memory {peak_memory():.2f} GiB: {tools / ours:.2f} times as long"
-            )
+        print(f"bfr, one pass: {ours:.1f} s, peak memory {before:.2f} GiB before and {peak_memory():.2f} GiB after it")
+        if tools:
+            print(f"{tools / ours:.2f} times as fast")
 
 
 def peak_memory() -> float:

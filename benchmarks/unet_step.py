@@ -15,6 +15,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from tasks.device import kept_memory
 from tasks.diffusion.unet import UNet
 from tasks.metrics.seeded import fill_seeded
 from tasks.priors import PRIORS
@@ -43,14 +44,22 @@ def main() -> None:
         with torch.autocast(device.type, torch.bfloat16):
             return model(images, t).float()
 
+    def kept(run: Callable[[], Tensor]) -> Callable[[], Tensor]:
+        def run_so() -> Tensor:
+            with kept_memory():
+                return run()
+
+        return run_so
+
     x_last = x.to(memory_format=torch.channels_last)
 
     ways: dict[str, Callable[[], Tensor]] = {
         "eager float32, batch 1": one_by_one,
         f"float32, batch {given.batch}": lambda: eager(x, t),
         f"float32, channels_last, batch {given.batch}": lambda: fast(x_last, t),
+        f"float32, channels_last, memory kept, batch {given.batch}": kept(lambda: fast(x_last, t)),
         f"bfloat16, batch {given.batch}": lambda: bfloat16(eager, x),
-        f"bfloat16, channels_last, batch {given.batch}": lambda: bfloat16(fast, x_last),
+        f"bfloat16, channels_last, memory kept, batch {given.batch}": kept(lambda: bfloat16(fast, x_last)),
     }
     spent: dict[str, list[float]] = {way: [] for way in ways}
     results = {}

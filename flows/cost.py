@@ -26,7 +26,7 @@ from tasks.training import swinir_gan
 from tasks.training.discriminator import UNetDiscriminator
 from tasks.training.loop import Alone
 
-BACKWARD = 3  # a training step costs about three evaluations
+BACKWARD = 4  # an image of a training step costs about four evaluations (demo: 4, of single photos 8)
 SAMPLE = 8  # images that are timed together
 RUNS = 3
 
