@@ -133,8 +133,10 @@ def one_pass(methods: list[ImageFolder], hq: ImageFolder, weights: Path) -> None
     for module in (evaluate_stage, reference_stage):
         module.WEIGHTS = weights
     described = reference_stage.reference(ReferenceParams(label="ground truth", metrics=("fid",)), images=hq)
+    params = EvaluateParams(metrics=METRICS)
+    evaluate_stage.measure(params, hq=hq, **{f"images/{n}": images for n, images in enumerate(methods)})
     for images in methods:
-        evaluate_stage.evaluate(EvaluateParams(metrics=METRICS), images=images, hq=hq, default=described)
+        evaluate_stage.evaluate(params, images=images, hq=hq, default=described)
 
 
 if __name__ == "__main__":

@@ -51,6 +51,7 @@ from tasks.restorers.checkpoint import read_state_dict, write_state_dict
 from tasks.stage import Source, Stage, default_store
 from tasks.stages.degrade import degrade as degrade_stage
 from tasks.stages.evaluate import evaluate as evaluate_stage
+from tasks.stages.evaluate import measure as measure_stage
 from tasks.stages.external import external as external_stage
 from tasks.stages.finetune import finetune as finetune_stage
 from tasks.stages.generate import generate as generate_stage
@@ -461,8 +462,12 @@ def evaluate(experiment: Experiment, work: Workspace) -> None:
     hq = None if experiment.dataset.kind == "real" else work["photos/test"]
     compared = {name: work[f"references/{name}"] for name in reference_metrics(experiment.metrics)}
     for name in experiment.parts:
-        for method in experiment.table:
-            images = work[images_of(method, name)]
+        methods = {method: work[images_of(method, name)] for method in experiment.table}
+        if hq is not None:
+            inputs = {f"images/{method}": images for method, images in methods.items()}
+            params = EvaluateParams(metrics=experiment.metrics)
+            work.run_stage(measure_stage, params, hq=hq, **inputs, **metric_weights(experiment.metrics))
+        for method, images in methods.items():
             score(experiment.metrics, work, f"scores/{name}/{method}", images, hq, compared)
 
 

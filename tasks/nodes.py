@@ -19,7 +19,7 @@ from prefect.context import TaskRunContext
 from tasks import progress
 from tasks.stage import Source, Stage
 from tasks.stages.degrade import degrade
-from tasks.stages.evaluate import evaluate
+from tasks.stages.evaluate import evaluate, measure
 from tasks.stages.external import external
 from tasks.stages.finetune import finetune
 from tasks.stages.generate import generate
@@ -114,6 +114,7 @@ STAGES = (
     external,
     personalize,
     reference,
+    measure,
     evaluate,
     report,
     ingest,

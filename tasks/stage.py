@@ -204,16 +204,12 @@ def shards(
     so a grown folder or a killed run costs only the shards that changed or were in flight. Shards that another process
     is making are left to it; one whose process died is made here.
     """
-    folders = [source, beside] if beside else [source]
-    others = {name: value for name, value in record.inputs.items() if value not in {each.digest for each in folders}}
     parts = list(batches(source.ids, size))
     found: dict[int, Path] = {}
 
     def build(n: int, is_waiting: bool) -> None:
         ids = parts[n]
-        images = [(image_id, *(each.sha256(image_id) for each in folders)) for image_id in ids]
-        key = digest([record.stage, record.params, others, record.code, images])
-        shard = record.model_copy(update={"stage": f"{record.stage}.shard", "key": key, "inputs": others})
+        shard = shard_of(record, ids, source, beside)
 
         def fill(folder: Path) -> None:
             make(folder, ids)
@@ -229,6 +225,15 @@ def shards(
         if n not in found:
             build(n, is_waiting=True)
     return [(ids, found[n]) for n, ids in enumerate(parts)]
+
+
+def shard_of(record: Manifest, ids: list[str], source: ImageFolder, beside: ImageFolder | None) -> Manifest:
+    """What the shard of these images will be."""
+    folders = [source, beside] if beside else [source]
+    others = {name: value for name, value in record.inputs.items() if value not in {each.digest for each in folders}}
+    images = [(image_id, *(each.sha256(image_id) for each in folders)) for image_id in ids]
+    key = digest([record.stage, record.params, others, record.code, images])
+    return record.model_copy(update={"stage": f"{record.stage}.shard", "key": key, "inputs": others})
 
 
 def batches(ids: list[str], size: int) -> Iterator[list[str]]:

@@ -19,7 +19,7 @@ import shutil
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from contextvars import ContextVar
 from functools import cache, cached_property
 from pathlib import Path
@@ -367,11 +367,36 @@ class Store:
         with _disk_explained(self.root), locked(self._lock(record), wait=False) as is_ours:
             return self._make(record, make) if is_ours else None
 
+    @contextmanager
+    def build_together(self, records: Iterable[Manifest]) -> Iterator[dict[str, Path]]:
+        """Folders to fill while the block runs, by key: of those artefacts that nobody has built, or is building.
+
+        They are artefacts when the block ends well. Each is said to have taken its share of the time.
+        """
+        with _disk_explained(self.root), ExitStack() as stack:
+            free = [
+                record
+                for record in records
+                if stack.enter_context(locked(self._lock(record), wait=False))
+                and not self.has(record.stage, record.key)
+            ]
+            yield {record.key: stack.enter_context(self._being_made(record, share=len(free))) for record in free}
+
     def _make(self, record: Manifest, make: Callable[[Path], None]) -> Path:
         """The lock is held."""
-        final = self.path(record.stage, record.key)
         if self.has(record.stage, record.key):
             return self._reuse(record)
+        with self._being_made(record) as work:
+            make(work)
+        return self.path(record.stage, record.key)
+
+    @contextmanager
+    def _being_made(self, record: Manifest, share: int = 1) -> Iterator[Path]:
+        """A folder to fill, which is the artefact when the block ends well. The lock is held.
+
+        share: how many artefacts are made in the same time.
+        """
+        final = self.path(record.stage, record.key)
         if final.exists():
             logging.getLogger(__name__).warning("%s is damaged: it is made anew.", final)
             shutil.rmtree(final)
@@ -379,16 +404,15 @@ class Store:
         with self._work_folder(record) as work:
             started, before = time.monotonic(), REUSED.get()
             REUSED.set(0.0)
-            make(work)
+            yield work
             write_json(work / MANIFEST, record.model_copy(update={"files": file_records(work)}).model_dump())
             os.chmod(work, 0o777 & ~_umask())
             os.rename(work, final)
             self.training_state(record.key).unlink(missing_ok=True)
-            seconds = time.monotonic() - started + REUSED.get()
+            seconds = (time.monotonic() - started) / share + REUSED.get()
             about = {"stage": record.stage, "seconds": seconds} | circumstances()
             write_json(_made(self.root / "timings") / f"{record.key}.json", about)
             REUSED.set(before)
-        return final
 
     def _reuse(self, record: Manifest) -> Path:
         final = self.path(record.stage, record.key)

@@ -1,6 +1,7 @@
 """Results that can be cited: evaluation survives kills, reference sets have names, runs compare, votes count."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -10,15 +11,17 @@ from scipy.stats import binomtest
 
 from flows.steps import STEPS, Workspace
 from tasks.data.ingest import PhotoFolder
+from tasks.metrics import perceptual
 from tasks.params import EvaluateParams, Experiment, IngestParams, ReferenceParams, load
 from tasks.provenance import dvc_digest
 from tasks.report.difference import write_difference
 from tasks.report.voting import tally, tally_markdown, write_ballot
+from tasks.stage import default_store, stage
 from tasks.stages import evaluate as evaluate_module
-from tasks.stages.evaluate import evaluate
+from tasks.stages.evaluate import evaluate, measure
 from tasks.stages.ingest import ingest
 from tasks.stages.reference import reference
-from tasks.store import BadInput, ImageFolder, write_png
+from tasks.store import BadInput, ImageFolder, Manifest, write_png
 
 METRICS = ("psnr", "sharpness", "fid_seeded", "recall_seeded")
 
@@ -40,6 +43,13 @@ def photos(tmp_path):
     return make
 
 
+@stage
+def keep(out: Path, params: EvaluateParams, record: Manifest, images: ImageFolder) -> None:
+    """A folder of the first five photos."""
+    for image_id in images.ids[:5]:
+        write_png(out / f"{image_id}.png", images.read(image_id))
+
+
 def evaluated(images: ImageFolder, hq: ImageFolder) -> ImageFolder:
     described = reference(ReferenceParams(label="ground truth", metrics=("fid_seeded", "recall_seeded")), images=hq)
     return evaluate(EvaluateParams(metrics=METRICS), images=images, hq=hq, default=described)
@@ -54,15 +64,13 @@ def test_a_killed_evaluation_goes_on_and_says_the_same(photos, monkeypatch):
     measure, measured = evaluate_module.measure_shard, []
 
     def killed_at(count):
-        def call(folder, scorers, images, hq, ids, device):
+        def call(folders, methods, hq, ids, scorers, device):
             if len(measured) == count:
                 raise KeyboardInterrupt
             measured.append(ids)
-            measure(folder, scorers, images, hq, ids, device)
+            measure(folders, methods, hq, ids, scorers, device)
 
         return call
-
-    from tasks.stage import default_store
 
     for folder in default_store().root.glob("evaluate*"):
         folder.rename(folder.with_name(f"old_{folder.name}"))
@@ -81,6 +89,43 @@ def test_a_killed_evaluation_goes_on_and_says_the_same(photos, monkeypatch):
         assert again.path(name).read_bytes() == expected[name]
     values = json.loads(again.path("set_scores.json").read_text())
     assert values == pytest.approx(json.loads(expected["set_scores.json"]), rel=1e-4)
+
+
+def test_several_methods_are_measured_together_as_each_alone(photos, monkeypatch):
+    """The networks see each original once, and `evaluate` finds its shards, equal to those that it makes by itself."""
+    metrics = ("psnr", "lpips_seeded", "fid_seeded")
+    hq, methods = photos("clean"), {f"images/{noise}": photos(f"noisy_{noise}", noise) for noise in (10, 20, 30)}
+    params, seen = EvaluateParams(metrics=metrics), []
+    features = perceptual._features
+    monkeypatch.setattr(perceptual, "_features", lambda network, images: seen.append(1) or features(network, images))
+
+    def scores() -> dict[str, bytes]:
+        described = reference(ReferenceParams(label="ground truth", metrics=("fid_seeded",)), images=hq)
+        made = {name: evaluate(params, images=images, hq=hq, default=described) for name, images in methods.items()}
+        files = [(name, file) for name, result in made.items() for file in result.manifest.files]
+        return {f"{name}/{file}": made[name].path(file).read_bytes() for name, file in files}
+
+    alone = scores()
+    assert len(seen) == 6
+    for folder in default_store().root.glob("evaluate*"):
+        folder.rename(folder.with_name(f"old_{folder.name}"))
+    seen.clear()
+    measure(params, hq=hq, **methods)
+    assert len(seen) == 4
+    assert len(list(default_store().root.glob("evaluate.shard/*"))) == 3
+    assert scores() == alone
+    assert len(seen) == 4
+    assert len(list(default_store().root.glob("evaluate.shard/*"))) == 3
+
+
+def test_a_method_without_some_photos_is_measured_too(photos):
+    hq, whole, other = photos("clean"), photos("noisy", 10), photos("few", 20)
+    params = EvaluateParams(metrics=("psnr",))
+    few = keep(params, images=other)
+    measure(params, hq=hq, whole=whole, few=few)
+    table = pd.read_parquet(evaluate(params, images=few, hq=hq).path("scores.parquet"))
+    assert list(table["image_id"]) == other.ids[:5]
+    assert len(list(default_store().root.glob("evaluate.shard/*"))) == 2
 
 
 def test_a_reference_set_has_a_name_a_count_and_a_digest_and_pytorch_fid_reads_it(photos):

@@ -11,6 +11,7 @@ from torch import Tensor
 from tasks.metrics import arcface
 from tasks.metrics.full_reference import levels
 from tasks.metrics.offline import ARCFACE18
+from tasks.metrics.remembering import Remembering
 
 SIDE = 128
 LIBPNG_WEIGHTS = np.array([9797, 19234, 3737])  # of R, G, B; their sum is 2^15
@@ -20,11 +21,12 @@ def ids(weights_dir: Path, device: torch.device) -> Callable[[Tensor, Tensor], T
     """(restored, reference), both [N, 3, H, W] in [0, 1], to degrees [N]. Raises MissingWeights."""
     network = arcface.load(ARCFACE18.find(weights_dir, "IDS")).to(device)
 
-    def angle(restored: Tensor, reference: Tensor) -> Tensor:
-        ours, theirs = (network(gray_faces(images).to(device)) for images in (restored, reference))
-        return arcface.angles(ours, theirs)
+    def embedding(images: Tensor) -> Tensor:
+        found: Tensor = network(gray_faces(images).to(device))
+        return found
 
-    return angle
+    of_reference = Remembering(embedding)
+    return lambda restored, reference: arcface.angles(embedding(restored), of_reference(reference))
 
 
 def id_cosine(weights_dir: Path, device: torch.device) -> Callable[[Tensor, Tensor], Tensor]:

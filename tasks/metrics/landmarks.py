@@ -10,6 +10,7 @@ from torch import Tensor
 
 from tasks.metrics.full_reference import levels
 from tasks.metrics.offline import FAN98, MissingPackage, blamed, load_state
+from tasks.metrics.remembering import Remembering
 
 SIDE = 256  # of the network's input
 POINTS = 98
@@ -40,7 +41,8 @@ def lmd(weights_dir: Path, device: torch.device) -> Callable[[Tensor, Tensor], T
         found = decode(network(x)[0][-1][:, :POINTS].cpu())
         return found * torch.tensor([width / 64, height / 64], dtype=torch.float64)
 
-    return lambda restored, reference: distance(points(restored), points(reference))
+    of_reference = Remembering(points)
+    return lambda restored, reference: distance(points(restored), of_reference(reference))
 
 
 def decode(heatmaps: Tensor) -> Tensor:

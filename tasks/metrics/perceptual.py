@@ -1,5 +1,6 @@
 """LPIPS (Zhang et al. 2018, version 0.1) as a metric and as a differentiable training loss."""
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -8,6 +9,7 @@ from torch import Tensor, nn
 
 from tasks.metrics.full_reference import size_text
 from tasks.metrics.offline import VGG16, blamed, constructing, load_state
+from tasks.metrics.remembering import Remembering
 from tasks.metrics.seeded import fill_seeded
 from tasks.store import BadInput
 
@@ -25,17 +27,30 @@ class Lpips(nn.Module):
     def __init__(self, network: "LPIPS", smallest: int) -> None:
         super().__init__()
         self.network = network.requires_grad_(False)
+        self._of_reference = Remembering(partial(_features, network))
         self.smallest = smallest
         self.eval()
 
     def forward(self, a: Tensor, b: Tensor) -> Tensor:
+        """Without gradients, a b that comes again is not sent through the trunk again."""
         if min(a.shape[-2:]) < self.smallest:
             raise BadInput(f"LPIPS needs images of at least {self.smallest} pixels a side, found {size_text(a)}.")
-        distance: Tensor = self.network(a, b, normalize=True)
-        return distance.flatten()
+        ours = _features(self.network, a)
+        theirs = _features(self.network, b) if torch.is_grad_enabled() else self._of_reference(b)
+        weigh = self.network.lins if self.network.lpips else [nn.Identity() for _ in ours]
+        layers = zip(weigh, ours, theirs, strict=True)
+        distances = [layer((x - y) ** 2).sum(dim=1).mean(dim=(1, 2)) for layer, x, y in layers]
+        return torch.stack(distances).sum(dim=0)
 
     def train(self, mode: bool = True) -> "Lpips":
         return super().train(False)
+
+
+def _features(network: "LPIPS", images: Tensor) -> list[Tensor]:
+    """Features of each layer of the trunk, of unit length over the channels."""
+    import lpips
+
+    return [lpips.normalize_tensor(layer) for layer in network.net(network.scaling_layer(2 * images - 1))]
 
 
 def lpips_vgg(weights_dir: Path) -> Lpips:

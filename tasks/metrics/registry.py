@@ -288,8 +288,16 @@ def build(name: str, weights_dir: Path, device: torch.device) -> ImageScorer | S
     measure = metric.make(weights_dir, device)
     if metric.kind != "distribution":
         return ImageScorer(metric, measure, device)
-    scorer = SetScorer if name.startswith("fid") else NeighbourScorer
-    return scorer(name, measure, device)
+    return _set_scorer(name)(name, measure, device)
+
+
+def comparer(name: str) -> SetScorer:
+    """The scorer of a set metric for features that are there already: without its network."""
+    return _set_scorer(name)(name, torch.nn.Identity(), torch.device("cpu"))
+
+
+def _set_scorer(name: str) -> type[SetScorer]:
+    return SetScorer if name.startswith("fid") else NeighbourScorer
 
 
 def column(name: str) -> tuple[str, str]:

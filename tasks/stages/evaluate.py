@@ -1,8 +1,14 @@
-"""Stage `evaluate`: every metric of one method's images, per image and over the set, in one pass over the images."""
+"""Stages `measure` and `evaluate`: every metric of the methods' images, per image and over the set.
+
+`evaluate` scores one method. `measure`, before it, does the work for all methods of a table in one pass, so that each
+original is read, and goes through the networks, once; what it leaves in the store are the shards of `evaluate`.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cache, partial
+from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,9 +20,10 @@ from tasks.batching import batch_size
 from tasks.device import held_device
 from tasks.metrics.distribution import SetScorer
 from tasks.metrics.offline import Unavailable
-from tasks.metrics.registry import ImageScorer, build, column, find
+from tasks.metrics.registry import ImageScorer, build, column, comparer, find
+from tasks.progress import track
 from tasks.read_ahead import read_ahead
-from tasks.stage import batches, shards, shared_stage
+from tasks.stage import batches, default_store, shard_of, shards, shared_stage
 from tasks.stages import reference as reference_stage
 from tasks.store import WEIGHTS, BadInput, ImageFolder, Manifest, read_json, write_json
 
@@ -24,7 +31,8 @@ if TYPE_CHECKING:
     from tasks.params import EvaluateParams
 
 BATCH = 16
-SHARD = 256
+SHARD = 64
+NO_TRUTH = "compares with ground truth, and these photos have none"
 
 
 @shared_stage
@@ -43,116 +51,176 @@ def evaluate(
     sets are compared with; and the metrics' weight files that are there, so that the key covers them. A metric that
     needs what is missing is absent, and says why.
     """
-    if hq is not None and not set(images.ids) <= set(hq.ids):
-        raise BadInput(f"{images.root} has images without ground truth in {hq.root}; rerun their stages.")
+    check_pairs(images, hq)
     references = {name: folder for name, folder in others.items() if isinstance(folder, ImageFolder)}
-    weights = {name: sha for name, sha in record.inputs.items() if isinstance(others.get(name), Path)}
-    absent: dict[str, str] = {}
     with held_device() as device:
-        scorers = build_all(params.metrics, hq, references, absent, device)
-        own = {column(name)[0]: scorer for name, scorer in scorers.items()}
+        scorers = cache(partial(Scorers, params.metrics, hq is not None, device))
 
-        def measure(folder: Path, ids: list[str]) -> None:
-            measure_shard(folder, own, images, hq, ids, device)
+        def make(folder: Path, ids: list[str]) -> None:
+            measure_shard([folder], [images], hq, ids, scorers(), device)
 
-        alone = record.model_copy(update={"inputs": weights})
-        parts = [folder for _, folder in shards(alone, images, SHARD, measure, beside=hq)]
+        parts = [folder for _, folder in shards(of_shards(record, others), images, SHARD, make, beside=hq)]
+    absent: dict[str, str] = {}
     for folder in parts:
         absent |= read_json(folder / "absent.json")
     scores = pd.concat([pd.read_parquet(folder / "scores.parquet") for folder in parts])
     scores[~scores["metric"].isin(absent)].to_parquet(out / "scores.parquet", index=False)
-    set_scores, compared = compare_sets(scorers, references, parts, absent)
+    missing = {name: absent[column(name)[0]] for name in params.metrics if column(name)[0] in absent}
+    set_scores, compared = compare_sets(params.metrics, references, parts, missing)
     write_json(out / "set_scores.json", set_scores)
     write_json(out / "references.json", compared)
-    write_json(out / "absent.json", absent)
+    write_json(out / "absent.json", missing)
 
 
-def build_all(
-    metrics: tuple[str, ...],
-    hq: ImageFolder | None,
-    references: dict[str, ImageFolder],
-    absent: dict[str, str],
-    device: torch.device,
-) -> dict[str, ImageScorer | SetScorer]:
-    """Scorers by metric, one for all reference sets; notes in `absent` what cannot be computed."""
-    built: dict[str, ImageScorer | SetScorer] = {}
-    scorers: dict[str, ImageScorer | SetScorer] = {}
-    for name in metrics:
-        base, reference = column(name)
-        kind = find(name).kind
-        if (kind == "full_reference" and hq is None) or (kind == "distribution" and reference not in references):
-            absent[name] = "compares with ground truth, and these photos have none"
-            continue
-        try:
-            built[base] = built.get(base) or build(base, WEIGHTS, device)
-            scorers[name] = built[base]
-        except Unavailable as reason:
-            absent[name] = str(reason)
-    return scorers
+@shared_stage
+def measure(out: Path, params: EvaluateParams, record: Manifest, hq: ImageFolder, **others: ImageFolder | Path) -> None:
+    """Measure the images of several methods on one degradation together; write measured.json {method: images}.
+
+    others: the methods' images by name, and the metrics' weight files. Shards that are there, or that another process
+    is making, are left as they are.
+    """
+    methods = {name: folder for name, folder in others.items() if isinstance(folder, ImageFolder)}
+    shard_record = of_shards(record, others)
+    for images in methods.values():
+        check_pairs(images, hq)
+    with held_device() as device:
+        scorers = cache(partial(Scorers, params.metrics, True, device))
+        for ids, folders in track(list(common_shards([*methods.values()])), "measure (parts)"):
+            wanted = {shard_of(shard_record, ids, images, hq).key: images for images in folders}
+            records = [shard_of(shard_record, ids, images, hq) for images in wanted.values()]
+            with default_store().build_together(records) as places:
+                if places:
+                    some = [wanted[key] for key in places]
+                    measure_shard(list(places.values()), some, hq, ids, scorers(), device)
+    write_json(out / "measured.json", {name: len(images.ids) for name, images in methods.items()})
+
+
+def common_shards(methods: Sequence[ImageFolder]) -> Iterator[tuple[list[str], list[ImageFolder]]]:
+    """(ids of a shard, the methods that have it): a method that lacks photos has other shards than the rest."""
+    ordered = sorted(methods, key=lambda images: images.ids)
+    for ids, same in groupby(ordered, key=lambda images: images.ids):
+        folders = list(same)
+        for some in batches(ids, SHARD):
+            yield some, folders
+
+
+def of_shards(record: Manifest, others: Mapping[str, ImageFolder | Path]) -> Manifest:
+    """What the shards of `evaluate` depend on, but for the images: metrics, code and weight files."""
+    weights = {name: sha for name, sha in record.inputs.items() if isinstance(others.get(name), Path)}
+    return record.model_copy(update={"stage": evaluate.name, "inputs": weights})
+
+
+def check_pairs(images: ImageFolder, hq: ImageFolder | None) -> None:
+    """Raises BadInput unless every image has its ground truth."""
+    if hq is not None and not set(images.ids) <= set(hq.ids):
+        raise BadInput(f"{images.root} has images without ground truth in {hq.root}; rerun their stages.")
+
+
+class Scorers:
+    """By name, images: scorers of single photos; families: of whole sets; absent: why other metrics are not there."""
+
+    def __init__(self, metrics: tuple[str, ...], has_truth: bool, device: torch.device) -> None:
+        self.images: dict[str, ImageScorer] = {}
+        self.families: dict[str, SetScorer] = {}
+        self.absent: dict[str, str] = {}
+        for name in dict.fromkeys(column(metric)[0] for metric in metrics):
+            if find(name).kind == "full_reference" and not has_truth:
+                self.absent[name] = NO_TRUTH
+                continue
+            try:
+                scorer = build(name, WEIGHTS, device)
+            except Unavailable as reason:
+                self.absent[name] = str(reason)
+                continue
+            if isinstance(scorer, ImageScorer):
+                self.images[name] = scorer
+            else:
+                self.families[scorer.family] = scorer
 
 
 def measure_shard(
-    folder: Path,
-    scorers: dict[str, ImageScorer | SetScorer],
-    images: ImageFolder,
+    folders: Sequence[Path],
+    methods: Sequence[ImageFolder],
     hq: ImageFolder | None,
     ids: list[str],
+    scorers: Scorers,
     device: torch.device,
 ) -> None:
-    """Write scores.parquet, features [N, D] as <family>.npy, and absent.json. Every image is read once.
+    """Fill the folder of each method, see `Measured`. Every image is read once."""
+    measured = [Measured(scorers) for _ in methods]
+
+    def read(some: list[str]) -> tuple[Tensor | None, list[Tensor]]:
+        return hq.batch(some) if hq else None, [images.batch(some) for images in methods]
+
+    size = min(BATCH, batch_size(device, methods[0].side))
+    for truth, batch in read_ahead(read, list(batches(ids, size))):
+        truth = None if truth is None else truth.to(device)
+        for one, restored in zip(measured, batch, strict=True):
+            one.add(restored.to(device), truth)
+    for one, folder in zip(measured, folders, strict=True):
+        one.write(folder, ids)
+
+
+class Measured:
+    """Scores and features of one method's images, batch by batch.
 
     A metric that turns out not to be computable is noted as absent, and left out from then on.
     """
-    absent: dict[str, str] = {}
-    values: dict[str, list[float]] = {name: [] for name, s in scorers.items() if isinstance(s, ImageScorer)}
-    families = {scorer.family: scorer for scorer in scorers.values() if isinstance(scorer, SetScorer)}
 
-    def read(some: list[str]) -> tuple[Tensor, Tensor | None]:
-        return images.batch(some), hq.batch(some) if hq else None
+    def __init__(self, scorers: Scorers) -> None:
+        self.scorers = scorers
+        self.values: dict[str, list[float]] = {name: [] for name in scorers.images}
+        self.features: dict[str, list[Tensor]] = {family: [] for family in scorers.families}
+        self.absent = dict(scorers.absent)
 
-    def scored() -> Iterator[Tensor]:
-        for restored, truth in read_ahead(read, list(batches(ids, min(BATCH, batch_size(device, images.side))))):
-            restored, truth = restored.to(device), None if truth is None else truth.to(device)
-            for name, found in values.items():
-                scorer = scorers[name]
-                if name in absent or not isinstance(scorer, ImageScorer):
-                    continue
+    def add(self, restored: Tensor, truth: Tensor | None) -> None:
+        """[N, 3, H, W] in [0, 1], and its ground truth."""
+        for name, scorer in self.scorers.images.items():
+            if name not in self.absent:
                 try:
-                    found += scorer(restored, truth).tolist()
+                    self.values[name] += scorer(restored, truth).tolist()
                 except Unavailable as reason:
-                    absent[name] = str(reason)
-            yield restored
+                    self.absent[name] = str(reason)
+        for family, extractor in self.scorers.families.items():
+            self.features[family].append(extractor.features(restored).float().cpu())
 
-    reference_stage.save_features(folder, families, scored())
-    rows = [
-        (name, image_id, value)
-        for name, found in values.items()
-        if name not in absent
-        for image_id, value in zip(ids, found, strict=True)
-    ]
-    frame = pd.DataFrame(rows, columns=["metric", "image_id", "value"])
-    frame.astype({"metric": str, "image_id": str, "value": float}).to_parquet(folder / "scores.parquet", index=False)
-    write_json(folder / "absent.json", absent)
+    def write(self, folder: Path, ids: list[str]) -> None:
+        """scores.parquet, features [N, D] as <family>.npy, and absent.json."""
+        rows = [
+            (name, image_id, value)
+            for name, found in self.values.items()
+            if name not in self.absent
+            for image_id, value in zip(ids, found, strict=True)
+        ]
+        frame = pd.DataFrame(rows, columns=["metric", "image_id", "value"])
+        frame.astype({"metric": str, "image_id": str, "value": float}).to_parquet(
+            folder / "scores.parquet", index=False
+        )
+        reference_stage.save_features(folder, self.features)
+        write_json(folder / "absent.json", self.absent)
 
 
 def compare_sets(
-    scorers: dict[str, ImageScorer | SetScorer],
+    metrics: tuple[str, ...],
     references: dict[str, ImageFolder],
     parts: list[Path],
     absent: dict[str, str],
 ) -> tuple[dict[str, float], dict[str, Any]]:
     """Values of the set metrics and the sets that they compare with; notes in `absent` what cannot be computed."""
-    families = {scorer.family for scorer in scorers.values() if isinstance(scorer, SetScorer)}
-    features = {family: reference_stage.load_features(parts, family) for family in families}
     values: dict[str, float] = {}
     compared: dict[str, Any] = {}
-    for name, scorer in scorers.items():
-        if not isinstance(scorer, SetScorer):
+    for name in metrics:
+        base, to = column(name)
+        if find(name).kind != "distribution" or name in absent:
             continue
-        reference = references[column(name)[1]]
+        if to not in references:
+            absent[name] = NO_TRUTH
+            continue
+        scorer = comparer(base)
         try:
-            values[name] = scorer.compare(features[scorer.family], reference_stage.load(reference, scorer))
-            compared[name] = reference_stage.card(reference, scorer)
+            features = reference_stage.load_features(parts, scorer.family)
+            values[name] = scorer.compare(features, reference_stage.load(references[to], scorer))
+            compared[name] = reference_stage.card(references[to], scorer)
         except Unavailable as reason:
             absent[name] = str(reason)
     return values, compared

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -76,7 +76,11 @@ def describe(
 
         def measure(folder: Path, ids: list[str]) -> None:
             size = min(BATCH, batch_size(device, images.side))
-            save_features(folder, families, read_ahead(images.batch, list(batches(ids, size))))
+            found: dict[str, list[torch.Tensor]] = {family: [] for family in families}
+            for batch in read_ahead(images.batch, list(batches(ids, size))):
+                for family, scorer in families.items():
+                    found[family].append(scorer.features(batch).float().cpu())
+            save_features(folder, found)
 
         parts = [folder for _, folder in shards(record, images, SHARD, measure)]
     found: dict[str, ReferenceSet] = {}
@@ -89,12 +93,8 @@ def describe(
     return found
 
 
-def save_features(folder: Path, families: dict[str, SetScorer], loaded: Iterable[torch.Tensor]) -> None:
-    """Write features [N, D] of batches of images as <family>.npy, each image read once."""
-    features: dict[str, list[torch.Tensor]] = {family: [] for family in families}
-    for batch in loaded:
-        for family, scorer in families.items():
-            features[family].append(scorer.features(batch).float().cpu())
+def save_features(folder: Path, features: Mapping[str, list[torch.Tensor]]) -> None:
+    """Write features [N, D], given in batches, as <family>.npy."""
     for family, found in features.items():
         np.save(folder / f"{family}.npy", torch.cat(found).numpy())
 
