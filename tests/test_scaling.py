@@ -1,15 +1,19 @@
 """Several workers: a Dask cluster shares the shards of one result, a distributed training is stored once."""
 
 import os
+import platform
 import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
+import torch
 
 from tasks import nodes
 from tasks.data.ingest import PhotoFolder
+from tasks.device import kept_memory
 from tasks.params import IngestParams, PseudoTargetParams, PseudoTargets
 from tasks.stage import default_store
 from tasks.stages.ingest import ingest
@@ -109,3 +113,12 @@ print("made", made.root)
     said = output_of(tmp_path / "job.py", code, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2")
     assert said.count("made") == 2
     assert len(list(default_store().root.glob("finetune/*"))) == 1
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc gives memory back so eagerly")
+def test_memory_is_kept_while_a_stage_computes_and_given_back_at_its_end():
+    process = psutil.Process()
+    with kept_memory():
+        torch.ones(100_000_000)
+        inside = process.memory_info().rss
+    assert inside - process.memory_info().rss > 300_000_000
