@@ -86,12 +86,12 @@ def measure(out: Path, params: EvaluateParams, record: Manifest, hq: ImageFolder
     with held_device() as device:
         scorers = cache(partial(Scorers, params.metrics, True, device))
         for ids, folders in track(list(common_shards([*methods.values()])), "measure (parts)"):
-            wanted = {shard_of(shard_record, ids, images, hq).key: images for images in folders}
-            records = [shard_of(shard_record, ids, images, hq) for images in wanted.values()]
+            records = [shard_of(shard_record, ids, images, hq) for images in folders]
+            images_of = {record.key: images for record, images in zip(records, folders, strict=True)}
             with default_store().build_together(records) as places:
                 if places:
-                    some = [wanted[key] for key in places]
-                    measure_shard(list(places.values()), some, hq, ids, scorers(), device)
+                    some = [images_of[key] for key in places]
+                    measure_shard([*places.values()], some, hq, ids, scorers(), device)
     write_json(out / "measured.json", {name: len(images.ids) for name, images in methods.items()})
 
 
