@@ -3,6 +3,8 @@ PYTHON ?= python3
 BIN := .venv/bin
 WEIGHTS := $(addprefix data/weights/demo/,prior.safetensors swinir.safetensors idm.safetensors lama.safetensors)
 export DO_NOT_TRACK := 1
+# where it is set (containers do), every process of a fresh .venv would compile torch and Prefect anew
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: demo compare test setup serve lint weights clean-store
 
