@@ -64,7 +64,7 @@ def report(tmp_path_factory) -> Path:
         title="A title",
         settings={"seed": 1, "finetune": {"lr": 1e-4}},
         environment={"torch": "2"},
-        timings=[("finetune", 12.0, 24, False)],
+        timings=[("pseudo_targets/raw_x4_moderate_of_a_long_name/finetune", 1200.0, 24, False)],
         methods=METHODS,
         degradations=DEGRADATIONS,
         scores=pd.DataFrame(scores, columns=list(SCORE_COLUMNS)),
