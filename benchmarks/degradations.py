@@ -17,7 +17,8 @@ import torch
 
 from benchmarks import reference
 from tasks.data.portraits import portrait
-from tasks.degradation import PRESETS, blur_jpeg, raw
+from tasks.degradation import blur_jpeg, raw
+from tasks.degradation.presets import PRESETS
 from tasks.noise import numpy_stream
 
 

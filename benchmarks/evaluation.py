@@ -28,11 +28,14 @@ from torchvision.models import vgg16
 from tasks.data.ingest import PhotoFolder
 from tasks.metrics import offline
 from tasks.noise import numpy_stream
-from tasks.params import EvaluateParams, IngestParams, ReferenceParams
 from tasks.stages import evaluate as evaluate_stage
 from tasks.stages import reference as reference_stage
-from tasks.stages.ingest import ingest
-from tasks.store import ImageFolder, read_png, to_tensor, write_png
+from tasks.stages.evaluate import EvaluateParams
+from tasks.stages.ingest import IngestParams, ingest
+from tasks.stages.reference import ReferenceParams
+from tasks.store.artifact import ImageFolder
+from tasks.store.files import read_png, to_tensor, write_png
+from tasks.weights import official
 
 METRICS = ("psnr", "ssim", "lpips", "fid", "musiq")
 
@@ -88,9 +91,9 @@ def photos(folder: Path, count: int, side: int, noise: float) -> Path:
 def random_weights(folder: Path) -> Path:
     torch.manual_seed(0)
     networks = {
-        offline.VGG16: vgg16(weights=None).state_dict(),
-        offline.INCEPTION: untrained_inception().state_dict(),
-        offline.MUSIQ_KONIQ: pyiqa.create_metric("musiq", pretrained=False).net.state_dict(),
+        official.VGG16: vgg16(weights=None).state_dict(),
+        official.INCEPTION: untrained_inception().state_dict(),
+        official.MUSIQ_KONIQ: pyiqa.create_metric("musiq", pretrained=False).net.state_dict(),
     }
     for file, state in networks.items():
         path = folder / file.place
@@ -123,7 +126,7 @@ def separate_tools(images: ImageFolder, hq: ImageFolder, weights: Path, device: 
     judge = pyiqa.create_metric("musiq", pretrained=False, device=device)
     for a, _ in pairs:
         judge(load(a)).item()
-    state = offline.load_state(weights / offline.INCEPTION.place)
+    state = offline.load_state(weights / official.INCEPTION.place)
     with offline.replaced(inception, "load_state_dict_from_url", lambda url, progress: state):
         fid_score.calculate_fid_given_paths([str(images.root), str(hq.root)], 50, device, 2048, num_workers=1)
 

@@ -16,9 +16,12 @@ from pathlib import Path
 
 import numpy as np
 
+from tasks.basics import Strict
 from tasks.noise import numpy_stream
-from tasks.stage import WRITERS, build_in_shards, stage
-from tasks.store import ImageFolder, Manifest, Strict, write_png
+from tasks.running.shards import WRITERS, build_in_shards
+from tasks.running.stage import stage
+from tasks.store.artifact import ImageFolder, Manifest
+from tasks.store.files import write_png
 
 
 class Size(Strict):

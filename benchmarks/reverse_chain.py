@@ -19,16 +19,17 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
-from tasks.batching import batch_size
+from tasks.basics import WEIGHTS
 from tasks.data.portraits import portrait
-from tasks.device import kept_memory
+from tasks.diffusion.priors import PRIORS, load_prior
 from tasks.diffusion.schedule import Schedule
 from tasks.diffusion.unet import UNet
+from tasks.methods.dt_bfr import pseudo_targets, step_indices
 from tasks.metrics.seeded import fill_seeded
 from tasks.noise import ImageStreams
-from tasks.priors import PRIORS, load_prior
-from tasks.pseudo_targets import pseudo_targets, step_indices
-from tasks.store import WEIGHTS, to_tensor
+from tasks.running.batching import batch_size
+from tasks.running.device import kept_memory
+from tasks.store.files import to_tensor
 
 
 def main() -> None:

@@ -18,9 +18,9 @@ import torch
 from torch import Tensor
 
 from benchmarks.evaluation import random_weights
-from tasks.device import kept_memory
 from tasks.metrics.perceptual import lpips_vgg
 from tasks.restorers import swinir
+from tasks.running.device import kept_memory
 from tasks.training import swinir_gan
 from tasks.training.discriminator import OFFICIAL_WIDTH, UNetDiscriminator
 from tasks.training.loop import Alone

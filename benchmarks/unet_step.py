@@ -15,10 +15,10 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from tasks.device import kept_memory
+from tasks.diffusion.priors import PRIORS
 from tasks.diffusion.unet import UNet
 from tasks.metrics.seeded import fill_seeded
-from tasks.priors import PRIORS
+from tasks.running.device import kept_memory
 
 
 def main() -> None:

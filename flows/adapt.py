@@ -6,39 +6,23 @@ from typing import Literal
 from prefect import flow
 from prefect.logging import get_run_logger
 
+from flows.preflight import check, photo_folders
 from flows.publishing import show_report
-from flows.steps import (
-    TRAINED,
-    Workspace,
-    check,
-    labels,
-    network_evaluations,
-    photo_folders,
-    reference_sets,
-    run_prior,
-    run_restorer,
-    score,
-    user_folder,
-)
+from flows.rows import reported, rows_of, run_prior, run_restorer
+from flows.steps import reference_sets, score
+from flows.workspace import TRAINED, Workspace, user_folder
 from tasks import nodes
+from tasks.basics import ROOT, BadInput
 from tasks.data.ingest import PhotoFolder
-from tasks.params import (
-    FineTuneParams,
-    IngestParams,
-    MethodName,
-    PhotosParams,
-    ReportParams,
-    given,
-    load_experiment,
-)
-from tasks.stage import Source
-from tasks.stages.finetune import finetune
-from tasks.stages.ingest import ingest
-from tasks.stages.photos import photos
-from tasks.stages.report import report
-from tasks.store import ROOT, BadInput
+from tasks.params.experiment import MethodName, given
+from tasks.params.load import load_experiment
+from tasks.running.stage import Source
+from tasks.stages.finetune import FineTuneParams, finetune
+from tasks.stages.ingest import IngestParams, ingest
+from tasks.stages.photos import PhotosParams, photos
+from tasks.stages.report import ReportParams, report
 
-METHODS: tuple[MethodName, ...] = ("lq", "pretrained", "pseudo_target", "adapted")
+ROWS: tuple[MethodName, ...] = ("lq", "pretrained", "pseudo_target", "adapted")
 
 
 @flow(name="adapt", flow_run_name="{folder}", log_prints=True)
@@ -58,8 +42,8 @@ def adapt(
     settings = load_experiment(experiment)
     if (recipe := settings.finetune) is None:
         raise BadInput(f"The experiment {experiment!r} has no section `finetune`. Choose another one.")
-    check(settings, splits=["real"])
-    alone = settings.model_copy(update={"methods": METHODS, "compare": {}})
+    rows = [*rows_of(settings.model_copy(update={"methods": ROWS, "compare": {}})).values()]
+    check(settings, splits=["real"], rows=rows)
     restorer = given(settings.restorer, "restorer")
     work = Workspace(user_folder(name), nodes.run)
 
@@ -90,7 +74,7 @@ def adapt(
     adapted = run_restorer(settings, work, lq, "adapted", model.path(TRAINED))
 
     results: dict[str, Source] = {"photos/test": truth} if truth else {}
-    for method, images in zip(METHODS, (lq, restored, targets, adapted), strict=True):
+    for method, images in zip(ROWS, (lq, restored, targets, adapted), strict=True):
         score(settings.metrics, work, f"scores/{method}", images, truth, sets)
         results |= {f"images/photos/{method}": images, f"scores/photos/{method}": work[f"scores/{method}"]}
     params = ReportParams(
@@ -98,8 +82,7 @@ def adapt(
         title=f"Adapted to {Path(folder).name}",
         settings=settings.model_dump(mode="json", include={"seed", "prior", "restorer", "pseudo_targets", "finetune"}),
         degradations=("photos",),
-        methods=labels(alone),
-        evaluations=network_evaluations(alone),
+        methods=reported(rows),
         metrics=settings.metrics,
         published=(),
         places=work.places(results),

@@ -5,18 +5,20 @@ from prefect.logging import get_run_logger
 
 from flows import steps
 from flows.cost import table as cost_table
+from flows.preflight import check
 from flows.publishing import commit_to_dvc, params_digest, show_report
+from flows.workspace import Workspace, folder_of
 from tasks import nodes
-from tasks.params import load_experiment
+from tasks.params.load import load_experiment
 
 
 @flow(name="benchmark", flow_run_name="{experiment}", log_prints=True, task_runner=nodes.task_runner())
 def benchmark(experiment: str = "demo") -> None:
     """Run every step of an experiment of params.yaml; what is already in the store is not made again."""
     settings, params = load_experiment(experiment), params_digest()
-    steps.check(settings)
+    check(settings)
     get_run_logger().info("What this will take:\n%s", cost_table(settings))
-    work = steps.Workspace(steps.folder_of(experiment), nodes.run)
+    work = Workspace(folder_of(experiment), nodes.run)
     steps.photos(settings, work)
     steps.degrade(settings, work)
     steps.restore(settings, work)

@@ -11,20 +11,24 @@ from pathlib import Path
 
 import torch
 
-from flows.steps import checked, network_evaluations
-from tasks.batching import batch_size
-from tasks.device import held_device
-from tasks.methods import FeedForward, Gen2Res, Idm, evaluations, load_idm
+from flows.rows import authentic_rows
+from tasks.basics import ROOT
+from tasks.data.datasets import Folders, Portraits
+from tasks.diffusion.priors import load_prior
+from tasks.methods.idm import NETWORKS, IdmNetwork, load_network
 from tasks.metrics.perceptual import lpips_seeded
-from tasks.params import Comparison, Experiment, FineTune, Folders, Portraits, given
-from tasks.priors import load_prior
-from tasks.provenance import device as device_name
-from tasks.restorers import RestorerSpec, load_restorer, swinir
-from tasks.stage import default_store
-from tasks.store import ROOT, digest, read_json, write_json
+from tasks.params.experiment import Comparison, Experiment, given
+from tasks.restorers import swinir
+from tasks.running.batching import batch_size
+from tasks.running.device import held_device
+from tasks.running.stage import default_store
+from tasks.store.files import read_json, write_json
+from tasks.store.keys import digest
+from tasks.store.provenance import device as device_name
 from tasks.training import swinir_gan
 from tasks.training.discriminator import UNetDiscriminator
 from tasks.training.loop import Alone
+from tasks.training.swinir_gan import FineTune
 
 BACKWARD = 4  # an image of a training step costs about four evaluations (demo: 4, of single photos 8)
 SAMPLE = 8  # images that are timed together
@@ -64,7 +68,7 @@ def _lines(experiment: Experiment) -> Iterator[Line]:
         passes = max(1, methods) * parts + authentic * methods
         yield Line(f"restore ({restorer.arch})", test * passes + tuned * parts, 1, each.seconds)
     if experiment.pseudo_targets:
-        start = network_evaluations(experiment).get("pseudo_target", 1) - 1
+        start = experiment.pseudo_targets.evaluations
         tests = (parts + authentic) * ("pseudo_target" in experiment.methods)
         adapts = parts * ("adapted" in experiment.methods)
         if start and (images := test * tests + tuned * adapts):
@@ -75,18 +79,12 @@ def _lines(experiment: Experiment) -> Iterator[Line]:
         idm = Timed(cleaning.method.arch, experiment)
         models = 1 if cleaning.weights else 2
         yield Line("clean (training)", cleaning.iterations * cleaning.batch * models, BACKWARD, idm.seconds)
-    for name, other in experiment.compare.items():
-        if isinstance(other, Comparison) and not isinstance(other.method, FeedForward):
-            network = other.method.arch if isinstance(other.method, Idm) else "prior"
-            passes = parts + authentic * (name in checked(experiment))
-            yield Line(name, test * passes, _cost(other), Timed(network, experiment).seconds)
-
-
-def _cost(other: Comparison) -> int:
-    """Evaluations for one photo, a fine-tuning image counted as BACKWARD of them."""
-    method = other.method
-    tuned = method.iterations * method.batch if isinstance(method, Gen2Res) and method.album else 0
-    return evaluations(method) + (BACKWARD - 1) * tuned
+    authentic_names = [row.name for row in authentic_rows(experiment)]
+    for name, entry in experiment.compare.items():
+        if isinstance(entry, Comparison) and entry.method.evaluations > 1:
+            passes, network = parts + authentic * (name in authentic_names), getattr(entry.method, "arch", "prior")
+            evaluations = entry.method.evaluations + BACKWARD * entry.method.training_images
+            yield Line(name, test * passes, evaluations, Timed(network, experiment).seconds)
 
 
 def _counts(experiment: Experiment) -> tuple[int, int]:
@@ -142,12 +140,12 @@ class Timed:
             chosen = given(experiment.restorer, "restorer")
             if self.what == "finetune" and experiment.finetune and experiment.finetune.recipe == "swinir_gan":
                 return self._swinir_step(ROOT / chosen.weights, images, device)
-            restorer = load_restorer(RestorerSpec(chosen.arch, ROOT / chosen.weights), device)
+            restorer = chosen.with_weights(ROOT / chosen.weights).load(device)
             names = [str(n) for n in range(len(images))]
             times = BACKWARD if self.what == "finetune" else 1
-            return lambda: [_without_gradients(lambda: restorer.restore(images, names)) for _ in range(times)]
+            return lambda: [_without_gradients(lambda: restorer(images, names)) for _ in range(times)]
         weights = experiment.cleaning and experiment.cleaning.weights
-        network = load_idm(self.what, ROOT / weights, device) if weights else _untrained_idm(self.what, device)
+        network = load_network(self.what, ROOT / weights, device) if weights else _untrained_idm(self.what, device)
         return lambda: _without_gradients(lambda: network(images, images, level / 1000))
 
     def _swinir_step(self, weights: Path, images: torch.Tensor, device: torch.device) -> Callable[[], object]:
@@ -178,7 +176,4 @@ def _without_gradients(work: Callable[[], object]) -> object:
 
 
 def _untrained_idm(arch: str, device: torch.device) -> torch.nn.Module:
-    from tasks.idm import NETWORKS
-    from tasks.idm import Idm as Network
-
-    return Network(NETWORKS[arch]).to(device).to(memory_format=torch.channels_last).eval()
+    return IdmNetwork(NETWORKS[arch]).to(device).to(memory_format=torch.channels_last).eval()

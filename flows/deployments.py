@@ -9,7 +9,7 @@ from flows.benchmark import benchmark
 from flows.personalize import personalize
 from flows.restore import restore
 from flows.train import train
-from tasks.params import load
+from tasks.params.load import load
 
 
 def serve_all() -> None:

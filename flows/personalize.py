@@ -6,15 +6,18 @@ from typing import Literal
 from prefect import flow
 from prefect.logging import get_run_logger
 
-from flows.steps import TRAINED, Workspace, run_comparison, user_folder
+from flows.rows import run_comparison
+from flows.workspace import TRAINED, Workspace, user_folder
 from tasks import nodes
+from tasks.basics import ROOT
 from tasks.data.ingest import PhotoFolder
-from tasks.methods import Gen2Res
-from tasks.params import Comparison, IngestParams, PersonalizeParams, given, load_experiment
-from tasks.stages.ingest import ingest
+from tasks.methods.gen2res import NoiseDenoise
+from tasks.params.experiment import Comparison, given
+from tasks.params.load import load_experiment
+from tasks.stages.ingest import IngestParams, ingest
+from tasks.stages.personalize import PersonalizeParams
 from tasks.stages.personalize import personalize as personalize_stage
-from tasks.store import ROOT
-from tasks.weights import required
+from tasks.weights.fetch import required
 
 
 @flow(name="personalize", flow_run_name="{folder} by {album}", log_prints=True)
@@ -48,18 +51,7 @@ def personalize(
     }
     training = PersonalizeParams(seed=settings.seed, arch=prior.arch, iterations=iterations, batch=batch, lr=lr)
     model = work.make("model", personalize_stage, training, album=photos["album"], weights=weights)
-    method = Gen2Res(
-        kind="gen2res",
-        respacing=str(respacing),
-        start_t=start_t,
-        album=0,
-        skip=0,
-        guided_t=0,
-        scale=0,
-        iterations=0,
-        batch=batch,
-        lr=lr,
-    )
+    method = NoiseDenoise(kind="noise_denoise", respacing=str(respacing), start_t=start_t)
     other = Comparison(method=method, weights=model.path(TRAINED))
     restored = run_comparison(other, settings, work, photos["lq"], "restored")
     log = get_run_logger()

@@ -17,10 +17,14 @@ from prefect.artifacts import (
 )
 from prefect.logging import get_run_logger
 
-from flows.steps import STEPS, Workspace, folder_of
-from tasks.params import PARAMS_FILE
+from flows.steps import STEPS
+from flows.workspace import Workspace, folder_of
+from tasks.basics import ROOT
+from tasks.params.load import PARAMS_FILE
 from tasks.report.figures import picture
-from tasks.store import ROOT, ImageFolder, file_digest, read_json
+from tasks.store.artifact import ImageFolder
+from tasks.store.files import read_json
+from tasks.store.keys import file_digest
 
 SHEET_SIDE = 96  # pixels of each face in the artefact
 DVC = [str(Path(sys.executable).with_name("dvc"))]
@@ -44,7 +48,7 @@ def contact_sheet(work: Workspace) -> str:
     about = read_json(work.root / "report" / "run.json")["params"]
     rows = []
     for degradation in about["degradations"]:
-        names = [f"images/{degradation}/{method}" for method in about["methods"]] + ["photos/test"]
+        names = [f"images/{degradation}/{method['name']}" for method in about["methods"]] + ["photos/test"]
         folders = [ImageFolder(work.root / about["places"][name]) for name in names if name in about["places"]]
         shared = set.intersection(*(set(folder.ids) for folder in folders)) if folders else set()
         if shared:

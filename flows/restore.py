@@ -6,14 +6,15 @@ from typing import Literal
 from prefect import flow
 from prefect.logging import get_run_logger
 
-from flows.steps import TRAINED, Workspace, folder_of, restore_by, user_folder
+from flows.rows import OWN, rows_of
+from flows.workspace import TRAINED, Workspace, folder_of, user_folder
 from tasks import nodes
+from tasks.basics import BadInput, suggestion
 from tasks.data.ingest import PhotoFolder
-from tasks.methods import Idm
-from tasks.params import Comparison, Experiment, IngestParams, given, load_experiment, suggestion
-from tasks.stages.ingest import ingest
-from tasks.store import BadInput
-from tasks.weights import required
+from tasks.params.experiment import Comparison, Experiment, given
+from tasks.params.load import load_experiment
+from tasks.stages.ingest import IngestParams, ingest
+from tasks.weights.fetch import required
 
 
 @flow(name="restore", flow_run_name="{folder} by {method}", log_prints=True)
@@ -40,7 +41,7 @@ def restore(
     if masks:
         folders["masks"] = PhotoFolder(Path(masks).expanduser().resolve())
     lq = work.make("lq", ingest, IngestParams(size=settings.dataset.size, fit=fit), **folders)
-    restored = restore_by(method, "", settings, work, lq, method)
+    restored = rows_of(settings)[method].run(work, lq, "", method)
     log = get_run_logger()
     for file, reason in lq.quarantine:
         log.warning("Set aside: %s: %s", file, reason)
@@ -49,9 +50,9 @@ def restore(
 
 def chosen(experiment: str, method: str, weights: str | None, seed: int | None) -> Experiment:
     """The experiment with other weights for the method, and another seed. Raises BadInput for an unknown method."""
-    settings = load_experiment(experiment)
-    own = {name: other for name, other in settings.compare.items() if isinstance(other, Comparison)}
-    valid = ["pretrained", "pseudo_target", *own]
+    settings = for_photos(load_experiment(experiment))
+    rows = rows_of(settings)
+    valid = [row.name for row in rows.values() if row.runs_here]
     if method not in valid:
         raise BadInput(
             f"{experiment!r} has no method {method!r}.{suggestion(method, valid)} Valid: {', '.join(valid)}."
@@ -59,15 +60,22 @@ def chosen(experiment: str, method: str, weights: str | None, seed: int | None) 
         )
     changes: dict[str, object] = {} if seed is None else {"seed": seed}
     file = required(Path(weights).expanduser().resolve(), f"the method {method!r}") if weights else None
-    if method in own:
-        other = own[method]
-        if isinstance(other.method, Idm) and other.weights is None and file is None:
+    if entry := settings.compare.get(method):
+        assert isinstance(entry, Comparison)
+        if entry.method.is_cleaned and entry.weights is None and file is None:
             file = folder_of(experiment) / "cleaning" / "model" / TRAINED
             if not file.is_file():
                 raise BadInput(
                     f"{method!r} uses the model of cleaning: run benchmark/{experiment} first, or give weights."
                 )
-        changes["compare"] = {method: other.model_copy(update={"weights": file or other.weights})}
+        changes["compare"] = {method: entry.model_copy(update={"weights": file or entry.weights})}
     elif file:
         changes["restorer"] = given(settings.restorer, "restorer").model_copy(update={"weights": file})
     return settings.model_copy(update=changes)
+
+
+def for_photos(experiment: Experiment) -> Experiment:
+    """The experiment with the rows that need no result of a run of it: all but the adapted restorer's."""
+    needs_run = {"adapted"}
+    able = [name for name, row in OWN.items() if all(getattr(experiment, section) for section in row.sections)]
+    return experiment.model_copy(update={"methods": tuple(name for name in able if name not in needs_run)})

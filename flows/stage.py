@@ -17,14 +17,18 @@ import sys
 from pathlib import Path
 
 from flows.cost import table as cost_table
-from flows.steps import STEPS, Workspace, check, folder_of, train_model
-from tasks.params import load_experiment
+from flows.models import train_model
+from flows.preflight import check
+from flows.steps import STEPS
+from flows.workspace import Workspace, folder_of
+from tasks.basics import ROOT, BadInput
+from tasks.params.load import load_experiment
 from tasks.report.difference import write_difference
 from tasks.report.index import write_index
 from tasks.report.voting import tally, tally_markdown, write_ballot
-from tasks.stage import default_store
-from tasks.store import ROOT, BadInput, Store
-from tasks.weights import fetch, registered
+from tasks.running.stage import default_store
+from tasks.store.store import Store
+from tasks.weights.fetch import fetch, registered
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -3,7 +3,7 @@
 from prefect import flow
 from prefect.logging import get_run_logger
 
-from flows.steps import train_model
+from flows.models import train_model
 from tasks import nodes
 
 

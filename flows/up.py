@@ -23,8 +23,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO, Any
 
-from tasks.params import load, suggestion
-from tasks.store import ROOT, BadInput, locked
+from tasks.basics import ROOT, BadInput, suggestion
+from tasks.params.load import load
+from tasks.store.store import locked
 
 HOME = ROOT / "data" / ".prefect"
 API = os.environ.get("PREFECT_API_URL", "http://127.0.0.1:4200/api")

@@ -16,8 +16,9 @@ from prefect import task
 from prefect.artifacts import create_progress_artifact, update_progress_artifact
 from prefect.context import TaskRunContext
 
-from tasks import progress
-from tasks.stage import Source, Stage
+from tasks.basics import BadInput, Strict
+from tasks.running import progress
+from tasks.running.stage import Source, Stage
 from tasks.stages.degrade import degrade
 from tasks.stages.evaluate import evaluate, measure
 from tasks.stages.external import external
@@ -31,7 +32,7 @@ from tasks.stages.reference import reference
 from tasks.stages.report import report
 from tasks.stages.restore import restore
 from tasks.stages.train import train
-from tasks.store import BadInput, ImageFolder, Strict
+from tasks.store.artifact import ImageFolder
 
 TELL_EVERY_S = 5.0
 DASK = "BFR_DASK"

@@ -14,11 +14,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import ks_2samp
 
-from tasks.degradation import PRESETS, blur_jpeg, camera, degrade, masks, raw
+from tasks.basics import BadInput
+from tasks.degradation import blur_jpeg, camera, masks, raw
 from tasks.degradation.blur_jpeg import BlurJpegParams, PhotometricJitter
 from tasks.degradation.camera import PUBLISHED_CAMERA, CalibratedCcms, Camera, NoiseDn, NormalIlluminant, load_camera
 from tasks.degradation.demosaic import bayer_network
-from tasks.store import BadInput
+from tasks.degradation.presets import PRESETS, degrade
 
 GOLDEN = Path(__file__).parent / "golden" / "data" / "degradation"
 CROP = np.s_[:40, :40]

@@ -19,22 +19,15 @@ import numpy as np
 import pytest
 import torch
 
-from tasks.batching import batch_size, in_batches
+from tasks.basics import ROOT, BadInput, Strict
 from tasks.noise import numpy_stream
-from tasks.stage import build_in_shards, default_store, finished, shared_stage, stage
-from tasks.store import (
-    ROOT,
-    Artifact,
-    BadInput,
-    ImageFolder,
-    Manifest,
-    Store,
-    Strict,
-    copy_file,
-    locked,
-    to_tensor,
-    write_png,
-)
+from tasks.running.batching import batch_size, in_batches
+from tasks.running.shards import build_in_shards, finished
+from tasks.running.stage import default_store, shared_stage, stage
+from tasks.store.artifact import Artifact, ImageFolder, Manifest
+from tasks.store.files import to_tensor, write_png
+from tasks.store.publish import copy_file
+from tasks.store.store import Store, locked
 from tasks.training.loop import resume_from
 
 
@@ -150,7 +143,7 @@ def test_two_workers_share_the_shards_and_give_the_same_bytes(tmp_path, monkeypa
 
 def test_a_helper_that_dies_costs_nothing(monkeypatch, caplog):
     monkeypatch.setenv("BFR_WORKERS", "2")
-    monkeypatch.setattr("tasks.stage.pickle.dumps", lambda task: b"not a task")
+    monkeypatch.setattr("tasks.running.stage.pickle.dumps", lambda task: b"not a task")
     with caplog.at_level(logging.WARNING):
         result = inverted(Settings(), source=pictures(Settings()))
     assert len(result.ids) == 12

@@ -13,10 +13,10 @@ import pytest
 import yaml
 from PIL import Image
 
-from flows.steps import user_folder
+from flows.workspace import user_folder
+from tasks.basics import ROOT, BadInput
 from tasks.data.photo import FORMATS, read_photo
-from tasks.params import load
-from tasks.store import ROOT, BadInput
+from tasks.params.load import load
 
 TRIES = int(os.environ.get("BFR_FUZZ", "150"))
 VALUES = [None, True, -1, 0, 1e308, float("nan"), "", "x" * 999, "../../etc/passwd", [], {}, [[]], {"a": 1}, 10**30]

@@ -13,12 +13,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image, ImageCms, ImageFile, ImageFilter
 
+from tasks.basics import BadInput
 from tasks.data import ingest
 from tasks.data.ingest import Ingest, PairedIngest, PhotoFolder, discover, image_ids, pair, to_square
 from tasks.data.photo import FORMATS, read_photo
-from tasks.params import IngestParams
+from tasks.stages.ingest import IngestParams
 from tasks.stages.ingest import ingest as ingest_stage
-from tasks.store import BadInput
 
 REAL_FACES = Path(__file__).parents[2] / "shared" / "data" / "real_faces"
 

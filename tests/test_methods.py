@@ -6,15 +6,18 @@ import pytest
 import torch
 from golden.weights import fill_module, load_manifest
 
-from tasks import difface, gen2res, methods
+from tasks.basics import ROOT
+from tasks.diffusion.priors import PRIORS
 from tasks.diffusion.schedule import Schedule
 from tasks.diffusion.unet import UNet, UNetConfig
+from tasks.methods import difface, gen2res
+from tasks.methods.method import Networks
 from tasks.noise import ImageStreams
-from tasks.priors import PRIORS
 from tasks.restorers import lama
-from tasks.store import ROOT
+from tasks.restorers.network import NetworkSpec
 from tasks.training import album
 from tasks.training.loop import Alone
+from tasks.weights.checkpoint import write_state_dict
 
 SCHEDULE = Schedule.linear().respace("10")
 EVERY_SECOND = gen2res.skip_guidance(len(SCHEDULE), skip=2, last=1)
@@ -101,9 +104,14 @@ def test_a_killed_personalisation_goes_on_bit_equally(tmp_path):
 
 
 @pytest.mark.parametrize("changes", [{}, {"gamma": 0.0}, {"lambda_known": 1.0}])
-def test_inpainting_fills_what_is_black_and_nothing_else(tiny, changes):
-    settings = methods.DifFaceInpaint(kind="difface_inpaint", respacing="10", start_t=480, eta=1, **changes)
-    restore = methods.inpainting_restorer(settings, tiny, lama.build(lama.DEMO).eval(), 3, torch.device("cpu"))
+def test_inpainting_fills_what_is_black_and_nothing_else(tiny, changes, tmp_path, monkeypatch):
+    write_state_dict(tmp_path / "tiny.safetensors", tiny.state_dict())
+    write_state_dict(tmp_path / "lama.safetensors", lama.build(lama.DEMO).state_dict())
+    monkeypatch.setitem(PRIORS, "tiny", UNetConfig(32, (1, 2, 4), (1, 2, 1), (16, 8), 32, num_head_channels=64))
+    estimator = NetworkSpec(arch="lama", weights=tmp_path / "lama.safetensors")
+    networks = Networks(tmp_path / "tiny.safetensors", "tiny", estimator)
+    settings = difface.DifFaceInpaint(kind="difface_inpaint", respacing="10", start_t=480, eta=1, **changes)
+    restore = settings.build(networks, 3, torch.device("cpu"))
     lq, ids = torch.rand(2, 3, 32, 32, generator=torch.manual_seed(0)).clamp_min(1 / 255), ["a", "b"]
     lq[0, :, 8:20, 8:20] = 0
     lq[1, :, :, 16:] = 0

@@ -15,7 +15,8 @@ from golden.restorer_weights import arrays, load_manifest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tasks.metrics import bootstrap, full_reference, landmarks, offline, perceptual, registry
+from tasks.basics import BadInput
+from tasks.metrics import bootstrap, full_reference, landmarks, perceptual, registry
 from tasks.metrics.distribution import (
     FeatureStatistics,
     feature_statistics,
@@ -24,8 +25,9 @@ from tasks.metrics.distribution import (
     official_statistics,
     precision_recall,
 )
-from tasks.metrics.offline import MissingPackage
-from tasks.store import BadInput, read_png, to_tensor
+from tasks.store.files import read_png, to_tensor
+from tasks.weights import official
+from tasks.weights.file import MissingPackage, MissingWeights, Unavailable
 
 GOLDEN = Path(__file__).parent / "golden" / "data" / "metrics"
 PAIRS = json.loads((GOLDEN / "image_metrics.json").read_text())
@@ -65,14 +67,14 @@ def blurred(x, sigma):
 def weights(tmp_path_factory):
     """A weights folder whose trunks are the golden data's stand-ins."""
     folder = tmp_path_factory.mktemp("weights")
-    for manifest, file in (("vgg16_features", offline.VGG16), ("fid_inception", offline.INCEPTION)):
+    for manifest, file in (("vgg16_features", official.VGG16), ("fid_inception", official.INCEPTION)):
         state = {
             key: torch.from_numpy(value)
             for key, value in arrays(load_manifest(GOLDEN / "manifests" / f"{manifest}.json")).items()
         }
         save(state, folder, file)
     yield folder
-    for file in (offline.VGG16, offline.INCEPTION):
+    for file in (official.VGG16, official.INCEPTION):
         (folder / file.place).unlink()
 
 
@@ -297,7 +299,7 @@ def test_precision_and_recall_tell_missing_quality_from_missing_variety():
     few = x[:8].repeat(len(x) // 8, 1)
     assert precision.compare(few, real) == 1
     assert recall.compare(few, real) < 0.7
-    with pytest.raises(offline.Unavailable, match="need 4 images in each set, found 64 and 3"):
+    with pytest.raises(Unavailable, match="need 4 images in each set, found 64 and 3"):
         recall.compare(x[:3], real)
 
 
@@ -329,7 +331,7 @@ def test_musiq_scores_as_the_library_does(tmp_path, offline_only):
     import pyiqa
 
     library = pyiqa.create_metric("musiq", pretrained=False, device=CPU)
-    save(library.net.state_dict(), tmp_path, offline.MUSIQ_KONIQ)
+    save(library.net.state_dict(), tmp_path, official.MUSIQ_KONIQ)
     x = tiles("gt_c256.png")[:2]
     found = registry.build("musiq", tmp_path, CPU)(x)
     torch.testing.assert_close(found, library(x).flatten().double())
@@ -349,10 +351,10 @@ def test_maniqa_scores_as_the_library_does(tmp_path, offline_only, monkeypatch):
     monkeypatch.setattr(timm, "create_model", create_small)
     monkeypatch.setattr("pyiqa.archs.maniqa_arch.uniform_crop", one_crop)
     library = pyiqa.create_metric("maniqa-pipal", pretrained=False, device=CPU)
-    save({"params": library.net.state_dict()}, tmp_path, offline.MANIQA_PIPAL)
+    save({"params": library.net.state_dict()}, tmp_path, official.MANIQA_PIPAL)
     x = tiles("gt_c256.png")[:2]
     found = registry.build("maniqa_pipal", tmp_path, CPU)(x)
-    (tmp_path / offline.MANIQA_PIPAL.place).unlink()
+    (tmp_path / official.MANIQA_PIPAL.place).unlink()
     torch.testing.assert_close(found, library(x).flatten().double(), rtol=1e-4, atol=1e-6)
     assert asked == [True, False], "the backbone comes with the checkpoint, so nothing is downloaded"
     assert timm.create_model is create_small
@@ -367,7 +369,7 @@ def one_crop(images, crop_size, crop_num):
 def niqe(tmp_path):
     rng = np.random.default_rng(0)
     root = rng.standard_normal((36, 36))
-    path = tmp_path / offline.NIQE_PARAMETERS.place
+    path = tmp_path / official.NIQE_PARAMETERS.place
     path.parent.mkdir(parents=True)
     scipy.io.savemat(path, {"mu_prisparam": rng.standard_normal((1, 36)), "cov_prisparam": root @ root.T})
     return registry.build("niqe", tmp_path, CPU)
@@ -382,7 +384,7 @@ def test_niqe_scores_every_image_by_itself(niqe):
 
 
 def test_niqe_refuses_images_without_two_blocks(niqe):
-    with pytest.raises(offline.Unavailable, match="two blocks of 96 x 96 pixels, found 100 x 190"):
+    with pytest.raises(Unavailable, match="two blocks of 96 x 96 pixels, found 100 x 190"):
         niqe(torch.rand(1, 3, 100, 190))
 
 
@@ -394,7 +396,7 @@ def forests(niqe, tmp_path):
     for n in range(3):
         rf[0, n] = dict(zip("abcdefg", (leaf, leaf, leaf, leaf, leaf, leaf + n + 1.0, leaf + 1), strict=True))
     model = {"linear": np.array([[0.5], [1.0], [2.0], [0.5]]), "rf": rf}
-    scipy.io.savemat(tmp_path / offline.NRQM_MODEL.place, {"model": model})
+    scipy.io.savemat(tmp_path / official.NRQM_MODEL.place, {"model": model})
     return tmp_path
 
 
@@ -410,7 +412,7 @@ def test_nrqm_and_pi_follow_their_formulas(niqe, forests):
 
 @pytest.mark.parametrize("metric", [metric for metric in registry.METRICS.values() if metric.needs])
 def test_missing_weights_are_named_with_source_licence_and_place(metric, tmp_path):
-    with pytest.raises(offline.MissingWeights) as caught:
+    with pytest.raises(MissingWeights) as caught:
         registry.build(metric.name, tmp_path, CPU)
     file, *_ = metric.needs
     for part in (str(tmp_path / file.place), f"needed by {metric.label.split()[0]}", file.url, file.licence):
@@ -418,7 +420,7 @@ def test_missing_weights_are_named_with_source_licence_and_place(metric, tmp_pat
 
 
 def test_without_pyiqa_its_metrics_say_what_to_install_and_under_which_licence(tmp_path, monkeypatch):
-    save({}, tmp_path, offline.MUSIQ_KONIQ)
+    save({}, tmp_path, official.MUSIQ_KONIQ)
     monkeypatch.setitem(sys.modules, "pyiqa", None)
     with pytest.raises(MissingPackage, match=r"pip install pyiqa.*non-commercial use only"):
         registry.build("musiq", tmp_path, CPU)
@@ -442,7 +444,7 @@ def with_code(path):
 
 @pytest.mark.parametrize("damage", [truncated, emptied, of_another_network, with_code])
 @pytest.mark.parametrize(
-    ("metric", "file"), [("lpips", offline.VGG16), ("fid", offline.INCEPTION), ("musiq", offline.MUSIQ_KONIQ)]
+    ("metric", "file"), [("lpips", official.VGG16), ("fid", official.INCEPTION), ("musiq", official.MUSIQ_KONIQ)]
 )
 def test_unusable_weights_are_named_and_never_executed(metric, file, damage, tmp_path):
     save({"weight": torch.zeros(1000)}, tmp_path, file)

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from tasks.report.data import (
+from tasks.report.content import (
     PUBLISHED_COLUMNS,
     SCORE_COLUMNS,
     SET_SCORE_COLUMNS,
@@ -21,7 +21,7 @@ from tasks.report.data import (
 )
 from tasks.report.page import write_report
 from tasks.report.voting import write_ballot
-from tasks.store import write_png
+from tasks.store.files import write_png
 
 playwright = pytest.importorskip("playwright.sync_api")
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)

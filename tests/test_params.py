@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 import yaml
 
-from tasks.params import PARAMS_FILE, load, load_experiment
-from tasks.store import BadInput
+from tasks.basics import BadInput
+from tasks.params.load import PARAMS_FILE, load, load_experiment
 
 
 @pytest.fixture

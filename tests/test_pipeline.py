@@ -20,13 +20,17 @@ import yaml
 from PIL import Image
 
 from flows import steps, up
-from flows.steps import STEPS, Workspace
+from flows.preflight import check
+from flows.steps import STEPS
+from flows.workspace import Workspace
+from tasks.basics import ROOT, BadInput
 from tasks.data.ingest import PhotoFolder
-from tasks.params import Experiment, IngestParams, load
-from tasks.stage import default_store
+from tasks.params.experiment import Experiment
+from tasks.params.load import load
+from tasks.running.stage import default_store
 from tasks.stages import train as train_stage
-from tasks.stages.ingest import ingest
-from tasks.store import ROOT, BadInput, ImageFolder
+from tasks.stages.ingest import IngestParams, ingest
+from tasks.store.artifact import ImageFolder
 
 TINY: dict[str, Any] = {
     "title": "tiny",
@@ -380,7 +384,7 @@ def test_only_what_the_methods_need_is_made(tiny):
 )
 def test_missing_weights_and_photos_are_reported_before_any_work(tiny, change, message):
     with pytest.raises(BadInput, match=message):
-        steps.check(Experiment.model_validate(tiny | change))
+        check(Experiment.model_validate(tiny | change))
 
 
 # ------------------------------------------------------------------------------------- a real checkout

@@ -12,8 +12,8 @@ from torch.testing import assert_close
 from tasks.diffusion.lowpass import low_pass
 from tasks.diffusion.schedule import Schedule
 from tasks.diffusion.unet import UNet, UNetConfig
+from tasks.methods.dt_bfr import pseudo_targets, step_indices, unconditional_targets
 from tasks.noise import ImageStreams
-from tasks.pseudo_targets import pseudo_targets, step_indices, unconditional_targets
 
 GOLDEN = Path(__file__).parent / "golden" / "data" / "diffusion"
 FULL = Schedule.linear(1000)

@@ -9,11 +9,12 @@ import pytest
 from scipy.stats import wilcoxon
 
 from tasks.report.charts import heat_maps, scatters
-from tasks.report.data import PUBLISHED_COLUMNS, SCORE_COLUMNS, SET_SCORE_COLUMNS, Method, MetricInfo, ReportData
+from tasks.report.content import PUBLISHED_COLUMNS, SCORE_COLUMNS, SET_SCORE_COLUMNS, Method, MetricInfo, ReportData
 from tasks.report.figures import thumbnail
+from tasks.report.markdown import results_markdown
 from tasks.report.page import write_report
 from tasks.report.ranking import holm, holm_p
-from tasks.report.tables import compute_results, metrics_json, results_markdown
+from tasks.report.results import compute_results, metrics_json
 
 IDS = [f"face_{n}" for n in range(24)]
 METRICS = [

@@ -9,10 +9,10 @@ import yaml
 
 from flows import steps
 from flows.steps import STEPS
+from tasks.basics import ROOT
 from tasks.nodes import NODES
-from tasks.params import load
-from tasks.stage import Stage
-from tasks.store import ROOT
+from tasks.params.load import load
+from tasks.running.stage import Stage
 
 DOCUMENTS = [
     "README.md",

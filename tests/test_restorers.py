@@ -8,10 +8,13 @@ import pytest
 import torch
 from golden.restorer_weights import load_manifest
 from golden.restorer_weights import test_image as golden_image
+from pydantic import ValidationError
 from spandrel import ModelLoader
 
-from tasks.restorers import RESTORERS, RestorerSpec, load_restorer, official, srcnn, swinir
-from tasks.store import BadInput
+from tasks.basics import BadInput
+from tasks.restorers import faces as official
+from tasks.restorers import srcnn, swinir
+from tasks.restorers.network import NETWORKS, NetworkSpec
 
 GOLDEN = Path(__file__).parent / "golden" / "data" / "restorers"
 CPU = torch.device("cpu")
@@ -87,33 +90,25 @@ def test_every_restorer_keeps_shape_and_range_and_gives_an_image_the_same_result
     swinir.save(swinir.build(swinir.DEMO), tmp_path / "swinir.safetensors")
     srcnn.save(srcnn.build(srcnn.SRCNNConfig(16, 2)), tmp_path / "srcnn.safetensors")
     lq = torch.cat([image(f"batch{i}", 64, 64) for i in range(3)])
-    for arch in ("identity", "swinir", "srcnn"):
-        weights = None if arch == "identity" else tmp_path / f"{arch}.safetensors"
-        restorer = load_restorer(RestorerSpec(arch, weights), CPU)
-        restored = restorer.restore(lq, ["a", "b", "c"])
+    for arch in ("swinir", "srcnn"):
+        restore = NetworkSpec(arch=arch, weights=tmp_path / f"{arch}.safetensors").load(CPU)
+        restored = restore(lq, ["a", "b", "c"])
         assert restored.shape == lq.shape
         assert restored.min() >= 0
         assert restored.max() <= 1
-        torch.testing.assert_close(restorer.restore(lq[1:2], ["b"]), restored[1:2], rtol=0, atol=1e-4)
-
-
-def test_the_identity_returns_the_lq_image():
-    lq = image("odd", 20, 24)
-    assert torch.equal(load_restorer(RestorerSpec("identity"), CPU).restore(lq, ["a"]), lq)
+        torch.testing.assert_close(restore(lq[1:2], ["b"]), restored[1:2], rtol=0, atol=1e-4)
 
 
 def test_an_unknown_restorer_is_answered_with_the_valid_names():
-    with pytest.raises(BadInput, match=r"'swinr' is unknown. Did you mean 'swinir'\? Valid: identity, swinir"):
-        load_restorer(RestorerSpec("swinr"), CPU)
+    with pytest.raises(ValidationError, match=r"unknown restorer 'swinr'. Did you mean 'swinir'\? Valid: codeformer"):
+        NetworkSpec(arch="swinr", weights=Path("weights.pth"))
 
 
-@pytest.mark.parametrize("arch", sorted(set(RESTORERS) & {"swinir", "srcnn"}))
+@pytest.mark.parametrize("arch", sorted(set(NETWORKS) & {"swinir", "srcnn"}))
 def test_a_weights_file_that_is_missing_damaged_or_foreign_is_named(tmp_path, arch):
     def load(path):
-        return load_restorer(RestorerSpec(arch, path), CPU)
+        return NetworkSpec(arch=arch, weights=path).load(CPU)
 
-    with pytest.raises(BadInput, match="needs weights"):
-        load(None)
     with pytest.raises(BadInput, match=r"gone\.pth is missing: expected restorer weights there"):
         load(tmp_path / "gone.pth")
     for name in ("damaged.safetensors", "damaged.pth"):
@@ -147,4 +142,4 @@ def test_wrapped_checkpoints_are_read(tmp_path, wrap):
 def test_a_checkpoint_that_would_run_code_is_refused(tmp_path):
     torch.save({"path": Path("x")}, tmp_path / "unsafe.pth")
     with pytest.raises(BadInput, match=r"unsafe\.pth: expected a file of tensors"):
-        load_restorer(RestorerSpec("swinir", tmp_path / "unsafe.pth"), CPU)
+        NetworkSpec(arch="swinir", weights=tmp_path / "unsafe.pth").load(CPU)

@@ -9,19 +9,23 @@ import pytest
 from pytorch_fid.fid_score import calculate_frechet_distance, compute_statistics_of_path
 from scipy.stats import binomtest
 
-from flows.steps import STEPS, Workspace
+from flows.steps import STEPS
+from flows.workspace import Workspace
+from tasks.basics import BadInput
 from tasks.data.ingest import PhotoFolder
 from tasks.metrics import perceptual
-from tasks.params import EvaluateParams, Experiment, IngestParams, ReferenceParams, load
-from tasks.provenance import dvc_digest
+from tasks.params.experiment import Experiment
+from tasks.params.load import load
 from tasks.report.difference import write_difference
 from tasks.report.voting import tally, tally_markdown, write_ballot
-from tasks.stage import default_store, stage
+from tasks.running.stage import default_store, stage
 from tasks.stages import evaluate as evaluate_module
-from tasks.stages.evaluate import evaluate, measure
-from tasks.stages.ingest import ingest
-from tasks.stages.reference import reference
-from tasks.store import BadInput, ImageFolder, Manifest, write_png
+from tasks.stages.evaluate import EvaluateParams, evaluate, measure
+from tasks.stages.ingest import IngestParams, ingest
+from tasks.stages.reference import ReferenceParams, reference
+from tasks.store.artifact import ImageFolder, Manifest
+from tasks.store.files import write_png
+from tasks.store.provenance import dvc_digest
 
 METRICS = ("psnr", "sharpness", "fid_seeded", "recall_seeded")
 

@@ -12,13 +12,15 @@ import pytest
 import torch
 
 from tasks import nodes
+from tasks.basics import ROOT, WEIGHTS, BadInput
 from tasks.data.ingest import PhotoFolder
-from tasks.device import kept_memory
-from tasks.params import IngestParams, PseudoTargetParams, PseudoTargets
-from tasks.stage import default_store
-from tasks.stages.ingest import ingest
-from tasks.stages.pseudo_targets import pseudo_targets
-from tasks.store import ROOT, WEIGHTS, BadInput, ImageFolder, write_png
+from tasks.methods.dt_bfr import PseudoTargets
+from tasks.running.device import kept_memory
+from tasks.running.stage import default_store
+from tasks.stages.ingest import IngestParams, ingest
+from tasks.stages.pseudo_targets import PseudoTargetParams, pseudo_targets
+from tasks.store.artifact import ImageFolder
+from tasks.store.files import write_png
 
 PARAMS = PseudoTargetParams(
     seed=1, arch="demo64", settings=PseudoTargets(respacing="10", start_t=300, stop_t=100, factor=4)

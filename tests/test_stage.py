@@ -11,9 +11,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from tasks.basics import BadInput, Strict
 from tasks.noise import ImageStreams, numpy_stream
-from tasks.stage import batches, build_in_shards, default_store, stage
-from tasks.store import BadInput, ImageFolder, Manifest, Strict, to_uint8, write_png
+from tasks.running.shards import batches, build_in_shards
+from tasks.running.stage import default_store, stage
+from tasks.store.artifact import ImageFolder, Manifest
+from tasks.store.files import to_uint8, write_png
 
 
 class Settings(Strict):

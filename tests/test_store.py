@@ -9,24 +9,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tasks import store as store_module
-from tasks.store import (
-    MANIFEST,
-    Artifact,
-    BadInput,
-    ImageFolder,
-    Manifest,
-    Quarantined,
-    Store,
-    code_digest,
-    digest,
-    publish,
-    read_quarantine,
-    to_tensor,
-    to_uint8,
-    write_png,
-    write_quarantine,
-)
+from tasks.basics import BadInput
+from tasks.store import keys as keys_module
+from tasks.store.artifact import MANIFEST, Artifact, ImageFolder, Manifest
+from tasks.store.files import Quarantined, read_quarantine, to_tensor, to_uint8, write_png, write_quarantine
+from tasks.store.keys import code_digest, digest
+from tasks.store.publish import publish
+from tasks.store.store import Store
 
 
 def record(key: str = "k" * 64) -> Manifest:
@@ -84,7 +73,7 @@ def test_digests_do_not_depend_on_the_order_of_a_mapping():
 def project(tmp_path, monkeypatch):
     """A tiny project whose code digests can be taken."""
     (tmp_path / "tasks").mkdir()
-    monkeypatch.setattr(store_module, "ROOT", tmp_path)
+    monkeypatch.setattr(keys_module, "ROOT", tmp_path)
 
     def write(**modules: str) -> str:
         for name, text in modules.items():

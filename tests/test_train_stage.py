@@ -6,14 +6,16 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from tasks.curves import Curves
+from tasks.basics import BadInput
 from tasks.data.portraits import portrait
-from tasks.methods import load_idm
-from tasks.params import TrainParams
-from tasks.priors import load_prior
-from tasks.restorers import RestorerSpec, load_restorer
+from tasks.diffusion.priors import load_prior
+from tasks.methods.idm import load_network
+from tasks.restorers.network import NetworkSpec
 from tasks.stages import train as stage
-from tasks.store import BadInput, ImageFolder, Manifest, file_records, write_json, write_png
+from tasks.stages.train import TrainParams
+from tasks.store.artifact import ImageFolder, Manifest, file_records
+from tasks.store.files import write_json, write_png
+from tasks.training.curves import Curves
 
 COMMON = {"seed": 1, "iterations": 4, "batch": 2, "lr": 1e-3, "lr_min": 1e-4, "ema": 0.5}
 EQ9 = {"degradation": "demo64"}
@@ -31,11 +33,11 @@ KINDS = {
 }
 USED = {
     "prior": lambda path: load_prior("demo64", path, CPU),
-    "swinir": lambda path: load_restorer(RestorerSpec("swinir", path), CPU),
-    "srcnn": lambda path: load_restorer(RestorerSpec("srcnn", path), CPU),
-    "gan": lambda path: load_restorer(RestorerSpec("swinir", path), CPU),
-    "lama": lambda path: load_restorer(RestorerSpec("lama", path), CPU),
-    "idm": lambda path: load_idm("idm64", path, CPU),
+    "swinir": lambda path: NetworkSpec(arch="swinir", weights=path).load(CPU),
+    "srcnn": lambda path: NetworkSpec(arch="srcnn", weights=path).load(CPU),
+    "gan": lambda path: NetworkSpec(arch="swinir", weights=path).load(CPU),
+    "lama": lambda path: NetworkSpec(arch="lama", weights=path).load(CPU),
+    "idm": lambda path: load_network("idm64", path, CPU),
 }
 
 

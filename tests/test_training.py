@@ -17,9 +17,9 @@ from golden.restorer_weights import test_image as golden_image
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tasks.read_ahead import read_ahead
+from tasks.basics import BadInput
 from tasks.restorers import srcnn, swinir
-from tasks.store import BadInput
+from tasks.running.read_ahead import read_ahead
 from tasks.training import loop, losses, network, swinir_gan
 from tasks.training.discriminator import UNetDiscriminator
 

@@ -11,13 +11,13 @@ import pytest
 import torch
 
 from flows import stage
-from tasks import weights
+from tasks.basics import WEIGHTS, BadInput
+from tasks.diffusion.priors import PRIORS, load_prior
 from tasks.diffusion.unet import UNet
-from tasks.metrics.offline import WeightFile
-from tasks.priors import PRIORS, load_prior
-from tasks.restorers.checkpoint import write_state_dict
-from tasks.store import WEIGHTS, BadInput
-from tasks.weights import fetch, registered, required
+from tasks.weights import fetch as weights
+from tasks.weights.checkpoint import write_state_dict
+from tasks.weights.fetch import fetch, registered, required
+from tasks.weights.file import WeightFile
 
 CONTENTS = bytes(range(256)) * 5000
 SHA256 = hashlib.sha256(CONTENTS).hexdigest()

@@ -1,1 +1,0 @@
-"""Where photos come from: procedural portraits, and the folders of users."""

@@ -19,8 +19,10 @@ from typing import Literal, TypeVar
 import numpy as np
 from PIL import Image
 
+from tasks.basics import BadInput
 from tasks.data.photo import EXTENSIONS, FORMATS, MAX_MEGAPIXELS, has_image_signature, read_photo
-from tasks.store import BadInput, Quarantined, digest, file_digest
+from tasks.store.files import Quarantined
+from tasks.store.keys import digest, file_digest
 
 Fit = Literal["aligned", "crop"]
 Job = TypeVar("Job")

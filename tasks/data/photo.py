@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageChops, ImageCms, UnidentifiedImageError
 
-from tasks.store import BadInput
+from tasks.basics import BadInput
 
 logger = logging.getLogger(__name__)
 

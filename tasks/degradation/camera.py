@@ -48,7 +48,7 @@ from pydantic import (
     model_validator,
 )
 
-from tasks.store import BadInput, Strict
+from tasks.basics import BadInput, Strict
 
 Array: TypeAlias = NDArray[np.float64]
 Pair: TypeAlias = tuple[FiniteFloat, FiniteFloat]

@@ -14,6 +14,9 @@ from tasks.diffusion.schedule import Schedule
 
 Denoise = Callable[[Tensor, Tensor], Tensor]
 
+Draw = Callable[[], Tensor]
+"""Hands out new standard normal noise of the images' shape, device and float32 at each call."""
+
 
 class Prediction(NamedTuple):
     """What one evaluation of the network says; each [N, C, H, W] float32."""

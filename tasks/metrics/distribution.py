@@ -11,9 +11,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from tasks.metrics.offline import INCEPTION, Unavailable, blamed, constructing, load_state, replaced
+from tasks.basics import BadInput
+from tasks.metrics.offline import blamed, constructing, load_state, replaced
 from tasks.metrics.seeded import fill_seeded
-from tasks.store import BadInput
+from tasks.weights.file import Unavailable
+from tasks.weights.official import INCEPTION
 
 
 @dataclass(frozen=True, eq=False)

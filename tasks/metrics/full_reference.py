@@ -10,7 +10,7 @@ All functions: restored, reference: [N, 3, H, W] float in [0, 1], on any device.
 import torch
 from torch import Tensor
 
-from tasks.store import BadInput
+from tasks.basics import BadInput
 
 PEAK = 255.0
 WINDOW = 11

@@ -10,8 +10,8 @@ from torch import Tensor
 
 from tasks.metrics import arcface
 from tasks.metrics.full_reference import levels
-from tasks.metrics.offline import ARCFACE18
 from tasks.metrics.remembering import Remembering
+from tasks.weights.official import ARCFACE18
 
 SIDE = 128
 LIBPNG_WEIGHTS = np.array([9797, 19234, 3737])  # of R, G, B; their sum is 2^15

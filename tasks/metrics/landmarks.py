@@ -9,8 +9,10 @@ import torch
 from torch import Tensor
 
 from tasks.metrics.full_reference import levels
-from tasks.metrics.offline import FAN98, MissingPackage, blamed, load_state
+from tasks.metrics.offline import blamed, load_state
 from tasks.metrics.remembering import Remembering
+from tasks.weights.file import MissingPackage
+from tasks.weights.official import FAN98
 
 SIDE = 256  # of the network's input
 POINTS = 98

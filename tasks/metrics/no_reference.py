@@ -15,21 +15,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from tasks.metrics.full_reference import size_text
-from tasks.metrics.offline import (
-    MANIQA_KONIQ,
-    MANIQA_PIPAL,
-    MUSIQ_KONIQ,
-    NIMA_AVA,
-    NIQE_PARAMETERS,
-    NRQM_MODEL,
-    MissingPackage,
-    Unavailable,
-    WeightFile,
-    blamed,
-    constructing,
-    load_state,
-    replaced,
-)
+from tasks.metrics.offline import blamed, constructing, load_state, replaced
+from tasks.weights.file import MissingPackage, Unavailable, WeightFile
+from tasks.weights.official import MANIQA_KONIQ, MANIQA_PIPAL, MUSIQ_KONIQ, NIMA_AVA, NIQE_PARAMETERS, NRQM_MODEL
 
 if TYPE_CHECKING:
     from pyiqa.models.inference_model import InferenceModel

@@ -5,7 +5,6 @@ import threading
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -13,81 +12,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from tasks.store import BadInput
+from tasks.basics import BadInput
 
 _REPLACING = threading.Lock()
-
-
-class Unavailable(BadInput):
-    """A metric cannot be computed here. The message says why and what to do; a report shows it in place of numbers."""
-
-
-class MissingPackage(Unavailable):
-    """A metric's library is not installed."""
-
-
-class MissingWeights(Unavailable):
-    """A metric's weight file is not in the weights folder."""
-
-
-@dataclass(frozen=True)
-class WeightFile:
-    """A file of trained weights.
-
-    place: its path below the weights folder; sha256: of its contents, or the first digits, where they are known.
-    """
-
-    place: str
-    url: str
-    licence: str
-    sha256: str = ""
-
-    def find(self, weights_dir: Path, metric: str) -> Path:
-        """Where the file is. Raises MissingWeights (with its source and licence, for `metric`) when it is not there."""
-        path = Path(weights_dir) / self.place
-        if not path.is_file():
-            raise MissingWeights(
-                f"{path} is missing (needed by {metric}).\n"
-                f"Download it from {self.url} ({self.licence}) and put it there."
-            )
-        return path
-
-
-VGG16 = WeightFile(
-    "hub/checkpoints/vgg16-397923af.pth",
-    "https://download.pytorch.org/models/vgg16-397923af.pth",
-    "torchvision, BSD-3-Clause",
-    sha256="397923af",
-)
-INCEPTION = WeightFile(
-    "hub/checkpoints/pt_inception-2015-12-05-6726825d.pth",
-    "https://github.com/mseitzer/pytorch-fid/releases/download/fid_weights/pt_inception-2015-12-05-6726825d.pth",
-    "pytorch-fid, Apache-2.0",
-    sha256="6726825d",
-)
-
-
-def _pyiqa_file(name: str, licence: str) -> WeightFile:
-    url = f"https://huggingface.co/chaofengc/IQA-PyTorch-Weights/resolve/main/{name}"
-    return WeightFile(f"hub/pyiqa/{name}", url, licence)
-
-
-MUSIQ_KONIQ = _pyiqa_file("musiq_koniq_ckpt-e95806b9.pth", "MUSIQ, Apache-2.0")
-MANIQA_PIPAL = _pyiqa_file("MANIQA_PIPAL-ae6d356b.pth", "MANIQA, Apache-2.0")
-MANIQA_KONIQ = _pyiqa_file("ckpt_koniq10k.pt", "MANIQA, Apache-2.0")
-NIQE_PARAMETERS = _pyiqa_file("niqe_modelparameters.mat", "research parameters of the authors of NIQE")
-NRQM_MODEL = _pyiqa_file("NRQM_model.mat", "research parameters of the authors of NRQM")
-NIMA_AVA = _pyiqa_file("NIMA_InceptionV2_ava-b0c77c00.pth", "NIMA, Apache-2.0")
-ARCFACE18 = WeightFile(
-    "hub/checkpoints/arcface_resnet18.pth",
-    "https://github.com/TencentARC/GFPGAN/releases/download/v0.1.0/arcface_resnet18.pth",
-    "GFPGAN release, Apache-2.0",
-)
-FAN98 = WeightFile(
-    "hub/checkpoints/alignment_WFLW_4HG.pth",
-    "https://github.com/xinntao/facexlib/releases/download/v0.1.0/alignment_WFLW_4HG.pth",
-    "facexlib, Apache-2.0",
-)
 
 
 @contextmanager

@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
+from tasks.basics import BadInput
 from tasks.metrics.full_reference import size_text
-from tasks.metrics.offline import VGG16, blamed, constructing, load_state
+from tasks.metrics.offline import blamed, constructing, load_state
 from tasks.metrics.remembering import Remembering
 from tasks.metrics.seeded import fill_seeded
-from tasks.store import BadInput
+from tasks.weights.official import VGG16
 
 if TYPE_CHECKING:
     from lpips import LPIPS

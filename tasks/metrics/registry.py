@@ -5,15 +5,34 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 import torch
+from pydantic import (
+    AfterValidator,
+)
 from torch import Tensor
 
-from tasks.metrics import distribution, full_reference, identity, landmarks, no_reference, offline, perceptual
+from tasks.basics import BadInput, one_of
+from tasks.metrics import distribution, full_reference, identity, landmarks, no_reference, perceptual
 from tasks.metrics.distribution import NeighbourScorer, SetScorer
-from tasks.metrics.offline import WeightFile
-from tasks.store import BadInput
+from tasks.weights import official
+from tasks.weights.file import WeightFile
+
+
+def _table_metric(name: str) -> str:
+    _, at, reference = name.partition("@")
+    kind = find(name).kind
+    if at and (not reference or kind != "distribution"):
+        raise ValueError(f"{name!r}: only a metric of whole sets (FID, precision, recall) takes @ and a reference set")
+    return name
+
+
+TableMetric = Annotated[str, AfterValidator(lambda name: _table_metric(name))]
+
+
+REAL = "real"  # the reference set of the unpaired HQ photos, which every experiment has
+
 
 DEFAULT = "default"  # the reference set of a distribution metric that names none
 Kind = Literal["full_reference", "no_reference", "distribution"]
@@ -79,7 +98,7 @@ METRICS = {
             "full_reference",
             f"version 0.1, VGG-16, RGB mapped to [-1, 1], original size; {_package('lpips')}",
             lambda weights, device: perceptual.lpips_vgg(weights).to(device),
-            (offline.VGG16,),
+            (official.VGG16,),
         ),
         Metric(
             "lpips_seeded",
@@ -97,7 +116,7 @@ METRICS = {
             "FID Inception of 2015-12-05, RGB mapped to [-1, 1], bilinear 299 x 299, 2048 pool features, sample "
             f"covariance; {_package('pytorch-fid')}; biased by small sets",
             lambda weights, device: distribution.fid_features(weights).to(device),
-            (offline.INCEPTION,),
+            (official.INCEPTION,),
         ),
         Metric(
             "fid_seeded",
@@ -115,7 +134,7 @@ METRICS = {
             "distribution",
             f"share of the images among the reference, k = 3, features of FID; {_package('pytorch-fid')}",
             lambda weights, device: distribution.fid_features(weights, "Precision").to(device),
-            (offline.INCEPTION,),
+            (official.INCEPTION,),
         ),
         Metric(
             "precision_seeded",
@@ -132,7 +151,7 @@ METRICS = {
             "distribution",
             f"share of the reference among the images, k = 3, features of FID; {_package('pytorch-fid')}",
             lambda weights, device: distribution.fid_features(weights, "Recall").to(device),
-            (offline.INCEPTION,),
+            (official.INCEPTION,),
         ),
         Metric(
             "recall_seeded",
@@ -149,7 +168,7 @@ METRICS = {
             "no_reference",
             f"KonIQ-10k weights, longer sides 224, 384 and original; {_package('pyiqa')}",
             no_reference.musiq,
-            (offline.MUSIQ_KONIQ,),
+            (official.MUSIQ_KONIQ,),
         ),
         Metric(
             "maniqa_pipal",
@@ -158,7 +177,7 @@ METRICS = {
             "no_reference",
             f"PIPAL weights, {MANIQA}",
             no_reference.maniqa_pipal,
-            (offline.MANIQA_PIPAL,),
+            (official.MANIQA_PIPAL,),
         ),
         Metric(
             "maniqa_koniq",
@@ -167,7 +186,7 @@ METRICS = {
             "no_reference",
             f"KonIQ-10k weights, {MANIQA}",
             no_reference.maniqa_koniq,
-            (offline.MANIQA_KONIQ,),
+            (official.MANIQA_KONIQ,),
         ),
         Metric(
             "niqe",
@@ -176,7 +195,7 @@ METRICS = {
             "no_reference",
             f"Y of BT.601 (limited range, rounded), blocks of 96 x 96, no border crop; {_package('pyiqa')}",
             no_reference.niqe,
-            (offline.NIQE_PARAMETERS,),
+            (official.NIQE_PARAMETERS,),
         ),
         Metric(
             "nrqm",
@@ -185,7 +204,7 @@ METRICS = {
             "no_reference",
             f"Y of YIQ, no border crop; {_package('pyiqa')}",
             no_reference.nrqm,
-            (offline.NRQM_MODEL,),
+            (official.NRQM_MODEL,),
         ),
         Metric(
             "pi",
@@ -194,7 +213,7 @@ METRICS = {
             "no_reference",
             f"(10 - NRQM + NIQE) / 2, Y of BT.601, 4 border pixels cut; {_package('pyiqa')}",
             no_reference.pi,
-            (offline.NIQE_PARAMETERS, offline.NRQM_MODEL),
+            (official.NIQE_PARAMETERS, official.NRQM_MODEL),
         ),
         Metric(
             "piqe",
@@ -219,7 +238,7 @@ METRICS = {
             "no_reference",
             f"InceptionResNetV2, AVA weights, short side 299, centre crop; {_package('pyiqa')}",
             no_reference.nima,
-            (offline.NIMA_AVA,),
+            (official.NIMA_AVA,),
         ),
         Metric(
             "ids",
@@ -228,7 +247,7 @@ METRICS = {
             "full_reference",
             "angle of ArcFace-18 embeddings, whole image, gray uint8, bilinear 128 x 128; all pairs count",
             identity.ids,
-            (offline.ARCFACE18,),
+            (official.ARCFACE18,),
         ),
         Metric(
             "id_cosine",
@@ -237,7 +256,7 @@ METRICS = {
             "full_reference",
             "cosine of the embeddings of IDS; which network the papers of this name used is not said",
             identity.id_cosine,
-            (offline.ARCFACE18,),
+            (official.ARCFACE18,),
         ),
         Metric(
             "lmd",
@@ -246,10 +265,12 @@ METRICS = {
             "full_reference",
             f"mean distance of 98 landmarks, FAN with 4 hourglasses on 256 x 256; {_package('facexlib')}",
             landmarks.lmd,
-            (offline.FAN98,),
+            (official.FAN98,),
         ),
     )
 }
+
+MetricName = Annotated[str, one_of("metric", METRICS)]
 
 
 @dataclass(frozen=True)
@@ -281,7 +302,7 @@ class ImageScorer:
 def build(name: str, weights_dir: Path, device: torch.device) -> ImageScorer | SetScorer:
     """The scorer of a metric: a SetScorer for kind "distribution", else an ImageScorer.
 
-    Raises BadInput for an unknown name, and offline.Unavailable (MissingWeights, MissingPackage) for a metric that
+    Raises BadInput for an unknown name, and Unavailable (MissingWeights, MissingPackage) for a metric that
     cannot be computed here. Nothing is ever downloaded.
     """
     metric = find(name)

@@ -2,9 +2,10 @@
 
 import math
 
-from tasks.report.data import HQ, ReportData
-from tasks.report.tables import Results, decimals, shown_metrics
+from tasks.report.content import HQ, ReportData
+from tasks.report.results import Results
 from tasks.report.templates import template
+from tasks.report.text import decimals, shown_metrics
 
 
 def render_browser(data: ReportData, results: Results) -> str:

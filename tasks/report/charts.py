@@ -7,8 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from tasks.report.data import MetricInfo, ReportData
-from tasks.report.tables import Results, decimals, heading, number, shown_metrics
+from tasks.report.content import MetricInfo, ReportData
+from tasks.report.results import Results
+from tasks.report.text import decimals, heading, number, shown_metrics
 
 WIDTH, HEIGHT, MARGIN = 320.0, 220.0, 34.0  # of a plot, in its own units
 LABEL_GAP = 11.0  # between the numbers at the ends of lines

@@ -7,12 +7,15 @@ from typing import Any
 
 import pandas as pd
 
+from tasks.basics import BadInput
 from tasks.metrics.registry import find
+from tasks.report.content import method_labels
 from tasks.report.figures import Picture, picture
 from tasks.report.page import flatten
-from tasks.report.tables import compare_photos, digits_for, interval, number, scores_of
+from tasks.report.results import compare_photos, scores_of
 from tasks.report.templates import template
-from tasks.store import BadInput, read_json, read_png
+from tasks.report.text import digits_for, interval, number
+from tasks.store.files import read_json, read_png
 
 SHOWN = 3  # photos that gained most, and as many that lost most, for each degradation and method
 
@@ -93,7 +96,7 @@ def _rows(old: Run, new: Run) -> tuple[list[Row], list[str]]:
     """The numbers that both runs have; and the names of those that only one has."""
     keys = ["degradation", "method", "metric"]
     both = old.means.merge(new.means, on=keys, suffixes=("_old", "_new"))
-    methods, metrics = new.about["params"]["methods"], new.about["metrics"]
+    methods, metrics = method_labels(new.about), new.about["metrics"]
     rows = []
     for row in both.to_dict("records"):
         metric = find(row["metric"])

@@ -8,8 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image
 
-from tasks.report.data import ReportData
-from tasks.report.tables import scores_of, shown_metrics, subject_of
+from tasks.report.content import ReportData
+from tasks.report.findings import subject_of
+from tasks.report.results import scores_of
+from tasks.report.text import shown_metrics
 
 MAX_PHOTOS = 12  # per degradation
 EXTREMES = 3  # of them, the photos that gain most and as many that lose most

@@ -6,8 +6,10 @@ from pathlib import Path
 
 import pandas as pd
 
+from tasks.basics import ROOT, BadInput
 from tasks.metrics.registry import find
-from tasks.store import ROOT, BadInput, read_json
+from tasks.report.content import method_labels
+from tasks.store.files import read_json
 
 
 def write_index(out: Path) -> Path:
@@ -62,7 +64,7 @@ def _rows(report: Path, name: str) -> list[list[str]]:
                 degradation.replace("_", " "),
                 photos,
                 metric.label,
-                about["params"]["methods"][best["method"]],
+                method_labels(about)[best["method"]],
                 f"{best['mean']:.4g}",
                 environment["commit"],
                 environment["device"],

@@ -8,31 +8,16 @@ from typing import Any
 
 from tasks.report.browse import render_browser
 from tasks.report.charts import heat_maps, loss_plots, scatters, severity_plots
-from tasks.report.data import Method, MetricInfo, ReportData
+from tasks.report.content import Method, MetricInfo, ReportData
 from tasks.report.figures import Gallery, Picture, galleries, strips
-from tasks.report.tables import (
-    ARROWS,
-    DECIDABLE,
-    Cell,
-    Finding,
-    Results,
-    cautions,
-    compute_results,
-    decimals,
-    find,
-    heading,
-    leaders,
-    number,
-    photo_count,
-    published_rows,
-    results_frame,
-    results_latex,
-    results_markdown,
-    shown_metrics,
-    table_rows,
-)
+from tasks.report.findings import Finding, cautions, find, leaders, published_rows
+from tasks.report.latex import results_latex
+from tasks.report.markdown import results_markdown
+from tasks.report.results import DECIDABLE, Results, compute_results, results_frame
+from tasks.report.tables import Cell, table_rows
 from tasks.report.templates import template
-from tasks.store import write_json
+from tasks.report.text import ARROWS, decimals, heading, number, photo_count, shown_metrics
+from tasks.store.files import write_json
 
 KINDS = {
     "full-reference": "compares each photo with its original",

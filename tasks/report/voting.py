@@ -14,10 +14,12 @@ from typing import Any
 import numpy as np
 from scipy.stats import binomtest
 
+from tasks.basics import BadInput
 from tasks.noise import numpy_stream
 from tasks.report.figures import picture
 from tasks.report.templates import template
-from tasks.store import BadInput, digest, read_png, write_json
+from tasks.store.files import read_png, write_json
+from tasks.store.keys import digest
 
 CHOICES = ("left", "right", "neither")
 

@@ -4,15 +4,17 @@ A hole is where all channels of a photo are exactly 0, as in DifFace: masks trav
 spandrel's generator; the official key layout has no prefix before it.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
-from tasks.restorers.checkpoint import fill, read_state_dict
 from tasks.restorers.padding import run_padded
-from tasks.restorers.seeding import initial_weights
+from tasks.weights.checkpoint import fill, read_state_dict
+from tasks.weights.seeding import initial_weights
 
 
 @dataclass(frozen=True)
@@ -81,3 +83,8 @@ def restore(model: nn.Module, lq: Tensor) -> Tensor:
     """Fill the holes of photos [N, 3, H, W] in [0, 1]; the same back, known pixels as they are."""
     mask = hole_of(lq)
     return estimate(model, lq, mask) * mask + lq * (1 - mask)
+
+
+def runner(weights: Path, fidelity: float, device: torch.device) -> Callable[[Tensor], Tensor]:
+    """`restore` by the network of a weights file, on the device; it has no fidelity to choose."""
+    return partial(restore, load(weights).to(device))

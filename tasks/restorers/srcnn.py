@@ -1,14 +1,17 @@
 """The small convolutional estimator of DifFace ("SRCNN" there, but not the network of 2014)."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
+import torch
 from torch import Tensor, nn
 
-from tasks.restorers.checkpoint import read_state_dict, write_state_dict
+from tasks.basics import BadInput
 from tasks.restorers.padding import run_padded
-from tasks.restorers.seeding import initial_weights
-from tasks.store import BadInput
+from tasks.weights.checkpoint import read_state_dict, write_state_dict
+from tasks.weights.seeding import initial_weights
 
 
 @dataclass(frozen=True)
@@ -86,3 +89,8 @@ def load(path: Path) -> SRCNN:
 def restore(model: SRCNN, lq: Tensor) -> Tensor:
     """Restore images [N, 3, H, W] in [0, 1] of any size; same shape and range back."""
     return run_padded(model, lq, multiple=4)
+
+
+def runner(weights: Path, fidelity: float, device: torch.device) -> Callable[[Tensor], Tensor]:
+    """`restore` by the network of a weights file, on the device; it has no fidelity to choose."""
+    return partial(restore, load(weights).to(device))

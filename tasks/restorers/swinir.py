@@ -5,16 +5,18 @@ and demo), the official key layout on disk, and how to run it on images of any s
 """
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
+import torch
 from torch import Tensor, nn
 
-from tasks.restorers.checkpoint import spandrel_network, write_state_dict
 from tasks.restorers.padding import run_padded
-from tasks.restorers.seeding import initial_weights
+from tasks.weights.checkpoint import spandrel_network, write_state_dict
+from tasks.weights.seeding import initial_weights
 
 if TYPE_CHECKING:
     from spandrel.architectures.SwinIR import SwinIR
@@ -95,3 +97,8 @@ def restore(model: "SwinIR", lq: Tensor) -> Tensor:
     (The reference pads to a multiple of 8 only and crashes on other sides; multiples of 64 agree exactly.)
     """
     return run_padded(model, lq, model.start_unshuffle * model.window_size)
+
+
+def runner(weights: Path, fidelity: float, device: torch.device) -> Callable[[Tensor], Tensor]:
+    """`restore` by the network of a weights file, on the device; it has no fidelity to choose."""
+    return partial(restore, load(weights).to(device))

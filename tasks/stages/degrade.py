@@ -5,21 +5,32 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
+from pydantic import (
+    PositiveInt,
+)
 
-from tasks.degradation import PRESETS
-from tasks.degradation import degrade as degrade_image
+from tasks.basics import BadInput, Strict
 from tasks.degradation.camera import load_camera
 from tasks.degradation.celeba_test import CelebaTest
+from tasks.degradation.presets import PRESETS, DegradationName
+from tasks.degradation.presets import degrade as degrade_image
 from tasks.degradation.raw import RawSettings
 from tasks.noise import numpy_stream
-from tasks.stage import build_in_shards, shared_stage
-from tasks.store import BadInput, ImageFolder, Manifest
+from tasks.running.shards import build_in_shards
+from tasks.running.stage import shared_stage
+from tasks.store.artifact import ImageFolder, Manifest
 
-if TYPE_CHECKING:
-    from tasks.params import DegradeParams
+
+class DegradeParams(Strict):
+    """Stage `degrade`. `name` keys the noise, so two degradations of one photo are independent."""
+
+    seed: int
+    name: str
+    preset: DegradationName
+    iso: PositiveInt | None
+
 
 SHARD = 500  # about half a minute of 512 x 512 photos
 

@@ -10,25 +10,32 @@ from collections.abc import Iterator, Mapping, Sequence
 from functools import cache, partial
 from itertools import groupby
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pandas as pd
 import torch
 from torch import Tensor
 
-from tasks.batching import batch_size
-from tasks.device import held_device
+from tasks.basics import WEIGHTS, BadInput, Strict
 from tasks.metrics.distribution import SetScorer
-from tasks.metrics.offline import Unavailable
-from tasks.metrics.registry import ImageScorer, build, column, comparer, find
-from tasks.progress import track
-from tasks.read_ahead import read_ahead
-from tasks.stage import batches, default_store, shard_of, shards, shared_stage
+from tasks.metrics.registry import ImageScorer, TableMetric, build, column, comparer, find
+from tasks.running.batching import batch_size
+from tasks.running.device import held_device
+from tasks.running.progress import track
+from tasks.running.read_ahead import read_ahead
+from tasks.running.shards import batches, shard_of, shards
+from tasks.running.stage import default_store, shared_stage
 from tasks.stages import reference as reference_stage
-from tasks.store import WEIGHTS, BadInput, ImageFolder, Manifest, read_json, write_json
+from tasks.store.artifact import ImageFolder, Manifest
+from tasks.store.files import read_json, write_json
+from tasks.weights.file import Unavailable
 
-if TYPE_CHECKING:
-    from tasks.params import EvaluateParams
+
+class EvaluateParams(Strict):
+    """Stage `evaluate`: one method's images, with or without ground truth."""
+
+    metrics: tuple[TableMetric, ...]
+
 
 BATCH = 16
 SHARD = 64

@@ -4,17 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
+from pydantic import (
+    PositiveInt,
+)
 
+from tasks.basics import BadInput, Strict
 from tasks.data.ingest import Ingest, PhotoFolder
-from tasks.stage import stage
+from tasks.running.stage import stage
 from tasks.stages.ingest import write_photos
-from tasks.store import BadInput, ImageFolder, Manifest, Quarantined
+from tasks.store.artifact import ImageFolder, Manifest
+from tasks.store.files import Quarantined
 
-if TYPE_CHECKING:
-    from tasks.params import ExternalParams
+
+class ExternalParams(Strict):
+    """Stage `external`: a folder of images made elsewhere."""
+
+    size: PositiveInt
 
 
 @stage

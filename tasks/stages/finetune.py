@@ -4,28 +4,41 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import torch
 from accelerate import Accelerator
 from torch import Tensor
 
-from tasks.curves import Curves
-from tasks.device import held_device
+from tasks.basics import WEIGHTS, BadInput, Strict
 from tasks.metrics.full_reference import psnr
 from tasks.metrics.perceptual import lpips_seeded, perceptual_module
 from tasks.noise import numpy_stream
-from tasks.official import licence
-from tasks.restorers import RestorerSpec, load_restorer, official, swinir
-from tasks.restorers.checkpoint import write_state_dict
-from tasks.stage import batches, default_store, stage
-from tasks.store import WEIGHTS, BadInput, ImageFolder, Manifest, write_json
+from tasks.restorers import faces as official
+from tasks.restorers import swinir
+from tasks.restorers.network import NetworkSpec
+from tasks.running.device import held_device
+from tasks.running.shards import batches
+from tasks.running.stage import default_store, stage
+from tasks.store.artifact import ImageFolder, Manifest
+from tasks.store.files import write_json
 from tasks.training import codeformer, swinir_gan
+from tasks.training.codeformer import CodeFineTune
+from tasks.training.curves import Curves
 from tasks.training.discriminator import UNetDiscriminator
 from tasks.training.loop import Losses, batch_indices
+from tasks.training.recipes import Recipe
+from tasks.training.swinir_gan import FineTune
+from tasks.weights.checkpoint import write_state_dict
+from tasks.weights.official import licence
 
-if TYPE_CHECKING:
-    from tasks.params import CodeFineTune, FineTune, FineTuneParams
+
+class FineTuneParams(Strict):
+    """Stage `finetune`."""
+
+    seed: int
+    arch: str
+    settings: Recipe
+
 
 SAVE_EVERY = 500
 SCORED = 64  # photos that a card's scores are measured on
@@ -55,12 +68,12 @@ def finetune(
     live = state.with_suffix(".live")
     with held_device() as device, Curves("finetune", names, settings.iterations, live) as curves:
         accelerator = Accelerator(cpu=device.type == "cpu")
-        before = nearness(RestorerSpec(params.arch, weights), lq, targets, device)
+        before = nearness(NetworkSpec(arch=params.arch, weights=weights), lq, targets, device)
         if settings.recipe == "codeformer":
             tune_codeformer(out, params.seed, settings, lq, targets, weights, accelerator, state, curves.note)
         else:
             tune_swinir(out, params.seed, settings, lq, targets, real, weights, accelerator, state, curves.note)
-        after = nearness(RestorerSpec(params.arch, out / "model.safetensors"), lq, targets, device)
+        after = nearness(NetworkSpec(arch=params.arch, weights=out / "model.safetensors"), lq, targets, device)
     curves.write(out)
     card = {
         "architecture": params.arch,
@@ -75,9 +88,9 @@ def finetune(
 
 
 @torch.no_grad()
-def nearness(spec: RestorerSpec, lq: ImageFolder, targets: ImageFolder, device: torch.device) -> dict[str, float]:
+def nearness(spec: NetworkSpec, lq: ImageFolder, targets: ImageFolder, device: torch.device) -> dict[str, float]:
     """How near the restorer comes to the pseudo-targets of the first photos; there is no ground truth to ask."""
-    restore, perceptual = load_restorer(spec, device).restore, lpips_seeded().to(device)
+    restore, perceptual = spec.load(device), lpips_seeded().to(device)
     found: dict[str, list[Tensor]] = {"psnr_to_targets": [], "lpips_seeded_to_targets": []}
     for ids in batches(targets.ids[:SCORED], BATCH):
         restored, target = restore(lq.batch(ids).to(device), ids), targets.batch(ids).to(device)

@@ -3,21 +3,34 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import torch
+from pydantic import (
+    PositiveInt,
+)
 
-from tasks.device import held_device
+from tasks.basics import Strict
+from tasks.diffusion.priors import load_prior
 from tasks.diffusion.samplers import p_sample
 from tasks.diffusion.schedule import Schedule
 from tasks.noise import ImageStreams
-from tasks.priors import load_prior
-from tasks.progress import track
-from tasks.stage import batches, stage
-from tasks.store import Manifest, to_uint8, write_png
+from tasks.running.device import held_device
+from tasks.running.progress import track
+from tasks.running.shards import batches
+from tasks.running.stage import stage
+from tasks.store.artifact import Manifest
+from tasks.store.files import to_uint8, write_png
 
-if TYPE_CHECKING:
-    from tasks.params import GenerateParams
+
+class GenerateParams(Strict):
+    """Stage `generate`: faces that a prior draws."""
+
+    seed: int
+    arch: str
+    respacing: str
+    count: PositiveInt
+    size: PositiveInt
+
 
 BATCH = 16
 

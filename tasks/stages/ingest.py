@@ -4,17 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Literal
 
 import numpy as np
+from pydantic import (
+    PositiveInt,
+)
 
+from tasks.basics import BadInput, Strict
 from tasks.data.ingest import Ingest, PairedIngest, PhotoFolder
 from tasks.degradation.masks import mask_image
-from tasks.stage import stage
-from tasks.store import BadInput, Manifest, Quarantined, write_png, write_quarantine
+from tasks.running.stage import stage
+from tasks.store.artifact import Manifest
+from tasks.store.files import Quarantined, write_png, write_quarantine
 
-if TYPE_CHECKING:
-    from tasks.params import IngestParams
+
+class IngestParams(Strict):
+    """Stage `ingest`: a user's folder; of two folders with the same faces, the photos of `side`."""
+
+    size: PositiveInt
+    fit: Literal["aligned", "crop"]
+    side: Literal["lq", "hq"] = "lq"
 
 
 @stage

@@ -3,22 +3,34 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from accelerate import Accelerator
+from pydantic import (
+    PositiveFloat,
+    PositiveInt,
+)
 
-from tasks.curves import Curves
-from tasks.device import held_device
-from tasks.official import licence
-from tasks.priors import load_prior
-from tasks.restorers.checkpoint import write_state_dict
-from tasks.stage import default_store, stage
-from tasks.store import ImageFolder, Manifest, write_json
+from tasks.basics import Strict
+from tasks.diffusion.priors import load_prior
+from tasks.running.device import held_device
+from tasks.running.stage import default_store, stage
+from tasks.store.artifact import ImageFolder, Manifest
+from tasks.store.files import write_json
 from tasks.training import album as album_training
 from tasks.training import prior as training_prior
+from tasks.training.curves import Curves
+from tasks.weights.checkpoint import write_state_dict
+from tasks.weights.official import licence
 
-if TYPE_CHECKING:
-    from tasks.params import PersonalizeParams
+
+class PersonalizeParams(Strict):
+    """Stage `personalize`: the prior, fine-tuned on an album."""
+
+    seed: int
+    arch: str
+    iterations: PositiveInt
+    batch: PositiveInt
+    lr: PositiveFloat
 
 
 SCORED = 64  # photos that the card's scores are measured on

@@ -4,21 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
+from tasks.basics import BadInput, Strict
+from tasks.data.datasets import Dataset, Folders, Split
 from tasks.data.ingest import Ingest, PhotoFolder
 from tasks.data.portraits import portrait
-from tasks.degradation import PRESETS, degrade
+from tasks.degradation.presets import PRESETS, degrade
 from tasks.noise import numpy_stream, stream_seed
-from tasks.progress import track
-from tasks.stage import stage
+from tasks.running.progress import track
+from tasks.running.stage import stage
 from tasks.stages.ingest import write_photos
-from tasks.store import BadInput, Manifest, write_png, write_quarantine
+from tasks.store.artifact import Manifest
+from tasks.store.files import write_png, write_quarantine
 
-if TYPE_CHECKING:
-    from tasks.params import Folders, PhotosParams
+
+class PhotosParams(Strict):
+    """Stage `photos`: the HQ photos of one split."""
+
+    seed: int
+    dataset: Dataset
+    split: Split
 
 
 @stage

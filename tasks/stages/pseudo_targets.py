@@ -5,24 +5,31 @@ from __future__ import annotations
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from tasks.batching import batch_size, in_batches
-from tasks.device import held_device
+from tasks.basics import BadInput, Strict
+from tasks.diffusion.priors import load_prior
 from tasks.diffusion.schedule import Schedule
+from tasks.methods.dt_bfr import PseudoTargets, step_indices, unconditional_targets
+from tasks.methods.dt_bfr import pseudo_targets as constrained_targets
 from tasks.noise import ImageStreams
-from tasks.priors import load_prior
-from tasks.pseudo_targets import pseudo_targets as constrained_targets
-from tasks.pseudo_targets import step_indices, unconditional_targets
-from tasks.stage import build_in_shards, finished, shared_stage
-from tasks.store import BadInput, ImageFolder, Manifest
+from tasks.running.batching import batch_size, in_batches
+from tasks.running.device import held_device
+from tasks.running.shards import build_in_shards, finished
+from tasks.running.stage import shared_stage
+from tasks.store.artifact import ImageFolder, Manifest
 
-if TYPE_CHECKING:
-    from tasks.params import PseudoTargetParams
+
+class PseudoTargetParams(Strict):
+    """Stage `pseudo_targets`."""
+
+    seed: int
+    arch: str
+    settings: PseudoTargets
+
 
 SHARD = 32  # a killed run loses at most this many images
 

@@ -4,22 +4,34 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
+from pydantic import (
+    PositiveInt,
+)
 
-from tasks.batching import batch_size
-from tasks.device import held_device
+from tasks.basics import WEIGHTS, BadInput, Strict
 from tasks.metrics.distribution import FeatureStatistics, ReferenceSet, SetScorer, statistics_of_others
-from tasks.metrics.offline import Unavailable
-from tasks.metrics.registry import build
-from tasks.read_ahead import read_ahead
-from tasks.stage import batches, shards, shared_stage
-from tasks.store import WEIGHTS, BadInput, ImageFolder, Manifest, read_json, write_json
+from tasks.metrics.registry import MetricName, build
+from tasks.running.batching import batch_size
+from tasks.running.device import held_device
+from tasks.running.read_ahead import read_ahead
+from tasks.running.shards import batches, shards
+from tasks.running.stage import shared_stage
+from tasks.store.artifact import ImageFolder, Manifest
+from tasks.store.files import read_json, write_json
+from tasks.weights.file import Unavailable
 
-if TYPE_CHECKING:
-    from tasks.params import ReferenceParams
+
+class ReferenceParams(Strict):
+    """Stage `reference`: a set that whole sets are compared with. count: of its images, for a file of statistics."""
+
+    label: str
+    metrics: tuple[MetricName, ...]
+    count: PositiveInt | None = None
+
 
 BATCH = 16
 SHARD = 256

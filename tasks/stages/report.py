@@ -5,35 +5,54 @@ from __future__ import annotations
 import platform
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
 import numpy as np
 import pandas as pd
+from pydantic import (
+    Field,
+)
 
-from tasks.metrics.registry import find
-from tasks.provenance import commit, device
-from tasks.report.data import (
+from tasks.basics import ROOT, Strict
+from tasks.metrics.registry import MetricName, TableMetric, find
+from tasks.report.checks import authenticity_table, claims_table, cleaning_table, cost_table, downstream_table
+from tasks.report.content import (
     HQ,
     PUBLISHED_COLUMNS,
     SCORE_COLUMNS,
     SET_SCORE_COLUMNS,
+    Claim,
     Extra,
     Method,
     MetricInfo,
     Origin,
+    Published,
     ReportData,
 )
-from tasks.report.extra import Claim, authenticity_table, claims_table, cleaning_table, cost_table, downstream_table
 from tasks.report.page import write_report
-from tasks.report.tables import metrics_json
-from tasks.stage import default_store, stage
-from tasks.store import ROOT, ImageFolder, Manifest, Quarantined, read_json, write_json
+from tasks.report.results import metrics_json
+from tasks.running.stage import default_store, stage
+from tasks.store.artifact import ImageFolder, Manifest
+from tasks.store.files import Quarantined, read_json, write_json
+from tasks.store.provenance import commit, device
 
-if TYPE_CHECKING:
-    from tasks.params import ReportParams
 
-KINDS = {"lq": "input", "adapted": "adapted"}
-ROLES = {"lq": "LQ", "pretrained": "pre-trained", "pseudo_target": "pseudo-target", "adapted": "adapted"}
+class ReportParams(Strict):
+    """Stage `report`. `settings` are shown as they are."""
+
+    name: str
+    title: str
+    settings: dict[str, Any]
+    degradations: tuple[str, ...]
+    methods: tuple[Method, ...]
+    metrics: tuple[TableMetric, ...]
+    authenticity_metrics: tuple[MetricName, ...] = ()
+    claims: tuple[Claim, ...] = ()
+    published: tuple[Published, ...]
+    places: dict[str, str] = Field(default_factory=dict, description="of results, below the experiment's folder")
+    dvc: dict[str, str] = Field(default_factory=dict, description="DVC's digests of folders there")
+
+
 PACKAGES = ("torch", "numpy", "lpips", "pytorch-fid", "pyiqa", "spandrel", "prefect", "dvc")
 
 
@@ -55,7 +74,7 @@ def report(out: Path, params: ReportParams, record: Manifest, **results: ImageFo
 def collect(params: ReportParams, results: dict[str, ImageFolder]) -> ReportData:
     """Everything that the report shows, read from the results."""
     scores, set_scores, absent = read_scores(results)
-    methods = methods_of(params)
+    methods = params.methods
     metrics = [info(name, results) for name in params.metrics]
 
     def image(degradation: str, role: str, image_id: str) -> np.ndarray | None:
@@ -86,28 +105,19 @@ def collect(params: ReportParams, results: dict[str, ImageFolder]) -> ReportData
     )
 
 
-def methods_of(params: ReportParams) -> list[Method]:
-    """The rows of the tables; changes are against the pre-trained restorer, or without it against the first method."""
-    baseline = "pretrained" if "pretrained" in params.methods else next(iter(params.methods))
-    return [
-        Method(name, label, "baseline" if name == baseline else KINDS.get(name, "other"), ROLES.get(name, label))  # type: ignore[arg-type]
-        for name, label in params.methods.items()
-    ]
-
-
 def extras(params: ReportParams, results: dict[str, ImageFolder], scores: pd.DataFrame) -> list[Extra]:
     """The smaller tables that this experiment has results for."""
-    tables = [cost_table(params.methods, seconds_per_photo(params, results), params.evaluations)]
+    labels = {method.name: method.label for method in params.methods}
+    tables = [cost_table(params.methods, seconds_per_photo(params, results))]
     if params.claims:
-        claims = [Claim(**claim.model_dump()) for claim in params.claims]
-        tables.append(claims_table(claims, scores, params.methods))
+        tables.append(claims_table(params.claims, scores, labels))
     checks = {
         (name.split("/")[1], name.split("/")[2]): photo_scores(folder)
         for name, folder in results.items()
         if name.startswith("authenticity/")
     }
     if checks:
-        tables.append(authenticity_table(params.methods, checks, params.authenticity_metrics))
+        tables.append(authenticity_table(labels, checks, params.authenticity_metrics))
     if "cleaning/before" in results:
         before, after = results["cleaning/before"], results["cleaning/after"]
         absent = read_json(before.path("absent.json"))
@@ -127,12 +137,12 @@ def photo_scores(folder: ImageFolder) -> pd.DataFrame:
 def seconds_per_photo(params: ReportParams, results: dict[str, ImageFolder]) -> dict[str, float]:
     """By method, mean over the degradations whose time is known."""
     found: dict[str, list[float]] = {}
-    for method in set(params.methods) - {"lq"}:
+    for method in params.methods:
         for degradation in params.degradations:
-            folder = results[f"images/{degradation}/{method}"]
+            folder = results[f"images/{degradation}/{method.name}"]
             seconds = default_store().seconds(folder.manifest.key)
-            if seconds is not None and folder.manifest.stage != "external":
-                found.setdefault(method, []).append(seconds / len(folder.ids))
+            if seconds is not None and method.evaluations:
+                found.setdefault(method.name, []).append(seconds / len(folder.ids))
     return {method: float(np.mean(seconds)) for method, seconds in found.items()}
 
 
@@ -180,7 +190,7 @@ def origins(params: ReportParams, results: dict[str, ImageFolder]) -> list[Origi
     """Where each method's numbers on each degradation come from."""
     found = []
     for degradation in params.degradations:
-        for method in params.methods:
+        for method in (row.name for row in params.methods):
             folder, scored = (results[f"{what}/{degradation}/{method}"] for what in ("images", "scores"))
             place = params.places.get(f"images/{degradation}/{method}", "")
             manifest, made = folder.manifest, default_store().made(folder.manifest.key)

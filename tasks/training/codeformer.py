@@ -9,13 +9,29 @@ import copy
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, Literal, NamedTuple
 
 import torch
+from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt
 from torch import Tensor, nn
 
+from tasks.basics import Strict
 from tasks.training import loop
 from tasks.training.network import average
+
+
+class CodeFineTune(Strict):
+    """DT-BFR's fine-tuning of CodeFormer: code-level losses, Adam, the learning rate halved at milestones."""
+
+    recipe: Literal["codeformer"]
+    iterations: PositiveInt = Field(description="published: 40000")
+    batch: PositiveInt = Field(description="published: 8")
+    lr: PositiveFloat = Field(description="published: 1e-4")
+    milestones: tuple[PositiveInt, ...] = Field(description="published: 35000, 38000")
+    ema: float = Field(ge=0, lt=1, description="published: 0.995")
+    lambda_code: NonNegativeFloat = Field(description="published: 0.5")
+    perceptual: ClassVar[None] = None
+
 
 Network = Any  # spandrel_extra_arches is optional: its class cannot be named here
 FROZEN = ("quantize", "generator", "fuse_convs_dict")

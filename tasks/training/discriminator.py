@@ -4,7 +4,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils import spectral_norm
 
-from tasks.restorers.seeding import initial_weights
+from tasks.weights.seeding import initial_weights
 
 OFFICIAL_WIDTH = 64
 

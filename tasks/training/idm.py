@@ -10,7 +10,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from tasks.idm import distance, gamma_between, noised, training_levels
+from tasks.methods.idm import distance, gamma_between, noised, training_levels
 from tasks.noise import numpy_stream
 
 Batch = tuple[Tensor, Tensor, Tensor, Tensor]

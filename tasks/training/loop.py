@@ -18,9 +18,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from tasks.basics import BadInput
 from tasks.noise import numpy_stream, stream_seed
-from tasks.read_ahead import read_ahead
-from tasks.store import BadInput
+from tasks.running.read_ahead import read_ahead
 
 
 class Diverged(BadInput):

@@ -13,12 +13,46 @@ in training mode: G with stochastic depth, D with three power iterations of its 
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import torch
+from pydantic import (
+    Field,
+    NonNegativeFloat,
+    PositiveFloat,
+    PositiveInt,
+    model_validator,
+)
 from torch import Tensor, nn
 
+from tasks.basics import Strict
 from tasks.training import loop, losses
+
+
+class FineTune(Strict):
+    """Eq. 8 of DT-BFR: L1 + lambda_lpips LPIPS + lambda_gan GAN, AdamW, cosine learning rate. For SwinIR."""
+
+    recipe: Literal["swinir_gan"] = "swinir_gan"
+    iterations: PositiveInt = Field(description="published: 20000")
+    batch: PositiveInt = Field(description="published: 16")
+    micro_batch: PositiveInt = Field(description="images a forward pass; LPIPS is summed over it. Published: 4")
+    lr: PositiveFloat = Field(description="published: 2e-5")
+    lr_min: NonNegativeFloat = Field(description="end of the restorer's cosine; published: 5e-6")
+    lambda_lpips: NonNegativeFloat = Field(description="published: 0.1")
+    lambda_gan: NonNegativeFloat = Field(description="published: 0.1")
+    perceptual: Literal["lpips", "lpips_seeded"] = Field(description="published: lpips (VGG-16)")
+    discriminator_width: PositiveInt = Field(description="published: 64")
+    bf16: bool = Field(default=False, description="bfloat16 autocast of the restorer; published: float32")
+    has_leak: bool = Field(
+        default=True, description="the released code's slip: G's adversarial gradient also reaches D. The paper: false"
+    )
+
+    @model_validator(mode="after")
+    def _divides(self) -> "FineTune":
+        if self.batch % self.micro_batch:
+            raise ValueError(f"micro_batch {self.micro_batch} must divide batch {self.batch}")
+        return self
+
 
 Batch = tuple[Tensor, Tensor, Tensor]
 """lq, pseudo target, real: each [B, 3, H, W] float32 in [0, 1], on the CPU."""

@@ -12,14 +12,14 @@ import torch
 from golden.weights import arrays, digest, fill_module, load_manifest, noise, sample
 from torch import Tensor
 
-from tasks import difface, gen2res
 from tasks.diffusion.lowpass import low_pass, resize, resize_matrix
+from tasks.diffusion.priors import PRIORS
 from tasks.diffusion.samplers import ddim_sample, ddim_sample_raw, p_sample, predict
 from tasks.diffusion.schedule import Schedule, kept_steps
 from tasks.diffusion.training_loss import training_losses
 from tasks.diffusion.unet import UNet, UNetConfig, timestep_embedding
-from tasks.priors import PRIORS
-from tasks.pseudo_targets import pseudo_targets, unconditional_targets
+from tasks.methods import difface, gen2res
+from tasks.methods.dt_bfr import pseudo_targets, unconditional_targets
 from tasks.training import network
 from tasks.training.loop import Alone
 

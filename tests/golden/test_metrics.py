@@ -11,9 +11,11 @@ import torch
 from golden.restorer_weights import arrays, load_manifest
 from torch import Tensor
 
-from tasks.metrics import arcface, identity, landmarks, offline, registry
+from tasks.metrics import arcface, identity, landmarks, registry
 from tasks.metrics.distribution import SetScorer, feature_statistics, fid_features, frechet_distance, precision_recall
-from tasks.store import read_png, to_tensor
+from tasks.store.files import read_png, to_tensor
+from tasks.weights import official
+from tasks.weights.file import WeightFile
 
 CPU = torch.device("cpu")
 Near = Callable[..., None]
@@ -30,7 +32,7 @@ def images_of(case: Path, name: str) -> tuple[Tensor, Tensor]:
     return image(case, pair["restored"]), image(case, pair["gt"])
 
 
-def stand_in(folder: Path, manifest: Path, file: offline.WeightFile) -> None:
+def stand_in(folder: Path, manifest: Path, file: WeightFile) -> None:
     """Write a weights file with the golden run's stand-in tensors."""
     path = folder / file.place
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -63,7 +65,7 @@ def test_piqe_is_the_library_s(case, near):
 
 @pytest.mark.golden("metrics/lpips.json")
 def test_lpips(case, near, tmp_path):
-    stand_in(tmp_path, case.parent / "manifests" / "vgg16_features.json", offline.VGG16)
+    stand_in(tmp_path, case.parent / "manifests" / "vgg16_features.json", official.VGG16)
     score = registry.build("lpips", tmp_path, CPU)
     for name, values in json.loads(case.read_text()).items():
         near("VGG", score(*images_of(case, name))[0], values["vgg"], 1e-5)
@@ -72,7 +74,7 @@ def test_lpips(case, near, tmp_path):
 @pytest.mark.golden("metrics/inception_features.npz")
 def test_the_fid_features(case, near, tmp_path):
     file = np.load(case)
-    stand_in(tmp_path, case.parent / "manifests" / "fid_inception.json", offline.INCEPTION)
+    stand_in(tmp_path, case.parent / "manifests" / "fid_inception.json", official.INCEPTION)
     scorer = SetScorer("fid", fid_features(tmp_path), CPU)
     for name, expected in zip(file["files"].tolist(), file["features"], strict=True):
         features = scorer.features(image(case, name))[0]
@@ -92,9 +94,9 @@ def test_the_frechet_distance(case, near):
 @pytest.mark.golden("metrics/identity.json")
 def test_identity(case, near, tmp_path):
     manifest = case.parent.parent / "restorers" / "manifests" / "arcface18.json"
-    stand_in(tmp_path, manifest, offline.ARCFACE18)
+    stand_in(tmp_path, manifest, official.ARCFACE18)
     score = registry.build("ids", tmp_path, CPU)
-    network = arcface.load(tmp_path / offline.ARCFACE18.place)
+    network = arcface.load(tmp_path / official.ARCFACE18.place)
     for name, values in json.loads(case.read_text()).items():
         restored, reference = images_of(case, name)
         near("degrees", score(restored, reference)[0], values["cv2_gray_uint8"]["degrees"], 0.01)

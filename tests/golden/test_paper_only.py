@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from tasks import difbfsr, idm
 from tasks.diffusion.schedule import Schedule
+from tasks.methods import difbfsr, idm
 
 
 @pytest.mark.golden("restorers/paper_only/idm.npz")

@@ -13,7 +13,8 @@ from golden.restorer_weights import test_image as pixels
 from torch import Tensor, nn
 
 from tasks.metrics import arcface
-from tasks.restorers import lama, official, srcnn, swinir
+from tasks.restorers import faces as official
+from tasks.restorers import lama, srcnn, swinir
 from tasks.training import codeformer, losses
 from tasks.training.discriminator import OFFICIAL_WIDTH, UNetDiscriminator
 

@@ -1,0 +1,72 @@
+"""What must be there before any work starts: weights and photos."""
+
+import logging
+from collections.abc import Iterable, Iterator
+from functools import partial
+from pathlib import Path
+
+from flows.rows import Check, Row, rows_of
+from tasks.basics import ROOT, BadInput
+from tasks.data.datasets import Dataset, Split
+from tasks.data.ingest import PhotoFolder, discover
+from tasks.params.experiment import Experiment
+from tasks.weights.fetch import required
+
+
+def check(
+    experiment: Experiment, splits: Iterable[Split] = ("test", "real"), rows: Iterable[Row] | None = None
+) -> None:
+    """Raises BadInput, before any work starts, that lists all weights and photos that are not there.
+
+    splits: whose photos are needed; rows: what will run, by default the whole table, its cleaning and reference sets.
+    """
+    needs = [need for row in (rows_of(experiment).values() if rows is None else rows) for need in row.checks()]
+    if rows is None:
+        needs += other_checks(experiment)
+    folders = photo_folders(experiment.dataset)
+    needs += [partial(discover, folder.path) for split in splits for folder in folders.get(split, {}).values()]
+    missing: dict[str, None] = {}
+    for need in needs:
+        try:
+            need()
+        except BadInput as error:
+            missing[str(error)] = None
+    if missing:
+        raise BadInput("\n".join(missing))
+
+
+def other_checks(experiment: Experiment) -> Iterator[Check]:
+    """Of an experiment's cleaning, reference sets and real LQ photos."""
+    if experiment.cleaning and experiment.cleaning.weights:
+        yield partial(required, ROOT / experiment.cleaning.weights, "the first model of cleaning")
+    for name, reference in experiment.references.items():
+        if reference.images:
+            yield partial(discover, ROOT / reference.images)
+        elif reference.statistics:
+            yield partial(required, ROOT / reference.statistics, f"the reference set {name!r}")
+    if experiment.dataset.kind == "real":
+        for lq in experiment.dataset.sets.values():
+            yield partial(photo_count_is, ROOT / lq.test, lq.expected)
+            if lq.finetune:
+                yield partial(discover, ROOT / lq.finetune)
+
+
+def photo_count_is(folder: Path, expected: int | None) -> None:
+    """Raises BadInput if the folder is missing, or warns where it has not as many photos as the published set."""
+    try:
+        found = len(discover(folder))
+    except BadInput as error:
+        raise BadInput(f"{error} The published set has {expected} photos." if expected else str(error)) from error
+    if expected and found != expected:
+        logging.getLogger(__name__).warning("%s has %d photos, the published set %d.", folder, found, expected)
+
+
+def photo_folders(dataset: Dataset) -> dict[Split, dict[str, PhotoFolder]]:
+    """What the stage `photos` reads for each split; nothing for procedural faces."""
+    if dataset.kind == "portraits":
+        return {"finetune": {}, "test": {}, "real": {}, "train": {}}
+    real = {"folder": PhotoFolder(ROOT / dataset.real)}
+    if dataset.kind == "real":
+        return {"real": real, "train": real}
+    hq = {"folder": PhotoFolder(ROOT / dataset.hq)}
+    return {"finetune": hq, "test": hq, "real": real, "train": real}

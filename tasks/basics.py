@@ -1,0 +1,40 @@
+"""What everything uses: the error for what a user gave, the base of typed records, names, the checkout's folders."""
+
+import difflib
+import typing
+from pathlib import Path
+
+from pydantic import AfterValidator, BaseModel, ConfigDict
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+WEIGHTS = ROOT / "data" / "weights"  # official files go here; metric weights too, laid out as TORCH_HOME
+
+
+class BadInput(ValueError):
+    """Something that the user gave us cannot be used; the message names it, what was expected and what to do."""
+
+
+class Strict(BaseModel):
+    """Base of every typed record: unknown keys are errors, values cannot be changed."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+def one_of(what: str, valid: typing.Iterable[str]) -> AfterValidator:
+    """Validator for a name that the code registers."""
+    names = sorted(valid)
+
+    def check(name: str) -> str:
+        if name not in names:
+            raise ValueError(f"unknown {what} {name!r}.{suggestion(name, names)} Valid: {', '.join(names)}")
+        return name
+
+    return AfterValidator(check)
+
+
+def suggestion(name: str, valid: typing.Iterable[str]) -> str:
+    """' Did you mean …?' with the nearest valid name, or nothing."""
+    near = difflib.get_close_matches(name, list(valid), n=1)
+    return f" Did you mean {near[0]!r}?" if near else ""

@@ -1,0 +1,241 @@
+"""An experiment of params.yaml: its schema, and the checks that its sections fit together."""
+
+import re
+import typing
+from collections.abc import Collection
+from pathlib import Path
+from typing import Annotated, Literal, TypeVar
+
+from pydantic import (
+    AfterValidator,
+    Discriminator,
+    Field,
+    PositiveFloat,
+    PositiveInt,
+    Tag,
+    model_validator,
+)
+
+from tasks.basics import BadInput, Strict, suggestion
+from tasks.data.datasets import Dataset, RealPhotos, Split
+from tasks.degradation.presets import DegradationName
+from tasks.diffusion.priors import Prior
+from tasks.methods.dt_bfr import PseudoTargets
+from tasks.methods.idm import Idm
+from tasks.methods.table import Settings
+from tasks.metrics.registry import DEFAULT, REAL, MetricName, TableMetric
+from tasks.report.content import Claim, Published
+from tasks.restorers.network import NetworkSpec
+from tasks.training.recipes import RECIPES, Recipe
+
+
+def _method_key(name: str) -> str:
+    if not re.fullmatch("[a-z0-9_]+", name) or name in typing.get_args(MethodName):
+        raise ValueError(
+            f"a method's key is made of a-z, 0-9 and _, and is none of {', '.join(typing.get_args(MethodName))}"
+        )
+    return name
+
+
+def _reference_name(name: str) -> str:
+    if not re.fullmatch("[a-z0-9_]+", name) or name in (REAL, DEFAULT):
+        raise ValueError(f"a reference set's key is made of a-z, 0-9 and _, and is neither {REAL!r} nor {DEFAULT!r}")
+    return name
+
+
+ReferenceName = Annotated[str, AfterValidator(lambda name: _reference_name(name))]
+
+
+MethodName = Literal["lq", "pretrained", "pseudo_target", "adapted"]
+
+
+MethodKey = Annotated[str, AfterValidator(lambda name: _method_key(name))]
+
+
+class Degradation(Strict):
+    """One named degradation, applied to the HQ photos."""
+
+    preset: DegradationName = Field(description="a preset of tasks/degradation")
+    camera: Path | None = Field(default=None, description="camera file (JSON) that replaces a RAW preset's camera")
+    iso: PositiveInt | None = Field(default=None, description="sensor gain to look up in the camera file")
+
+    @model_validator(mode="after")
+    def _camera_and_iso(self) -> "Degradation":
+        if (self.camera is None) != (self.iso is None):
+            raise ValueError("camera and iso go together: the noise is looked up in the camera file at that ISO")
+        return self
+
+
+class Comparison(Strict):
+    """One more method of the table."""
+
+    method: Settings
+    weights: Path | None = Field(
+        default=None, description="its network or prior; default: the experiment's prior, for IDM the cleaned model"
+    )
+    estimator: NetworkSpec | None = Field(default=None, description="DifFace's; default: the experiment's restorer")
+    label: str | None = Field(default=None, description="its name in the tables; default: its key")
+
+
+class External(Strict):
+    """A method that ran elsewhere: its images enter the table, matched by image id."""
+
+    images: str = Field(description="folder of images named by image id; {degradation} is replaced by its name")
+    label: str | None = None
+
+
+def _other_form(value: object) -> str:
+    """Which of the two forms an entry of `compare` means to be, so that an error speaks of that one alone."""
+    is_external = isinstance(value, External) or (isinstance(value, dict) and "images" in value)
+    return "External" if is_external else "Comparison"
+
+
+Other = Annotated[
+    Annotated[Comparison, Tag("Comparison")] | Annotated[External, Tag("External")], Discriminator(_other_form)
+]
+
+
+class Downstream(Strict):
+    """IDM's downstream test: the experiment's prior, trained on the photos before and after cleaning, draws faces."""
+
+    iterations: PositiveInt
+    batch: PositiveInt
+    lr: PositiveFloat
+    ema: float = Field(ge=0, lt=1)
+    from_scratch: bool = Field(description="false: both start from the experiment's prior")
+    bf16: bool = False
+    respacing: str = Field(description="kept steps of the 1000 when drawing")
+    count: PositiveInt = Field(description="faces to draw")
+    metrics: tuple[MetricName, ...] = Field(description="against the photos of split `real`; published: fid …")
+
+
+class Cleaning(Strict):
+    """IDM's extrinsic iteration: the first model cleans the training photos, the second learns from these."""
+
+    method: Idm
+    weights: Path | None = Field(default=None, description="the first model; default: trained here, alike")
+    degradation: DegradationName = Field(description="makes the training's LQ photos; published: idm")
+    iterations: PositiveInt = Field(description="published: 100000")
+    batch: PositiveInt = Field(description="published: 32")
+    lr: PositiveFloat
+    ema: float = Field(ge=0, lt=1)
+    bf16: bool = False
+    metrics: tuple[MetricName, ...] = Field(description="of the photos before and after; published: nima")
+    downstream: Downstream | None = None
+
+
+class Authenticity(Strict):
+    """IDM's check of every method: restoring a restored photo, or a clean one, should change nothing."""
+
+    degradation: str = Field(description="one of the experiment's: its restored photos are restored once more")
+    metrics: tuple[MetricName, ...]
+    methods: tuple[str, ...] | None = Field(default=None, description="of the table; default: all that run here")
+
+
+class Reference(Strict):
+    """A set of photos that metrics of whole sets compare with: as `fid@<its name>` among the metrics."""
+
+    label: str = Field(description="as the column names it, like FFHQ-70k")
+    images: Path | None = Field(default=None, description="folder of photos, read at dataset.size")
+    statistics: Path | None = Field(default=None, description="or FID statistics: .npz of pytorch-fid or bfr, or .pth")
+    count: PositiveInt | None = Field(default=None, description="images that the statistics are of")
+
+    @model_validator(mode="after")
+    def _is_one_of_them(self) -> "Reference":
+        if (self.images is None) == (self.statistics is None):
+            raise ValueError("give either `images` or `statistics`")
+        if self.statistics and self.count is None:
+            raise ValueError("count: how many images are the statistics of?")
+        return self
+
+
+def _known(what: str, name: str, valid: Collection[str]) -> None:
+    if name not in valid:
+        raise ValueError(f"{what}: unknown {name!r}.{suggestion(name, valid)} Valid: {', '.join(valid)}")
+
+
+class Experiment(Strict):
+    """One benchmark: data, degradations, models, settings and metrics."""
+
+    title: str
+    seed: int
+    dataset: Dataset
+    degradations: dict[str, Degradation] = Field(default_factory=dict)
+    prior: Prior | None = None
+    restorer: NetworkSpec | None = None
+    pseudo_targets: PseudoTargets | None = None
+    finetune: Recipe | None = None
+    methods: tuple[MethodName, ...] = Field(min_length=1)
+    compare: dict[MethodKey, Other] = Field(default_factory=dict)
+    metrics: tuple[TableMetric, ...] = Field(min_length=1)
+    references: dict[ReferenceName, Reference] = Field(default_factory=dict)
+    cleaning: Cleaning | None = None
+    authenticity: Authenticity | None = None
+    claims: tuple[Claim, ...] = ()
+    published: tuple[Published, ...] = ()
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> "Experiment":
+        if (self.dataset.kind == "real") == bool(self.degradations):
+            raise ValueError("degradations: real photos have none, other data sets need at least one")
+        if self.finetune and self.restorer and RECIPES.get(self.restorer.arch) != self.finetune.recipe:
+            raise ValueError(
+                f"finetune.recipe {self.finetune.recipe!r} does not train restorer.arch {self.restorer.arch!r};"
+                f" valid: {', '.join(f'{recipe!r} for {arch!r}' for arch, recipe in RECIPES.items())}"
+            )
+        if self.cleaning and self.cleaning.downstream and self.prior is None:
+            raise ValueError("cleaning.downstream: it needs the section `prior`, which is missing")
+        for name, other in self.compare.items():
+            if isinstance(other, Comparison):
+                self._check_comparison(name, other)
+        for metric in self.metrics:
+            if reference := metric.partition("@")[2]:
+                _known(f"metrics: {metric!r}: reference set", reference, (REAL, *self.references))
+        for claim in self.claims:
+            known = {"degradation": self.parts, "metric": self.metrics, "better": self.table, "than": self.table}
+            for key, valid in known.items():
+                _known(f"claims: {claim.text!r}: {key}", getattr(claim, key), valid)
+        if self.authenticity:
+            if self.dataset.kind == "real":
+                raise ValueError("authenticity: real photos have no clean version to check with; remove it")
+            _known("authenticity.degradation", self.authenticity.degradation, self.parts)
+            for name in self.authenticity.methods or ():
+                _known("authenticity.methods", name, self.table)
+        return self
+
+    def _check_comparison(self, name: str, other: Comparison) -> None:
+        method, estimator = other.method, other.estimator or self.restorer
+        if "weights" in method.needs and other.weights is None and not (method.is_cleaned and self.cleaning):
+            cleaned = ", or the experiment a `cleaning`" if method.is_cleaned else ""
+            raise ValueError(f"compare.{name}: a method {method.kind!r} needs `weights`{cleaned}")
+        if "prior" in method.needs and self.prior is None:
+            raise ValueError(f"compare.{name}: it needs the section `prior`, which is missing")
+        if "estimator" in method.needs and estimator is None:
+            raise ValueError(f"compare.{name}: it needs an `estimator`, or the experiment a `restorer`")
+        if method.estimators and estimator and estimator.arch not in method.estimators:
+            raise ValueError(f"compare.{name}: its estimator is a {method.estimators[0]!r}, found {estimator.arch!r}")
+
+    @property
+    def splits(self) -> tuple[Split, ...]:
+        """Which LQ photos are needed: those that the methods are compared on, and those to adapt on."""
+        return ("finetune", "test") if "adapted" in self.methods else ("test",)
+
+    @property
+    def parts(self) -> tuple[str, ...]:
+        """What the tables are divided into: the degradations, or the sets of real photos."""
+        return tuple(self.dataset.sets if isinstance(self.dataset, RealPhotos) else self.degradations)
+
+    @property
+    def table(self) -> tuple[str, ...]:
+        """All methods of the table, in its order."""
+        return (*self.methods, *self.compare)
+
+
+Section = TypeVar("Section")
+
+
+def given(section: Section | None, name: str) -> Section:
+    """An optional section of an experiment that is needed now. Raises BadInput if the experiment does not have it."""
+    if section is None:
+        raise BadInput(f"This needs the section `{name}`, which the experiment has not. Choose another experiment.")
+    return section

@@ -1,0 +1,138 @@
+"""The report's smaller tables: cost of each method, the papers' claims, IDM's cleaning and authenticity check."""
+
+from collections.abc import Mapping, Sequence
+from typing import Literal
+
+import pandas as pd
+
+from tasks.metrics.bootstrap import Interval, paired_difference
+from tasks.metrics.registry import Metric, find
+from tasks.report.content import Claim, Extra, Method
+from tasks.report.results import DECIDABLE, finite, scores_of
+from tasks.report.text import digits_for, interval, number
+
+Judged = Literal["better", "worse", "unclear"]
+
+
+def cost_table(methods: Sequence[Method], seconds: Mapping[str, float]) -> Extra:
+    """Seconds (of the method's own step) and network evaluations for one photo."""
+    rows = [
+        (
+            method.label,
+            number(seconds[method.name], 3) if method.name in seconds else "–",
+            "–" if method.evaluations is None else str(method.evaluations),
+        )
+        for method in methods
+    ]
+    note = (
+        "Seconds: of the method's own step, mean over the degradations, when it was last computed. Evaluations: of its "
+        "networks; gen2res counts the photos of its fine-tuning, DifBFSR not its two small networks."
+    )
+    return Extra("Cost per photo", note, ("Method", "seconds", "network evaluations"), rows)
+
+
+def claims_table(claims: Sequence[Claim], scores: pd.DataFrame, labels: Mapping[str, str]) -> Extra:
+    """Whether each claim holds here, with the figures."""
+    rows = []
+    for claim in claims:
+        metric = find(claim.metric)
+        ours, theirs = (scores_of(scores, claim.degradation, name, claim.metric) for name in (claim.better, claim.than))
+        ours, theirs = ours.align(theirs, join="inner")
+        if len(ours) < 2:
+            verdict, figures = "not measured", "–"
+        else:
+            change = paired_difference(ours.to_numpy(), theirs.to_numpy())
+            verdict = {"better": "holds", "worse": "does not hold", "unclear": "undecided"}[
+                judge(change, len(ours), metric)
+            ]
+            digits = digits_for(ours.mean())
+            figures = (
+                f"{metric.label}: {labels[claim.better]} {number(ours.mean(), digits)}, {labels[claim.than]} "
+                f"{number(theirs.mean(), digits)}; change {_change(change, digits)}, n = {len(ours)}"
+            )
+        rows.append((claim.text, verdict, claim.degradation.replace("_", " "), figures, claim.source))
+    note = "Holds: the change's 95 % interval lies on the claimed side of zero."
+    return Extra("The papers' claims", note, ("Claim", "Here", "Degradation", "Figures", "Source"), rows)
+
+
+def cleaning_table(before: pd.DataFrame, after: pd.DataFrame, absent: Mapping[str, str]) -> Extra:
+    """No-reference scores of the training photos before and after the first model cleaned them."""
+    rows = []
+    for name in dict.fromkeys([*before["metric"], *absent]):
+        metric = find(str(name))
+        old, new = (frame[frame["metric"] == name].set_index("image_id")["value"] for frame in (before, after))
+        old, new = finite(old).align(finite(new), join="inner")
+        if len(old) < 2:
+            rows.append((metric.label, "–", "–", "–", absent.get(str(name), "too few photos")))
+            continue
+        change = paired_difference(new.to_numpy(), old.to_numpy())
+        digits = digits_for(old.mean())
+        verdict = judge(change, len(old), metric)
+        figures = (number(old.mean(), digits), number(new.mean(), digits), _change(change, digits))
+        rows.append((f"{metric.label} ({metric.direction} is better)", *figures, verdict))
+    note = "IDM's extrinsic iteration: its first model restores the photos that the second is trained on."
+    return Extra("Cleaning of the training photos", note, ("Metric", "Before", "After", "Change", "Verdict"), rows)
+
+
+def downstream_table(before: Mapping[str, float], after: Mapping[str, float], absent: Mapping[str, str]) -> Extra:
+    """Scores of the faces that a generator draws, trained on the photos before and after cleaning."""
+    rows = []
+    for name in dict.fromkeys([*before, *absent]):
+        metric = find(name)
+        label = f"{metric.label} ({metric.direction} is better)"
+        if name in before and name in after:
+            rows.append((label, number(before[name], 4), number(after[name], 4), number(after[name] - before[name], 4)))
+        else:
+            rows.append((label, "–", "–", absent.get(name, "–")))
+    note = "The same generator, trained on the photos before and after cleaning; its faces against unpaired HQ photos."
+    return Extra("Downstream: a generator's faces", note, ("Metric", "Before", "After", "Change"), rows)
+
+
+def authenticity_table(
+    labels: Mapping[str, str], scores: Mapping[tuple[str, str], pd.DataFrame], metrics: Sequence[str]
+) -> Extra:
+    """IDM's check. scores: of (run, method), run "first", "second" (to the ground truth), "again" (second to first)
+    and "clean" (restored clean photos to the clean ones)."""
+    rows = []
+    for method in dict.fromkeys(method for _, method in scores):
+        for name in metrics:
+            metric = find(name)
+            runs = {
+                run: frame[frame["metric"] == name].set_index("image_id")["value"]
+                for (run, of), frame in scores.items()
+                if of == method
+            }
+            first, second = finite(runs["first"]).align(finite(runs["second"]), join="inner")
+            if len(first) < 2:
+                continue
+            change = paired_difference(second.to_numpy(), first.to_numpy())
+            digits = digits_for(first.mean())
+            verdict = "worse" if judge(change, len(first), metric) == "worse" else "not worse"
+            rows.append(
+                (
+                    labels[method],
+                    metric.label,
+                    number(first.mean(), digits),
+                    f"{_change(change, digits)}: {verdict}",
+                    number(float(finite(runs["again"]).mean()), digits),
+                    number(float(finite(runs["clean"]).mean()), digits),
+                )
+            )
+    note = (
+        "Restoring a restored photo should not make it worse, restoring a clean one should not damage it. First pass "
+        "and its change in the second: against the ground truth. Then the second pass against the first, and the "
+        "restored clean photos against the clean ones."
+    )
+    header = ("Method", "Metric", "First pass", "Second pass, change", "Second to first", "Clean restored")
+    return Extra("Authenticity check", note, header, rows)
+
+
+def judge(change: Interval, n: int, metric: Metric) -> Judged:
+    """What a change says about a metric's direction."""
+    if n < DECIDABLE or change.low <= 0 <= change.high:
+        return "unclear"
+    return "better" if (change.low > 0) == (metric.direction == "higher") else "worse"
+
+
+def _change(change: Interval, digits: int) -> str:
+    return f"{number(change.mean, digits, signed=True)} {interval(change.low, change.high, digits)}"

@@ -1,0 +1,197 @@
+"""What a report is made from: one experiment's scores, images, settings and the labels to show them under."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
+from pydantic import (
+    Field,
+)
+
+from tasks.basics import Strict
+from tasks.metrics.registry import MetricName
+
+
+class Claim(Strict):
+    """What a paper says, to be checked: on `degradation`, `better` beats `than` by a metric of single photos."""
+
+    text: str
+    source: str
+    degradation: str
+    metric: MetricName
+    better: str
+    than: str
+
+
+class Published(Strict):
+    """A paper's own numbers, shown beside ours: {degradation: {method: {metric: value}}}."""
+
+    source: str = Field(description="paper, table and page")
+    differs: tuple[str, ...] = Field(default=(), description="what the paper did otherwise than this experiment")
+    scores: dict[str, dict[str, dict[str, float]]]
+
+
+def method_labels(about: Mapping[str, Any]) -> dict[str, str]:
+    """Names of the rows in the tables by their keys, as the file run.json of a report has them."""
+    return {method["name"]: method["label"] for method in about["params"]["methods"]}
+
+
+HQ = "HQ"  # the role of the ground truth among the pictures
+
+SCORE_COLUMNS = ("degradation", "method", "metric", "image_id", "value")
+SET_SCORE_COLUMNS = ("degradation", "method", "metric", "value")
+PUBLISHED_COLUMNS = ("degradation", "method", "metric", "value", "source")
+
+ImageKey = tuple[str, str, str]
+
+
+MethodKind = Literal["input", "baseline", "adapted", "other"]
+
+
+class Method(Strict):
+    """One row of the tables. The change of every other method is measured against the one of kind "baseline".
+
+    label: in tables; role: over its pictures; evaluations: of its networks for one photo, None where not known.
+    """
+
+    name: str
+    label: str
+    kind: MethodKind
+    role: str
+    evaluations: int | None = None
+
+
+@dataclass(frozen=True)
+class MetricInfo:
+    """One column of the tables. A "distribution" metric has one value per set, all others one per photo.
+
+    reference: count and digest of the set that a distribution metric compares with.
+    """
+
+    name: str
+    label: str
+    direction: Literal["higher", "lower"]
+    kind: Literal["full-reference", "no-reference", "identity", "distribution"]
+    protocol: str
+    reference: str = ""
+
+
+@dataclass(frozen=True)
+class Extra:
+    """One further table, as text. The first column holds names, the others are aligned to the right."""
+
+    title: str
+    note: str
+    header: Sequence[str]
+    rows: Sequence[Sequence[str]]
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where one method's numbers on one degradation come from.
+
+    images, scores, card: places below the experiment's folder, "" where there is none; facts: to be shown, "" where
+    unknown; params, inputs: of the stage that made the images (inputs as digests).
+    """
+
+    degradation: str
+    method: str
+    images: str
+    scores: str
+    card: str
+    facts: Mapping[str, str]
+    params: Any
+    inputs: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class ReportData:
+    """Everything that the report shows; it computes means and intervals from this and reads nothing else.
+
+    scores: one row per photo, columns SCORE_COLUMNS; a value that is not finite counts as missing.
+    set_scores: one row per set of photos, columns SET_SCORE_COLUMNS, for the distribution metrics.
+    absent: metric name to the reason why it was not computed; such a metric has no scores.
+    images: (degradation, role, image id) to uint8 RGB [H, W, 3]: a mapping, or a function that returns None for
+        an image that does not exist.
+    ids: of all photos.
+    timings: (stage, seconds, images, whether the result came from the store).
+    published: columns PUBLISHED_COLUMNS, `source` naming the paper, table and page; may be empty.
+    extras: further tables.
+    origins: where the numbers come from.
+    losses: of the fine-tuning by degradation, columns step and one for each loss.
+    places: of the images "images/<degradation>/<method>" and "photos/test", below the experiment's folder.
+    Raises ValueError when the parts contradict each other.
+    """
+
+    experiment: str
+    title: str
+    settings: Mapping[str, Any]
+    environment: Mapping[str, str]
+    timings: Sequence[tuple[str, float, int, bool]]
+    methods: Sequence[Method]
+    degradations: Sequence[tuple[str, str]]
+    scores: pd.DataFrame
+    set_scores: pd.DataFrame
+    metrics: Sequence[MetricInfo]
+    absent: Mapping[str, str]
+    images: Mapping[ImageKey, np.ndarray] | Callable[[str, str, str], np.ndarray | None]
+    ids: Sequence[str]
+    quarantine: Sequence[tuple[str, str]]
+    published: pd.DataFrame
+    extras: Sequence[Extra] = ()
+    origins: Sequence[Origin] = ()
+    losses: Mapping[str, pd.DataFrame] = field(default_factory=dict)
+    places: Mapping[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        baselines = [method.name for method in self.methods if method.kind == "baseline"]
+        if len(baselines) != 1:
+            raise ValueError(f"methods: expected exactly one of kind 'baseline', found {len(baselines)}: {baselines}")
+        per_set = {metric.name for metric in self.metrics if metric.kind == "distribution"}
+        per_photo = {metric.name for metric in self.metrics} - per_set
+        self._check("scores", self.scores, SCORE_COLUMNS, per_photo)
+        self._check("set_scores", self.set_scores, SET_SCORE_COLUMNS, per_set)
+        if not self.published.empty:
+            _check_columns("published", self.published, PUBLISHED_COLUMNS)
+
+    @property
+    def roles(self) -> list[str]:
+        """The columns of the pictures: every method's, then the ground truth's."""
+        return [*(method.role for method in self.methods), HQ]
+
+    @property
+    def baseline(self) -> Method:
+        """The method that all others are compared with."""
+        return next(method for method in self.methods if method.kind == "baseline")
+
+    def image(self, degradation: str, role: str, image_id: str) -> np.ndarray | None:
+        """uint8 RGB [H, W, 3], or None when this image does not exist."""
+        if isinstance(self.images, Mapping):
+            return self.images.get((degradation, role, image_id))
+        return self.images(degradation, role, image_id)
+
+    def _check(self, what: str, frame: pd.DataFrame, columns: Sequence[str], metrics: set[str]) -> None:
+        if frame.empty:
+            return
+        _check_columns(what, frame, columns)
+        known = {
+            "degradation": {name for name, _ in self.degradations},
+            "method": {method.name for method in self.methods},
+            "metric": metrics - set(self.absent),
+        }
+        for column, names in known.items():
+            unknown = sorted(set(frame[column]) - names)
+            if unknown:
+                raise ValueError(f"{what}.{column}: expected one of {sorted(names)}, found {unknown}")
+        keys = [column for column in columns if column != "value"]
+        twice = frame.loc[frame.duplicated(keys), keys]
+        if not twice.empty:
+            raise ValueError(f"{what}: expected one value each, found {len(twice)} more, first {tuple(twice.iloc[0])}")
+
+
+def _check_columns(what: str, frame: pd.DataFrame, columns: Sequence[str]) -> None:
+    missing = [column for column in columns if column not in frame.columns]
+    if missing:
+        raise ValueError(f"{what}: expected the columns {list(columns)}, found {list(frame.columns)}")

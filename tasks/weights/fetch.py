@@ -1,0 +1,115 @@
+"""Weights on disk: found, verified by their SHA-256, downloaded. What they are: tasks/official.py."""
+
+import http.client
+import logging
+import os
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+from tqdm import tqdm
+
+from tasks.basics import WEIGHTS, BadInput
+from tasks.metrics.registry import METRICS
+from tasks.store.files import read_json, write_json
+from tasks.store.keys import contents_digest, file_digest
+from tasks.store.store import locked
+from tasks.weights.file import WeightFile
+from tasks.weights.official import OFFICIAL
+
+CHECKSUMS = WEIGHTS / "sha256.json"  # of the registered files, as they were when first used
+
+
+def registered() -> dict[str, WeightFile]:
+    """Every weights file that bfr knows, by its place below data/weights."""
+    return OFFICIAL | {file.place: file for metric in METRICS.values() for file in metric.needs}
+
+
+def known(path: Path) -> WeightFile | None:
+    """What is registered about a file; None for a user's own."""
+    return registered().get(path.relative_to(WEIGHTS).as_posix()) if path.is_relative_to(WEIGHTS) else None
+
+
+def required(path: Path, needed_by: str) -> Path:
+    """The path of a weights file. Raises BadInput if it is not there (and says where to get it) or was changed."""
+    file = known(path)
+    if path.is_file():
+        return verified(path, file) if file else path
+    if file:
+        advice = (
+            f"Download it from {file.url} ({file.licence}) and put it there: python -m flows.stage fetch {file.place}"
+        )
+    elif path.is_relative_to(WEIGHTS / "demo"):
+        advice = "It comes with the repository: dvc pull -r demo data/weights/dvc.yaml"
+    else:
+        advice = "Put the file there, or correct its path in params.yaml."
+    raise BadInput(f"{path} is missing (needed as {needed_by}).\n{advice}")
+
+
+def verified(path: Path, file: WeightFile) -> Path:
+    """The path of a registered file, after its SHA-256 was compared with the known one, or with that of its first use.
+
+    At the first use it is written to CHECKSUMS, and the licence is shown. Raises BadInput if the contents differ.
+    """
+    found = contents_digest(path)
+    with locked(CHECKSUMS.with_name(".sha256.lock")):
+        recorded = read_json(CHECKSUMS) if CHECKSUMS.exists() else {}
+        expected = file.sha256 or recorded.get(file.place, "")
+        if not found.startswith(expected):
+            raise BadInput(
+                f"{path} is not the file that it should be: SHA-256 {found}, expected {expected}…\n"
+                f"Delete it and fetch it again: python -m flows.stage fetch {file.place}"
+            )
+        if file.place not in recorded:
+            logging.getLogger(__name__).warning("%s: %s", file.place, file.licence)
+            write_json(CHECKSUMS, recorded | {file.place: found})
+    return path
+
+
+def fetch(file: WeightFile, folder: Path = WEIGHTS) -> Path:
+    """Download a file below `folder`; a download that broke off goes on where it stopped.
+
+    Raises BadInput if the server does not answer, or if what came is not the file.
+    """
+    path = folder / file.place
+    with locked(path.with_name(f".{path.name}.lock")):
+        if not path.is_file():
+            part = path.with_name(f"{path.name}.part")
+            try:
+                download(file.url, part)
+            except (urllib.error.URLError, TimeoutError, ConnectionError, http.client.HTTPException) as error:
+                raise BadInput(
+                    f"{file.url} cannot be downloaded ({error}). Run this again to go on, or put the file at {path}."
+                ) from error
+            found = file_digest(part)
+            if not found.startswith(file.sha256):
+                part.unlink()
+                raise BadInput(f"{file.url} gave another file: SHA-256 {found}, expected {file.sha256}…")
+            os.replace(part, path)
+    return path
+
+
+def download(url: str, part: Path) -> None:
+    """Add to `part` what it lacks of the file at `url`, with a progress bar."""
+    start = part.stat().st_size if part.exists() else 0
+    request = urllib.request.Request(url, headers={"Range": f"bytes={start}-"} if start else {})
+    try:
+        reply = urllib.request.urlopen(request, timeout=60)
+    except urllib.error.HTTPError as error:
+        if start and error.code == 416:  # there is nothing beyond what we have
+            return
+        raise
+    with reply:
+        is_rest = reply.status == 206
+        length = reply.headers["Content-Length"]
+        with (
+            part.open("ab" if is_rest else "wb") as out,
+            tqdm(
+                total=length and int(length) + start * is_rest, initial=start * is_rest, unit="B", unit_scale=True
+            ) as bar,
+        ):
+            while block := reply.read(1 << 20):
+                out.write(block)
+                bar.update(len(block))
+            if length and bar.n < int(length) + start * is_rest:
+                raise http.client.IncompleteRead(b"", int(length) + start * is_rest - bar.n)

@@ -1,0 +1,41 @@
+"""A file of trained weights: its place, source, licence and digest."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from tasks.basics import BadInput
+
+
+class Unavailable(BadInput):
+    """A metric cannot be computed here. The message says why and what to do; a report shows it in place of numbers."""
+
+
+class MissingPackage(Unavailable):
+    """A metric's library is not installed."""
+
+
+class MissingWeights(Unavailable):
+    """A metric's weight file is not in the weights folder."""
+
+
+@dataclass(frozen=True)
+class WeightFile:
+    """A file of trained weights.
+
+    place: its path below the weights folder; sha256: of its contents, or the first digits, where they are known.
+    """
+
+    place: str
+    url: str
+    licence: str
+    sha256: str = ""
+
+    def find(self, weights_dir: Path, metric: str) -> Path:
+        """Where the file is. Raises MissingWeights (with its source and licence, for `metric`) when it is not there."""
+        path = Path(weights_dir) / self.place
+        if not path.is_file():
+            raise MissingWeights(
+                f"{path} is missing (needed by {metric}).\n"
+                f"Download it from {self.url} ({self.licence}) and put it there."
+            )
+        return path
