@@ -25,7 +25,8 @@ from tasks.metrics.distribution import (
     official_statistics,
     precision_recall,
 )
-from tasks.store.files import read_png, to_tensor
+from tasks.pixels import to_tensor
+from tasks.store.files import read_png
 from tasks.weights import official
 from tasks.weights.file import MissingPackage, MissingWeights, Unavailable
 

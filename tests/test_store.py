@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 
 from tasks.basics import BadInput
+from tasks.pixels import to_tensor, to_uint8
 from tasks.store import keys as keys_module
 from tasks.store.artifact import MANIFEST, Artifact, ImageFolder, Manifest
-from tasks.store.files import Quarantined, read_quarantine, to_tensor, to_uint8, write_png, write_quarantine
+from tasks.store.files import Quarantined, read_quarantine, write_png, write_quarantine
 from tasks.store.keys import code_digest, digest
 from tasks.store.publish import publish
 from tasks.store.store import Store

@@ -13,7 +13,7 @@ from pydantic import (
 )
 from torch import Tensor
 
-from tasks.basics import BadInput, one_of
+from tasks.basics import BadInput, PickedFrom, one_of
 from tasks.metrics import distribution, full_reference, identity, landmarks, no_reference, perceptual
 from tasks.metrics.distribution import NeighbourScorer, SetScorer
 from tasks.weights import official
@@ -26,9 +26,6 @@ def _table_metric(name: str) -> str:
     if at and (not reference or kind != "distribution"):
         raise ValueError(f"{name!r}: only a metric of whole sets (FID, precision, recall) takes @ and a reference set")
     return name
-
-
-TableMetric = Annotated[str, AfterValidator(lambda name: _table_metric(name))]
 
 
 REAL = "real"  # the reference set of the unpaired HQ photos, which every experiment has
@@ -270,7 +267,8 @@ METRICS = {
     )
 }
 
-MetricName = Annotated[str, one_of("metric", METRICS)]
+TableMetric = Annotated[str, AfterValidator(_table_metric), PickedFrom(METRICS, lambda name: column(name)[0])]
+MetricName = Annotated[str, one_of("metric", METRICS), PickedFrom(METRICS)]
 
 
 @dataclass(frozen=True)

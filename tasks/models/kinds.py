@@ -12,18 +12,17 @@ from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt
 from torch import Tensor, nn
 
 from tasks.basics import WEIGHTS, Strict
-from tasks.degradation.blur_jpeg import BlurJpegRanges, training_pair
 from tasks.degradation.masks import training_mask
-from tasks.degradation.presets import PRESETS, DegradationName, degrade
+from tasks.degradation.presets import PRESETS, DegradationName
 from tasks.diffusion.priors import PRIORS, PriorName
 from tasks.diffusion.unet import UNet
 from tasks.methods import idm
 from tasks.metrics.full_reference import psnr
 from tasks.metrics.perceptual import lpips_seeded, perceptual_module
 from tasks.noise import ImageStreams, numpy_stream
+from tasks.pixels import to_tensor
 from tasks.restorers import lama, srcnn, swinir
 from tasks.store.artifact import ImageFolder
-from tasks.store.files import to_tensor
 from tasks.training import idm as idm_training
 from tasks.training import losses, network, prior, swinir_gan
 from tasks.training.curves import Curves
@@ -216,10 +215,7 @@ def read_batch(
             pairs.append((to_tensor(photo), torch.from_numpy(mask[None].astype("float32"))))
             continue
         preset = PRESETS[settings.degradation]
-        if isinstance(preset, BlurJpegRanges):
-            lq, hq = training_pair(photo, preset, rng)
-        else:
-            lq, hq = degrade(photo, preset, rng), photo
+        lq, hq = preset.training_pair(photo, rng)
         pairs.append((to_tensor(lq), to_tensor(images[1] if targets else hq)))
     parts = tuple(map(torch.stack, zip(*pairs, strict=True)))
     return idm_training.draw(parts[0], parts[1], settings.seed, name) if settings.kind == "idm" else parts

@@ -27,7 +27,7 @@ class PseudoTargetParams(Strict):
     """Stage `pseudo_targets`."""
 
     seed: int
-    arch: str
+    arch: PriorName
     settings: PseudoTargets
 
 

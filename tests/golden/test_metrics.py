@@ -13,7 +13,8 @@ from torch import Tensor
 
 from tasks.metrics import arcface, identity, landmarks, registry
 from tasks.metrics.distribution import SetScorer, feature_statistics, fid_features, frechet_distance, precision_recall
-from tasks.store.files import read_png, to_tensor
+from tasks.pixels import to_tensor
+from tasks.store.files import read_png
 from tasks.weights import official
 from tasks.weights.file import WeightFile
 
