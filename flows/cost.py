@@ -50,14 +50,15 @@ class Line:
 
 
 def table(experiment: Experiment) -> str:
-    """The estimate as text: a line for each part, and the sum. Its weights must be there (`flows.steps.check`)."""
-    lines = list(_lines(experiment))
+    """The estimate as text: a line for each part, and the sum. Its weights must be there (`flows.preflight.check`)."""
+    lines = list(lines_of(experiment))
     rows = [f"{line.what}: {line.images} x {line.evaluations} x {line.seconds_each:.3g} s" for line in lines]
     total = sum(line.seconds for line in lines)
     return "\n".join([*rows, f"about {total / 60:.0f} min of networks on {device_name()}, less what is in the store"])
 
 
-def _lines(experiment: Experiment) -> Iterator[Line]:
+def lines_of(experiment: Experiment) -> Iterator[Line]:
+    """The parts of a run. The weights of the experiment must be there (`flows.preflight.check`)."""
     parts = len(experiment.parts)
     test, tuned = _counts(experiment)
     authentic = 2 if experiment.authenticity else 0  # the check restores the restored and the clean photos of one part

@@ -5,11 +5,15 @@ report. Results are named by where they are published below the experiment's fol
 photos of the test split.
 """
 
+import logging
 import shutil
+import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import wraps
 
 from flows.preflight import photo_folders
 from flows.rows import authentic_rows, reported, rows_of, run_prior, run_restorer
+from flows.terminal import duration
 from flows.workspace import TRAINED, Workspace
 from tasks.basics import ROOT, WEIGHTS
 from tasks.data.datasets import Split
@@ -43,7 +47,24 @@ from tasks.stages.train import train as train_stage
 from tasks.store.artifact import ImageFolder
 from tasks.store.provenance import dvc_digest
 
+LOG = logging.getLogger(__name__)
+Step = Callable[[Experiment, Workspace], None]
 
+
+def step(make: Step) -> Step:
+    """A step that says what it made, and how long that took."""
+
+    @wraps(make)
+    def run(experiment: Experiment, work: Workspace) -> None:
+        started, before = time.monotonic(), len(work.results)
+        make(experiment, work)
+        count, seconds = len(work.results) - before, time.monotonic() - started
+        LOG.info("%-16s%4d results %14s", make.__name__, count, duration(seconds))
+
+    return run
+
+
+@step
 def photos(experiment: Experiment, work: Workspace) -> None:
     for split, folder in photo_folders(experiment.dataset).items():
         if (split == "train" and not experiment.cleaning) or (split == "finetune" and split not in experiment.splits):
@@ -52,6 +73,7 @@ def photos(experiment: Experiment, work: Workspace) -> None:
         work.make(f"photos/{split}", photos_stage, params, **folder)
 
 
+@step
 def degrade(experiment: Experiment, work: Workspace) -> None:
     """The LQ photos: made from the HQ ones, or taken in as they are."""
     dataset = experiment.dataset
@@ -68,6 +90,7 @@ def degrade(experiment: Experiment, work: Workspace) -> None:
             work.make(f"lq/{name}/{split}", degrade_stage, params, hq=work[f"photos/{split}"], **camera)
 
 
+@step
 def restore(experiment: Experiment, work: Workspace) -> None:
     work.folder("restored")
     if experiment.restorer:
@@ -76,6 +99,7 @@ def restore(experiment: Experiment, work: Workspace) -> None:
                 run_restorer(experiment, work, work[f"lq/{name}/{split}"], f"restored/{name}/{split}")
 
 
+@step
 def pseudo_targets(experiment: Experiment, work: Workspace) -> None:
     work.folder("pseudo_targets")
     wanted = {"finetune": "adapted", "test": "pseudo_target"}
@@ -85,6 +109,7 @@ def pseudo_targets(experiment: Experiment, work: Workspace) -> None:
                 run_prior(experiment, work, work[f"restored/{name}/{split}"], f"pseudo_targets/{name}/{split}")
 
 
+@step
 def finetune(experiment: Experiment, work: Workspace) -> None:
     """No ground truth comes in here: LQ photos, their pseudo-targets, and unpaired HQ photos for the discriminator."""
     work.folder("adapted_models")
@@ -104,6 +129,7 @@ def finetune(experiment: Experiment, work: Workspace) -> None:
         )
 
 
+@step
 def clean(experiment: Experiment, work: Workspace) -> None:
     """IDM's extrinsic iteration: the first model cleans the training photos, the second learns from these."""
     work.folder("cleaning")
@@ -176,6 +202,7 @@ def idm_training(experiment: Experiment, settings: Cleaning) -> IdmTraining:
     )
 
 
+@step
 def compare(experiment: Experiment, work: Workspace) -> None:
     """The images of every method of the table that the steps before have not made."""
     work.folder("compared")
@@ -185,6 +212,7 @@ def compare(experiment: Experiment, work: Workspace) -> None:
                 row.run(work, work[f"lq/{part}/test"], part, row.place(part))
 
 
+@step
 def authenticity(experiment: Experiment, work: Workspace) -> None:
     """IDM's check: every method restores its restored photos once more ("again"), and the clean photos ("clean")."""
     work.folder("authenticity")
@@ -201,6 +229,7 @@ def authenticity(experiment: Experiment, work: Workspace) -> None:
         score(settings.metrics, work, f"authenticity/scores/first/{row.name}", first, hq=hq)
 
 
+@step
 def references(experiment: Experiment, work: Workspace) -> None:
     """What metrics of whole sets need to know of the sets that they compare with."""
     work.folder("references")
@@ -245,6 +274,7 @@ def describe(metrics: Sequence[str], work: Workspace, at: str, label: str, image
     return work.make(at, reference_stage, params, images=images, **metric_weights(metrics))
 
 
+@step
 def evaluate(experiment: Experiment, work: Workspace) -> None:
     hq = None if experiment.dataset.kind == "real" else work["photos/test"]
     compared = {name: work[f"references/{name}"] for name in reference_metrics(experiment.metrics)}
@@ -272,6 +302,7 @@ def score(
     work.make(at, evaluate_stage, params, images=images, **inputs, **metric_weights(metrics))
 
 
+@step
 def report(experiment: Experiment, work: Workspace) -> None:
     splits: tuple[Split, ...] = ("real",) if experiment.dataset.kind == "real" else (*experiment.splits, "real")
     inputs: dict[str, Source] = {f"photos/{split}": work[f"photos/{split}"] for split in splits}
@@ -314,7 +345,7 @@ def metric_weights(metrics: Iterable[str]) -> dict[str, Source]:
     return {place: path for place, path in paths.items() if path.is_file()}
 
 
-STEPS: Mapping[str, Callable[[Experiment, Workspace], None]] = {
+STEPS: Mapping[str, Step] = {
     step.__name__: step
     for step in (
         photos,
