@@ -16,12 +16,10 @@ from flows.rows import authentic_rows, reported, rows_of, run_prior, run_restore
 from flows.terminal import duration
 from flows.workspace import TRAINED, Workspace
 from tasks.basics import ROOT, WEIGHTS
-from tasks.data.datasets import Split
 from tasks.data.ingest import PhotoFolder
 from tasks.metrics.registry import DEFAULT, METRICS, REAL, column
 from tasks.metrics.registry import find as find_metric
-from tasks.models.kinds import IdmTraining, PriorTraining
-from tasks.params.experiment import Cleaning, Downstream, Experiment, given
+from tasks.params.experiment import Downstream, Experiment, given
 from tasks.running.stage import Source
 from tasks.stages.degrade import DegradeParams
 from tasks.stages.degrade import degrade as degrade_stage
@@ -77,12 +75,10 @@ def photos(experiment: Experiment, work: Workspace) -> None:
 def degrade(experiment: Experiment, work: Workspace) -> None:
     """The LQ photos: made from the HQ ones, or taken in as they are."""
     dataset = experiment.dataset
-    if dataset.kind == "real":
-        intake = IngestParams(size=dataset.size, fit="aligned")
-        for name, photos in dataset.sets.items():
-            for split in experiment.splits:
-                folder = photos.test if split == "test" else photos.finetune or photos.test
-                work.make(f"lq/{name}/{split}", ingest_stage, intake, folder=PhotoFolder(ROOT / folder))
+    intake = IngestParams(size=dataset.size, fit="aligned")
+    for name, photos in dataset.lq.items():
+        for split in experiment.splits:
+            work.make(f"lq/{name}/{split}", ingest_stage, intake, folder=PhotoFolder(ROOT / photos.folder(split)))
     for name, degradation in experiment.degradations.items():
         params = DegradeParams(seed=experiment.seed, name=name, preset=degradation.preset, iso=degradation.iso)
         camera = {"camera": ROOT / degradation.camera} if degradation.camera else {}
@@ -136,7 +132,7 @@ def clean(experiment: Experiment, work: Workspace) -> None:
     if not (settings := experiment.cleaning):
         return
     photos = work["photos/train"]
-    training = TrainParams(training=idm_training(experiment, settings))
+    training = TrainParams(training=settings.training(experiment.seed))
     if settings.weights:
         first = ROOT / settings.weights
     else:
@@ -153,23 +149,11 @@ def clean(experiment: Experiment, work: Workspace) -> None:
 def downstream(experiment: Experiment, settings: Downstream, work: Workspace, name: str, photos: ImageFolder) -> None:
     """What a generator learns from the photos: faces that it draws, scored as a set."""
     prior = given(experiment.prior, "prior")
-    training = PriorTraining(
-        kind="prior",
-        arch=prior.arch,
-        seed=experiment.seed,
-        iterations=settings.iterations,
-        batch=settings.batch,
-        lr=settings.lr,
-        lr_min=settings.lr,
-        ema=settings.ema,
-        clip=1.0,
-        bf16=settings.bf16,
-    )
     inputs: dict[str, Source] = {} if settings.from_scratch else {"weights": ROOT / prior.weights}
     generator = work.make(
         f"cleaning/generators/{name}",
         train_stage,
-        TrainParams(training=training),
+        TrainParams(training=settings.training(prior.arch, experiment.seed)),
         photos=photos,
         held_out=work["photos/real"],
         **inputs,
@@ -184,22 +168,6 @@ def downstream(experiment: Experiment, settings: Downstream, work: Workspace, na
     drawn = work.make(f"cleaning/drawn/{name}", generate_stage, drawing, weights=generator.path(TRAINED))
     compared = describe(settings.metrics, work, "cleaning/real", "real photos", work["photos/real"])
     score(settings.metrics, work, f"cleaning/downstream/{name}", drawn, references={DEFAULT: compared})
-
-
-def idm_training(experiment: Experiment, settings: Cleaning) -> IdmTraining:
-    """How both models are trained."""
-    return IdmTraining(
-        kind="idm",
-        arch=settings.method.arch,
-        seed=experiment.seed,
-        degradation=settings.degradation,
-        iterations=settings.iterations,
-        batch=settings.batch,
-        lr=settings.lr,
-        lr_min=settings.lr,
-        ema=settings.ema,
-        bf16=settings.bf16,
-    )
 
 
 @step
@@ -233,7 +201,7 @@ def authenticity(experiment: Experiment, work: Workspace) -> None:
 def references(experiment: Experiment, work: Workspace) -> None:
     """What metrics of whole sets need to know of the sets that they compare with."""
     work.folder("references")
-    truth = None if experiment.dataset.kind == "real" else work["photos/test"]
+    truth = work["photos/test"] if experiment.dataset.has_truth else None
     reference_sets(experiment, work, truth, work["photos/real"])
 
 
@@ -276,7 +244,7 @@ def describe(metrics: Sequence[str], work: Workspace, at: str, label: str, image
 
 @step
 def evaluate(experiment: Experiment, work: Workspace) -> None:
-    hq = None if experiment.dataset.kind == "real" else work["photos/test"]
+    hq = work["photos/test"] if experiment.dataset.has_truth else None
     compared = {name: work[f"references/{name}"] for name in reference_metrics(experiment.metrics)}
     for name in experiment.parts:
         methods = {row.name: work[row.place(name)] for row in rows_of(experiment).values()}
@@ -304,7 +272,7 @@ def score(
 
 @step
 def report(experiment: Experiment, work: Workspace) -> None:
-    splits: tuple[Split, ...] = ("real",) if experiment.dataset.kind == "real" else (*experiment.splits, "real")
+    splits = [split for split in experiment.dataset.sources if split in (*experiment.splits, "real")]
     inputs: dict[str, Source] = {f"photos/{split}": work[f"photos/{split}"] for split in splits}
     for name in experiment.parts:
         if "adapted" in experiment.methods:

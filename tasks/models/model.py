@@ -10,7 +10,7 @@ from pydantic import (
 
 from tasks.basics import Strict
 from tasks.data.datasets import DrawnPhotos, FolderPhotos
-from tasks.models.kinds import AnyTraining
+from tasks.models.table import AnyTraining
 
 
 class Model(Strict):
