@@ -12,14 +12,15 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import wraps
 
 from flows.preflight import photo_folders
-from flows.rows import authentic_rows, reported, rows_of, run_prior, run_restorer
+from flows.rows import Adapted, authentic_rows, reported, rows_of, run_prior, run_restorer
 from flows.terminal import duration
 from flows.workspace import TRAINED, Workspace
 from tasks.basics import ROOT, WEIGHTS
 from tasks.data.ingest import PhotoFolder
-from tasks.metrics.registry import DEFAULT, METRICS, REAL, column
+from tasks.metrics.registry import DEFAULT, REAL, column
 from tasks.metrics.registry import find as find_metric
 from tasks.params.experiment import Downstream, Experiment, given
+from tasks.report.inputs import ReportInputs, step_of
 from tasks.running.stage import Source
 from tasks.stages.degrade import DegradeParams
 from tasks.stages.degrade import degrade as degrade_stage
@@ -231,7 +232,7 @@ def reference_metrics(metrics: Iterable[str]) -> dict[str, tuple[str, ...]]:
     found: dict[str, tuple[str, ...]] = {}
     for metric in metrics:
         base, reference = column(metric)
-        if METRICS[base].kind == "distribution":
+        if find_metric(base).is_of_sets:
             found[reference] = (*found.get(reference, ()), base)
     return found
 
@@ -272,24 +273,7 @@ def score(
 
 @step
 def report(experiment: Experiment, work: Workspace) -> None:
-    splits = [split for split in experiment.dataset.sources if split in (*experiment.splits, "real")]
-    inputs: dict[str, Source] = {f"photos/{split}": work[f"photos/{split}"] for split in splits}
-    for name in experiment.parts:
-        if "adapted" in experiment.methods:
-            inputs[f"adapted_models/{name}"] = work[f"adapted_models/{name}"]
-        for row in rows_of(experiment).values():
-            inputs[f"images/{name}/{row.name}"] = work[row.place(name)]
-            inputs[f"scores/{name}/{row.name}"] = work[f"scores/{name}/{row.name}"]
-    if experiment.cleaning:
-        inputs |= {f"cleaning/{name}": work[f"cleaning/scores/{name}"] for name in ("before", "after")}
-        if experiment.cleaning.downstream:
-            inputs |= {f"downstream/{name}": work[f"cleaning/downstream/{name}"] for name in ("before", "after")}
-        inputs["cleaning/model"] = work["cleaning/model"]
-    if experiment.authenticity:
-        for row in authentic_rows(experiment):
-            for name in ("first", "second", "again", "clean"):
-                inputs[f"authenticity/{name}/{row.name}"] = work[f"authenticity/scores/{name}/{row.name}"]
-    places = work.places(inputs)
+    places = report_places(experiment).named()
     params = ReportParams(
         name=work.root.name,
         title=experiment.title,
@@ -301,10 +285,33 @@ def report(experiment: Experiment, work: Workspace) -> None:
         claims=experiment.claims,
         published=experiment.published,
         places=places,
-        dvc={out: dvc_digest(work.root / out) for out in sorted({place.split("/")[0] for place in places.values()})},
+        dvc={step: dvc_digest(work.root / step) for step in sorted(set(map(step_of, places.values())))},
     )
-    made = work.make("report", report_stage, params, **inputs)
+    made = work.make("report", report_stage, params, **{name: work[place] for name, place in places.items()})
     shutil.copyfile(made.path("metrics.json"), work.root / "metrics.json")  # for `dvc metrics show`
+
+
+def report_places(experiment: Experiment) -> ReportInputs[str]:
+    """What the report reads, by where the steps before published it."""
+    splits = [split for split in experiment.dataset.sources if split in (*experiment.splits, "real")]
+    table = [(part, row) for part in experiment.parts for row in rows_of(experiment).values()]
+    places = ReportInputs(
+        images={(part, row.name): row.place(part) for part, row in table},
+        scores={(part, row.name): f"scores/{part}/{row.name}" for part, row in table},
+        models={(part, row.name): f"adapted_models/{part}" for part, row in table if isinstance(row, Adapted)},
+        photos={split: f"photos/{split}" for split in splits},
+    )
+    if experiment.cleaning:
+        places.cleaning["model"] = "cleaning/model"
+        for name in ("before", "after"):
+            places.cleaning[name] = f"cleaning/scores/{name}"
+            if experiment.cleaning.downstream:
+                places.downstream[name] = f"cleaning/downstream/{name}"
+    if experiment.authenticity:
+        for row in authentic_rows(experiment):
+            for run in ("first", "second", "again", "clean"):
+                places.authenticity[run, row.name] = f"authenticity/scores/{run}/{row.name}"
+    return places
 
 
 def metric_weights(metrics: Iterable[str]) -> dict[str, Source]:

@@ -22,7 +22,7 @@ from tasks.diffusion.priors import Prior
 from tasks.methods.dt_bfr import PseudoTargets
 from tasks.methods.idm import Idm
 from tasks.methods.table import Settings
-from tasks.metrics.registry import DEFAULT, REAL, MetricName, TableMetric
+from tasks.metrics.registry import DEFAULT, REAL, MetricName, TableMetric, column
 from tasks.models.idm import IdmTraining
 from tasks.models.prior import PriorTraining
 from tasks.report.content import Claim, Published
@@ -191,7 +191,7 @@ class Experiment(Strict):
             if isinstance(other, Comparison):
                 self._check_comparison(name, other)
         for metric in self.metrics:
-            if reference := metric.partition("@")[2]:
+            if (reference := column(metric)[1]) != DEFAULT:
                 _known(f"metrics: {metric!r}: reference set", reference, (REAL, *self.references))
         for claim in self.claims:
             known = {"degradation": self.parts, "metric": self.metrics, "better": self.table, "than": self.table}
