@@ -361,8 +361,8 @@ def test_gen2res_fine_tuning(case, near):
         if step == len(file["batch_index"]):
             raise StopIteration  # before the learning rate is zero
 
+    session = Session(Alone(torch.device("cpu")), on_step=on_step)
     with pytest.raises(StopIteration):
-        session = Session(Alone(torch.device("cpu")), on_step=on_step)
         network.train(model, objective, batch_at, settings, 0, session)
     for step, losses in enumerate(terms):
         near("learning rate", settings.lr_at(step), file["lr"][step], 1e-12)
