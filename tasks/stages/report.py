@@ -13,7 +13,7 @@ from pydantic import (
     Field,
 )
 
-from tasks.basics import ROOT, Strict
+from tasks.basics import Strict
 from tasks.metrics.registry import MetricName, TableMetric, find
 from tasks.report.checks import authenticity_table, claims_table, cleaning_table, cost_table, downstream_table
 from tasks.report.content import (
@@ -159,8 +159,7 @@ def read_scores(results: dict[str, ImageFolder]) -> tuple[pd.DataFrame, pd.DataF
         images.append(table.assign(degradation=degradation, method=method))
         values = read_json(folder.path("set_scores.json"))
         sets += [(degradation, method, metric, value) for metric, value in values.items()]
-        reasons = read_json(folder.path("absent.json"))
-        absent |= {metric: reason.replace(f"{ROOT}/", "") for metric, reason in reasons.items()}
+        absent |= read_json(folder.path("absent.json"))
     return (
         pd.concat(images)[list(SCORE_COLUMNS)],
         pd.DataFrame(sets, columns=list(SET_SCORE_COLUMNS)),

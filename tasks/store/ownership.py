@@ -2,6 +2,7 @@
 
 import logging
 import os
+import re
 import stat
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -22,6 +23,42 @@ def manifest_of(folder: Path) -> Manifest | None:
         return Manifest.model_validate_json((folder / MANIFEST).read_bytes())
     except (FileNotFoundError, NotADirectoryError, ValidationError):
         return None
+
+
+def is_published(folder: Path) -> bool:
+    """Whether a folder has a manifest of ours that can be read."""
+    try:
+        return manifest_of(folder) is not None
+    except OSError:
+        return False
+
+
+def published_below(root: Path) -> tuple[list[Path], list[str]]:
+    """Folders with a manifest of ours at or below a folder; and everything that is in none of them, by its name.
+
+    Links are not followed. Work folders of an interrupted `publish` are passed over.
+    """
+    results: list[Path] = []
+    others: list[str] = []
+    for here, folders, files in os.walk(root, onerror=_raise):
+        folder = Path(here)
+        if MANIFEST in files and manifest_of(folder):
+            results.append(folder)
+            folders.clear()
+            continue
+        if folder != root and is_swap(folder):
+            folders.clear()
+        links = [name for name in folders if (folder / name).is_symlink()]
+        others += [(folder / name).relative_to(root).as_posix() for name in (*files, *links) if name not in LITTER]
+    return sorted(results), sorted(others)
+
+
+def is_swap(folder: Path) -> bool:
+    """Whether a folder is what an interrupted `publish` left behind, by its name and its contents."""
+    if folder.is_symlink() or not re.fullmatch("[.].+-[a-z0-9_]{8}", folder.name) or not folder.is_dir():
+        return False
+    parts = list(folder.iterdir())
+    return {part.name for part in parts} <= {"new", "old"} and all(part.is_dir() for part in parts)
 
 
 def names_below(folder: Path) -> list[str]:

@@ -16,7 +16,7 @@ from pathlib import Path
 from tasks.basics import BadInput
 from tasks.store.artifact import MANIFEST, Artifact, Manifest, is_whole
 from tasks.store.files import disk_explained
-from tasks.store.ownership import check_replaceable, manifest_of, remove_empty_folders, remove_files, shown
+from tasks.store.ownership import check_replaceable, is_swap, manifest_of, remove_empty_folders, remove_files, shown
 
 NOT_THERE = (errno.EXDEV, errno.ENOSYS, errno.EINVAL, errno.EOPNOTSUPP, errno.ENOTSUP, errno.EPERM, errno.EMLINK)
 """What file systems say that cannot share blocks, or link files."""
@@ -76,7 +76,7 @@ def _mend(destination: Path, wanted: Manifest) -> None:
     """Put back what an interrupted swap had moved away, and delete its work folder. The lock is held."""
     for name in glob.glob(f".{glob.escape(destination.name)}-????????", root_dir=destination.parent):
         work = destination.parent / name
-        if not work.is_symlink() and work.is_dir() and {path.name for path in work.iterdir()} <= {"new", "old"}:
+        if is_swap(work):
             if not os.path.lexists(destination) and manifest_of(work / "old"):
                 os.rename(work / "old", destination)
             _clear(work, wanted)
