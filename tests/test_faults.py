@@ -240,7 +240,7 @@ Store(Path({str(store_folder)!r})).build(record, lambda folder: (folder / "big")
     done = subprocess.run([sys.executable, "-c", code], preexec_fn=limited, capture_output=True, text=True)
     assert done.returncode == 1
     assert "No space left to write a result" in done.stderr
-    assert "flows.stage usage" in done.stderr
+    assert "bfr usage" in done.stderr
     assert leftovers() == []
     code = code.replace("200_000", "200")
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -327,8 +327,8 @@ def _listed(folder: Path) -> list[Path]:
 
 
 FULL = (
-    "Nothing that was finished is lost. Make room: `python -m flows.stage usage` shows what is large, "
-    "`… prune --days 30` deletes what was not used lately; or set BFR_STORE to a folder on another disk."
+    "Nothing that was finished is lost. Make room: `bfr usage` shows what is large, "
+    "`bfr prune --days 30` deletes what was not used lately; or set BFR_STORE to a folder on another disk."
 )
 SHUT = (
     "Nothing new can be computed. Ask for write access to the store (a common group, umask 002), "
