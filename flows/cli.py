@@ -10,12 +10,15 @@ import sys
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import App, CycloptsError, Group, Parameter
 
 from flows.terminal import Screen
 from tasks.basics import ROOT, BadInput
+
+if TYPE_CHECKING:
+    from tasks.store.store import Found, Store
 
 app = App(
     name="bfr",
@@ -226,31 +229,44 @@ def usage(*, output: Output = PLAIN) -> Result:
 
 
 @app.command(group=FILES)
-def verify(*, output: Output = PLAIN) -> Result:
-    """Hash every stored result anew; delete those that are damaged."""
+def verify(*, dry_run: bool = False, output: Output = PLAIN) -> Result:
+    """Hash every stored result anew; delete those that are damaged.
+
+    Parameters
+    ----------
+    dry_run
+        Only list them.
+    """
     from tasks.running.stage import default_store
 
     store = default_store()
-    damaged = store.verify()
-    lines = [f"{folder}: {reason}. Deleted; the next run makes it anew." for folder, reason in damaged]
-    text = "\n".join([*lines, f"{len(damaged)} of the results in {store.root} were damaged."])
-    return Result(text, {str(folder): reason for folder, reason in damaged}, 1 if damaged else 0, output)
+    return found_in(store, store.verify(dry_run=dry_run), output)
 
 
 @app.command(group=FILES)
-def prune(*, days: float, output: Output = PLAIN) -> Result:
+def prune(*, days: float, dry_run: bool = False, output: Output = PLAIN) -> Result:
     """Delete stored results that were not used lately.
 
     Parameters
     ----------
     days
         Results not used for so many days are deleted.
+    dry_run
+        Only list them.
     """
     from tasks.running.stage import default_store
 
     store = default_store()
-    gone = store.prune(days)
-    return Result(f"Deleted {len(gone)} results from {store.root}.", [str(path) for path in gone], output=output)
+    return found_in(store, store.prune(days, dry_run=dry_run), output, code=0)
+
+
+def found_in(store: "Store", found: "list[Found]", output: Output, code: int = 1) -> Result:
+    """What `prune` or `verify` found, line by line; the exit code is for finding anything."""
+    lines = [f"{path}: {reason}{'. Deleted.' if is_deleted else ''}" for path, reason, is_deleted in found]
+    deleted = sum(each.is_deleted for each in found)
+    text = f"{store.root}: {deleted} results deleted, {len(found) - deleted} listed that are still there."
+    data = [{"path": str(each.path), "reason": each.reason, "deleted": each.is_deleted} for each in found]
+    return Result("\n".join([*lines, text]), data, code if found else 0, output)
 
 
 @app.command(group=FILES)

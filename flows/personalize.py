@@ -1,13 +1,13 @@
 """Fine-tune the prior on an album of one subject, and restore photos of that subject with it (gen2res)."""
 
-from pathlib import Path
 from typing import Literal
 
 from prefect import flow
 from prefect.logging import get_run_logger
 
+from flows.publishing import tell_set_aside
 from flows.rows import run_comparison
-from flows.workspace import TRAINED, Workspace, user_folder
+from flows.workspace import TRAINED, Workspace, results_folder
 from tasks import nodes
 from tasks.basics import ROOT
 from tasks.data.ingest import PhotoFolder
@@ -30,11 +30,15 @@ def personalize(
     lr: float = 1e-5,
     start_t: int = 200,
     respacing: int = 1000,
-    name: str = "personal",
+    out: str | None = None,
     fit: Literal["aligned", "crop"] = "crop",
 ) -> None:
-    """Restored photos and the personal prior below data/<name>/.
+    """Restored photos in <out>/photos, by the photos' own names and in their sub-folders, as PNG; the personal prior in
+    <out>/model/model.safetensors; the rest in <out>/details, by image id: album, lq (each with a quarantine.csv),
+    restored.
 
+    All paths are absolute. out: where the results go, by default <folder>_personal; a folder that holds anything but
+    earlier results of bfr is refused.
     album: about 20 clean photos of the subject; folder: degraded photos of the same one, aligned alike;
     experiment: whose prior; iterations, batch, lr: of the fine-tuning; start_t: K, the noise level of 1000 to restore
     from: more is more realistic and less faithful; respacing: how many of the 1000 steps to keep. The defaults are the
@@ -43,19 +47,18 @@ def personalize(
     settings = load_experiment(experiment)
     prior = given(settings.prior, "prior")
     weights = required(ROOT / prior.weights, "the prior")
-    work = Workspace(user_folder(name), nodes.run)
+    root, paths = results_folder(out, "personal", {"folder": folder, "album": album})
+    work, details = Workspace(root, nodes.run), Workspace(root / "details", nodes.run)
     intake = IngestParams(size=settings.dataset.size, fit=fit)
-    photos = {
-        at: work.make(at, ingest, intake, folder=PhotoFolder(Path(path).expanduser().resolve()))
-        for at, path in (("album", album), ("lq", folder))
-    }
+    photos, lq = (
+        details.make(at, ingest, intake, folder=PhotoFolder(paths[name]))
+        for at, name in (("album", "album"), ("lq", "folder"))
+    )
     training = PersonalizeParams(seed=settings.seed, arch=prior.arch, iterations=iterations, batch=batch, lr=lr)
-    model = work.make("model", personalize_stage, training, album=photos["album"], weights=weights)
+    model = work.make("model", personalize_stage, training, album=photos, weights=weights)
     method = NoiseDenoise(kind="noise_denoise", respacing=str(respacing), start_t=start_t)
     other = Comparison(method=method, weights=model.path(TRAINED))
-    restored = run_comparison(other, settings, work, photos["lq"], "restored")
-    log = get_run_logger()
-    for at, intaken in photos.items():
-        for file, reason in intaken.quarantine:
-            log.warning("Set aside (%s): %s: %s", at, file, reason)
-    log.info("Restored %d photos: %s", len(restored.ids), work.root / "restored")
+    restored = run_comparison(other, settings, details, lq, "restored")
+    work.publish_photos(restored, paths["folder"])
+    tell_set_aside(photos, lq)
+    get_run_logger().info("Restored %d photos: %s", len(restored.ids), work.root / "photos")
