@@ -1,16 +1,12 @@
 """Adapt the restorer to a folder of your own LQ photos, without ground truth, and restore them with the result."""
 
+import logging
 from typing import Literal
 
-from prefect import flow
-from prefect.logging import get_run_logger
-
 from flows.preflight import check, photo_folders
-from flows.publishing import show_report, tell_set_aside
 from flows.rows import reported, rows_of, run_prior, run_restorer
 from flows.steps import reference_sets, score
-from flows.workspace import TRAINED, Workspace, results_folder
-from tasks import nodes
+from flows.workspace import TRAINED, Run, Workspace, results_folder, run_here, say_set_aside
 from tasks.basics import ROOT, BadInput
 from tasks.data.ingest import PhotoFolder
 from tasks.params.experiment import MethodName, given
@@ -21,18 +17,20 @@ from tasks.stages.ingest import IngestParams, ingest
 from tasks.stages.photos import PhotosParams, photos
 from tasks.stages.report import ReportParams, report
 
+LOG = logging.getLogger(__name__)
+
 ROWS: tuple[MethodName, ...] = ("lq", "pretrained", "pseudo_target", "adapted")
 PART = "photos"  # the one part of the tables
 
 
-@flow(name="adapt", flow_run_name="{folder}", log_prints=True)
 def adapt(
     folder: str,
     hq: str | None = None,
     experiment: str = "demo",
     out: str | None = None,
     fit: Literal["aligned", "crop"] = "crop",
-) -> None:
+    run_stage: Run = run_here,
+) -> Workspace:
     """Photos in; adapted checkpoint, restored photos and report out.
 
     The photos lie in <out>/photos, by their own names and in their sub-folders, as PNG; the checkpoint is
@@ -52,7 +50,7 @@ def adapt(
     check(settings, splits=["real"], rows=rows)
     restorer = given(settings.restorer, "restorer")
     root, paths = results_folder(out, "adapted", {"folder": folder, "hq": hq})
-    work, details = Workspace(root, nodes.run), Workspace(root / "details", nodes.run)
+    work, details = Workspace(root, run_stage), Workspace(root / "details", run_stage)
     folders = {name: PhotoFolder(path) for name, path in paths.items()}
     intake = IngestParams(size=settings.dataset.size, fit=fit)
     lq = details.make("lq", ingest, intake, **folders)
@@ -95,6 +93,6 @@ def adapt(
     )
     work.make("report", report, params, **{name: details[place] for name, place in places.items()})
     work.publish_photos(adapted, paths["folder"])
-    tell_set_aside(lq)
-    get_run_logger().info("Restored %d photos: %s", len(adapted.ids), work.root / "photos")
-    show_report(work)
+    say_set_aside(lq)
+    LOG.info("Restored %d photos: %s", len(adapted.ids), work.root / "photos")
+    return work

@@ -43,12 +43,6 @@ def show_report(work: Workspace) -> None:
     get_run_logger().info("Results: %s", shown_path(report / "report.html"))
 
 
-def tell_set_aside(*taken: ImageFolder) -> None:
-    """Say in the run's log which of a user's files could not be used, and why."""
-    for file, reason in (row for images in taken for row in images.quarantine):
-        get_run_logger().warning("Set aside: %s: %s", file, reason)
-
-
 def contact_sheet(work: Workspace) -> str:
     """The first photo of each degradation by every method, in one row, and its original, as a data URI; "" for none."""
     about = About.read(work.root / "report")

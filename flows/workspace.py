@@ -1,5 +1,6 @@
 """The published places of results: where an experiment's, and where a user's go."""
 
+import logging
 import os
 import tempfile
 from collections.abc import Callable, Mapping
@@ -15,6 +16,7 @@ from tasks.store.files import disk_explained
 from tasks.store.ownership import ADVICE, check_replaceable, published_below, remove_result, shown
 from tasks.store.publish import publish
 
+LOG = logging.getLogger(__name__)
 Run = Callable[..., ImageFolder]
 
 
@@ -100,6 +102,12 @@ def check_results(root: Path) -> None:
         raise BadInput(f"out: {root} holds files that are not results of bfr: {shown(others)}. {ADVICE}")
     for folder in results:
         check_replaceable(folder)
+
+
+def say_set_aside(*taken: ImageFolder) -> None:
+    """Say which of a user's files could not be used, and why."""
+    for file, reason in (row for images in taken for row in images.quarantine):
+        LOG.warning("Set aside: %s: %s", file, reason)
 
 
 @dataclass
