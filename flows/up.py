@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from tasks.basics import ROOT, BadInput, suggestion
-from tasks.params.load import load
+from tasks.params.load import experiment_names, load_experiment
 from tasks.store.store import locked
 
 HOME = ROOT / "data" / ".prefect"
@@ -105,9 +105,11 @@ def run(name: str, parameters: list[str]) -> int:
     Raises BadInput for a wrong name, and for a wrong params.yaml, before anything is started.
     """
     on_photos = [f"{flow}/photos" for flow in ("adapt", "restore", "personalize")]
-    names = [*(f"benchmark/{experiment}" for experiment in load().experiments), *on_photos, "train/model"]
+    names = [*(f"benchmark/{experiment}" for experiment in experiment_names()), *on_photos, "train/model"]
     if name not in names:
         raise BadInput(f"There is no deployment {name!r}.{suggestion(name, names)} Valid: {', '.join(names)}")
+    if name.startswith("benchmark/"):
+        load_experiment(name.removeprefix("benchmark/"))
     with ExitStack() as stack:
         is_used = stack.enter_context(shared_lock(HOME / "users.lock"))
         with locked(HOME / "start.lock"):

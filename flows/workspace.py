@@ -1,11 +1,10 @@
 """The published places of results: where an experiment's, and where a user's go."""
 
-import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tasks.basics import ROOT, BadInput, Strict
+from tasks.basics import ROOT, BadInput, Strict, checked_name
 from tasks.running.stage import Source, Stage, default_store
 from tasks.store.artifact import ImageFolder
 from tasks.store.publish import publish
@@ -16,7 +15,7 @@ Run = Callable[..., ImageFolder]
 TRAINED = "model.safetensors"  # what a stage that trains writes
 
 
-OWN_FOLDERS = {"demo", "demo_store", "experiments", "raw", "weights"}  # of data/, not for results of users
+OWN_FOLDERS = {"demo", "demo_store", "experiments", "published", "raw", "weights"}  # of data/, not for results of users
 
 
 def run_here(stage: Stage, params: Strict, **inputs: Source) -> ImageFolder:
@@ -31,11 +30,12 @@ def folder_of(experiment: str) -> Path:
 
 def user_folder(name: str) -> Path:
     """data/<name>, for the results of a user's photos. Raises BadInput for a name that leads elsewhere or is taken."""
-    if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}", name) or name in OWN_FOLDERS:
-        raise BadInput(
-            f"name: expected letters, digits, '_', '-' and '.', and none of {', '.join(sorted(OWN_FOLDERS))}; "
-            f"found {name!r}."
-        )
+    try:
+        checked_name(name)
+    except ValueError as error:
+        raise BadInput(f"name: {error} (found: {name!r:.80})") from error
+    if name in OWN_FOLDERS:
+        raise BadInput(f"name: {name!r} is taken, as are {', '.join(sorted(OWN_FOLDERS - {name}))}. Choose another.")
     return ROOT / "data" / name
 
 

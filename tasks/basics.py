@@ -1,8 +1,10 @@
 """What everything uses: the error for what a user gave, the base of typed records, names, the checkout's folders."""
 
 import difflib
+import re
 import typing
 from pathlib import Path
+from typing import Annotated
 
 from pydantic import AfterValidator, BaseModel, ConfigDict
 
@@ -20,6 +22,19 @@ class Strict(BaseModel):
     """Base of every typed record: unknown keys are errors, values cannot be changed."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+def checked_name(name: str) -> str:
+    """The name itself. Raises ValueError, with a name to use instead, unless it is safe as a folder's name anywhere."""
+    if not re.fullmatch("[a-z0-9_][a-z0-9_-]{0,99}", name):
+        plain = re.sub("[^a-z0-9_-]+", "_", name.lower()).strip("_-")[:100]
+        advice = f" Say {plain!r}." if plain else ""
+        raise ValueError(f"a name is 1 to 100 of a-z, 0-9, _ and -, and does not start with -.{advice}")
+    return name
+
+
+Name = Annotated[str, AfterValidator(checked_name)]
+"""What params.yaml calls an experiment, a degradation, a method, a set, …: folders are named by it."""
 
 
 def one_of(what: str, valid: typing.Iterable[str]) -> AfterValidator:

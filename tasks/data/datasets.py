@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, PositiveInt
 
-from tasks.basics import Strict
+from tasks.basics import Name, Strict
 
 Split = Literal["finetune", "test", "real", "train"]
 
@@ -50,7 +50,7 @@ class RealPhotos(Strict):
 
     kind: Literal["real"]
     size: PositiveInt = Field(description="side of the square images, pixels; others are resized")
-    sets: dict[str, RealSet] = Field(min_length=1)
+    sets: dict[Name, RealSet] = Field(min_length=1)
     real: Path = Field(description="folder of HQ photos: FID's reference, and the discriminator's real images")
 
 
