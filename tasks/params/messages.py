@@ -51,6 +51,7 @@ def _fault(model: type[Strict], settings: Any, error: Any) -> Fault:
 def _keys(raw: Any, location: tuple[Any, ...]) -> list[str]:
     """A location of a pydantic error without the names of the forms that a value was tried as."""
     keys = []
+    location = location[:-1] if location[-1:] == ("[key]",) else location
     for position, part in enumerate(location):
         is_key = (isinstance(raw, dict) and part in raw) or (isinstance(raw, list) and isinstance(part, int))
         if is_key or position == len(location) - 1:
