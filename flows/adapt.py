@@ -16,13 +16,14 @@ from tasks.basics import ROOT, BadInput
 from tasks.data.ingest import PhotoFolder
 from tasks.params.experiment import MethodName, given
 from tasks.params.load import load_experiment
-from tasks.running.stage import Source
+from tasks.report.inputs import ReportInputs
 from tasks.stages.finetune import FineTuneParams, finetune
 from tasks.stages.ingest import IngestParams, ingest
 from tasks.stages.photos import PhotosParams, photos
 from tasks.stages.report import ReportParams, report
 
 ROWS: tuple[MethodName, ...] = ("lq", "pretrained", "pseudo_target", "adapted")
+PART = "photos"  # the one part of the tables
 
 
 @flow(name="adapt", flow_run_name="{folder}", log_prints=True)
@@ -73,21 +74,23 @@ def adapt(
     sets = reference_sets(settings, work, truth, real)
     adapted = run_restorer(settings, work, lq, "adapted", model.path(TRAINED))
 
-    results: dict[str, Source] = {"photos/test": truth} if truth else {}
-    for method, images in zip(ROWS, (lq, restored, targets, adapted), strict=True):
-        score(settings.metrics, work, f"scores/{method}", images, truth, sets)
-        results |= {f"images/photos/{method}": images, f"scores/photos/{method}": work[f"scores/{method}"]}
+    inputs = ReportInputs(photos={"test": "hq"} if truth else {})
+    for method, at in zip(ROWS, ("lq", "restored", "pseudo_targets", "adapted"), strict=True):
+        score(settings.metrics, work, f"scores/{method}", work[at], truth, sets)
+        inputs.images[PART, method] = at
+        inputs.scores[PART, method] = f"scores/{method}"
+    places = inputs.named()
     params = ReportParams(
         name=name,
         title=f"Adapted to {Path(folder).name}",
         settings=settings.model_dump(mode="json", include={"seed", "prior", "restorer", "pseudo_targets", "finetune"}),
-        degradations=("photos",),
+        degradations=(PART,),
         methods=reported(rows),
         metrics=settings.metrics,
         published=(),
-        places=work.places(results),
+        places=places,
     )
-    work.make("report", report, params, **results)
+    work.make("report", report, params, **{name: work[place] for name, place in places.items()})
     log = get_run_logger()
     for file, reason in lq.quarantine:
         log.warning("Set aside: %s: %s", file, reason)

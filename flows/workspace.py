@@ -1,6 +1,6 @@
 """The published places of results: where an experiment's, and where a user's go."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -59,11 +59,6 @@ class Workspace:
     def folder(self, name: str) -> None:
         """Make a step's folder, which DVC expects also where the step has nothing to do."""
         (self.root / name).mkdir(parents=True, exist_ok=True)
-
-    def places(self, results: Mapping[str, Source]) -> dict[str, str]:
-        """Where each result was published; the report has its own names for them."""
-        at = {id(result): name for name, result in self.results.items()}
-        return {name: at[id(result)] for name, result in results.items()}
 
     def __getitem__(self, name: str) -> ImageFolder:
         """An earlier result: of this run, else of the workspace folder (its copy in the store where there is one)."""

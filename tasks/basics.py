@@ -2,15 +2,14 @@
 
 import difflib
 import re
-import typing
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, ConfigDict
 
 ROOT = Path(__file__).resolve().parent.parent
-
-
 WEIGHTS = ROOT / "data" / "weights"  # official files go here; metric weights too, laid out as TORCH_HOME
 
 
@@ -37,7 +36,18 @@ Name = Annotated[str, AfterValidator(checked_name)]
 """What params.yaml calls an experiment, a degradation, a method, a set, …: folders are named by it."""
 
 
-def one_of(what: str, valid: typing.Iterable[str]) -> AfterValidator:
+@dataclass(frozen=True, eq=False)
+class PickedFrom:
+    """Mark of a settings' name that picks an entry of a table: a stage's key covers the entry that was picked.
+
+    key: of the entry, from the name as it is written.
+    """
+
+    table: Mapping[str, Any]
+    key: Callable[[str], str] = str
+
+
+def one_of(what: str, valid: Iterable[str]) -> AfterValidator:
     """Validator for a name that the code registers."""
     names = sorted(valid)
 
@@ -49,7 +59,7 @@ def one_of(what: str, valid: typing.Iterable[str]) -> AfterValidator:
     return AfterValidator(check)
 
 
-def suggestion(name: str, valid: typing.Iterable[str]) -> str:
+def suggestion(name: str, valid: Iterable[str]) -> str:
     """' Did you mean …?' with the nearest valid name, or nothing."""
     near = difflib.get_close_matches(name, list(valid), n=1)
     return f" Did you mean {near[0]!r}?" if near else ""

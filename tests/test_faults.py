@@ -21,11 +21,12 @@ import torch
 
 from tasks.basics import ROOT, BadInput, Strict
 from tasks.noise import numpy_stream
+from tasks.pixels import to_tensor
 from tasks.running.batching import batch_size, in_batches
 from tasks.running.shards import build_in_shards, finished
 from tasks.running.stage import default_store, shared_stage, stage
 from tasks.store.artifact import Artifact, ImageFolder, Manifest
-from tasks.store.files import to_tensor, write_png
+from tasks.store.files import write_png
 from tasks.store.publish import copy_file
 from tasks.store.store import Store, locked
 from tasks.training.loop import resume_from

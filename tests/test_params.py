@@ -10,7 +10,7 @@ import yaml
 from tasks.basics import BadInput
 from tasks.params.experiment import Experiment
 from tasks.params.extends import merged
-from tasks.params.load import PARAMS_FILE, experiment_names, load, load_experiment, load_model
+from tasks.params.load import PARAMS_FILE, experiment_names, load, load_experiment
 from tasks.params.reading import read_yaml
 
 
@@ -78,14 +78,13 @@ def test_wrong_names_have_suggestions(raw, error):
         ("pseudo_targets.stop_t", 300, "stop_t (L = 300) must be below start_t (K = 300)"),
         ("dataset.kind", "folder", "dataset"),
         ("degradations", {}, "real photos have none, other data sets need at least one"),
-        ("finetune", None, "methods: 'adapted' needs the section `finetune`, which is missing"),
         ("prior", None, "needs the section `prior`, which is missing"),
         ("restorer.arch", "codeformer", "finetune.recipe 'swinir_gan' does not train restorer.arch 'codeformer'"),
         ("seed", None, "seed"),
         ("prior.arch", "demo46", "experiments.demo.prior.arch: unknown prior 'demo46'. Did you mean 'demo64'?"),
         ("restorer.arch", "swinr", "unknown restorer 'swinr'. Did you mean 'swinir'?"),
         ("compare.idm.method.kind", "imd", "compare.idm.method: Input tag 'imd'"),
-        ("cleaning", None, "compare.idm: an idm needs `weights`, or the experiment a `cleaning`"),
+        ("cleaning", None, "compare.idm: a method 'idm' needs `weights`, or the experiment a `cleaning`"),
         ("authenticity.degradation", "eq8", "unknown 'eq8'. Did you mean 'eq9'?"),
         (
             "compare.difface.method",
@@ -190,13 +189,12 @@ def test_mappings_merge_lists_replace_and_null_removes(parent, child, expected):
 
 
 def test_every_extends_of_the_repository_changes_what_it_says():
-    raw = read_yaml(PARAMS_FILE)
-    for section, entries in raw.items():
+    whole = load()
+    for section, entries in read_yaml(PARAMS_FILE).items():
+        resolved = getattr(whole, section)
         for name, entry in entries.items():
             if parent := entry.get("extends"):
-                mine = load_experiment(name) if section == "experiments" else load_model(name)
-                theirs = load_experiment(parent) if section == "experiments" else load_model(parent)
-                before, after = theirs.model_dump(mode="json"), mine.model_dump(mode="json")
+                before, after = (resolved[which].model_dump(mode="json") for which in (parent, name))
                 changed = {key for key in before if before[key] != after[key]} - {"claims", "published"}
                 assert changed == set(entry) - {"extends"}, name
 

@@ -6,7 +6,7 @@ from pydantic import Field
 
 from tasks.basics import Strict, checked_name
 from tasks.data.datasets import DrawnPhotos, FolderPhotos
-from tasks.models.kinds import AnyTraining
+from tasks.models.table import AnyTraining
 
 
 class Model(Strict):

@@ -14,15 +14,15 @@ from tasks.models.model import Model, checked_model_name
 from tasks.params.experiment import Experiment
 from tasks.params.extends import Entry, resolved
 from tasks.params.messages import Fault, Faults, validated
-from tasks.params.published import FOLDER, unknown_experiments, with_published
+from tasks.params.published import FOLDER, Papers, read_papers, unknown_experiments, with_published
 from tasks.params.reading import read_yaml
 
 PARAMS_FILE = ROOT / "params.yaml"
 MOVED = f"the papers' claims and numbers are in {FOLDER}: write them there, below the experiment's name"
 
 T = TypeVar("T")
-Check = Callable[[Entry, Path], T]
-"""An entry, and the folder of its file, to what it is. Raises Faults, or BadInput of other files."""
+Check = Callable[[Entry, Papers], T]
+"""An entry to what it is. Raises Faults, or BadInput about a paper's file."""
 
 Sections = Mapping[str, Mapping[str, Any]]
 
@@ -52,23 +52,26 @@ def experiment_names(path: Path = PARAMS_FILE) -> tuple[str, ...]:
 def load(path: Path = PARAMS_FILE) -> Params:
     """Read and check all entries. Raises BadInput that lists the faults of every one; an inherited fault comes once."""
     sections = _sections(path)
-    lines = dict.fromkeys(unknown_experiments(sections["experiments"], path.parent))
-    experiments, faults = _all("experiments", sections, path, _experiment)
-    models, more_faults = _all("models", sections, path, _model)
+    papers = read_papers(path.parent)
+    lines = dict.fromkeys(unknown_experiments(sections["experiments"], papers))
+    experiments, faults = _all(_where("experiments", path), sections["experiments"], papers, _experiment)
+    models, more_faults = _all(_where("models", path), sections["models"], papers, _model)
     if lines := lines | faults | more_faults:
         raise BadInput("\n".join(lines))
     return Params.model_construct(experiments=experiments, models=models)
 
 
-def _all(section: str, sections: Sections, path: Path, check: Check[T]) -> tuple[dict[str, T], dict[str, None]]:
+def _all(
+    where: str, entries: Mapping[str, Any], papers: Papers, check: Check[T]
+) -> tuple[dict[str, T], dict[str, None]]:
     """The valid entries of a section, and the messages about the others."""
     found: dict[str, T] = {}
     faulty: dict[str, tuple[Entry, tuple[Fault, ...]]] = {}
     lines: dict[str, None] = {}
-    for name in sections[section]:
+    for name in entries:
         try:
-            entry = resolved(f"{path.name}: {section}", sections[section], name)
-            found[name] = check(entry, path.parent)
+            entry = resolved(where, entries, name)
+            found[name] = check(entry, papers)
         except Faults as error:
             faulty[name] = entry, error.found
         except BadInput as error:
@@ -80,16 +83,18 @@ def _all(section: str, sections: Sections, path: Path, check: Check[T]) -> tuple
 
 
 def _one(section: str, name: str, path: Path, check: Check[T]) -> T:
-    entries = _sections(path)[section]
+    where, entries = _where(section, path), _sections(path)[section]
     if name not in entries:
-        raise BadInput(
-            f"{path.name}: {section}: there is no {name!r}.{suggestion(name, entries)} Valid: {', '.join(entries)}"
-        )
-    entry = resolved(f"{path.name}: {section}", entries, name)
+        raise BadInput(f"{where}: there is no {name!r}.{suggestion(name, entries)} Valid: {', '.join(entries)}")
+    entry = resolved(where, entries, name)
     try:
-        return check(entry, path.parent)
+        return check(entry, read_papers(path.parent))
     except Faults as error:
         raise BadInput("\n".join(entry.message(fault) for fault in error.found)) from error
+
+
+def _where(section: str, path: Path) -> str:
+    return f"{path.name}: {section}"
 
 
 def _sections(path: Path) -> Sections:
@@ -108,15 +113,15 @@ def _sections(path: Path) -> Sections:
     return {section: raw.get(section, {}) for section in valid}
 
 
-def _experiment(entry: Entry, root: Path) -> Experiment:
+def _experiment(entry: Entry, papers: Papers) -> Experiment:
     checked = _named(entry, checked_name)
     moved = [(key, MOVED) for key in ("claims", "published") if key in entry.settings]
     if moved:
         raise Faults(moved)
-    return with_published(checked, validated(Experiment, entry.settings), root)
+    return with_published(checked, validated(Experiment, entry.settings), papers)
 
 
-def _model(entry: Entry, root: Path) -> Model:
+def _model(entry: Entry, papers: Papers) -> Model:
     _named(entry, checked_model_name)
     return validated(Model, entry.settings)
 

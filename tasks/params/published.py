@@ -1,6 +1,6 @@
 """The papers' own numbers and claims (data/published), each by the experiment that it is shown or checked in."""
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -23,12 +23,27 @@ class Said(Strict):
     claims: tuple[Claim, ...] = Field(default=(), description="its statements, checked on our images")
 
 
-def with_published(name: str, experiment: Experiment, root: Path) -> Experiment:
+Papers = Mapping[Path, Mapping[str, Any]]
+"""Each file, by its path below the folder of params.yaml, with what it says of each experiment."""
+
+
+def read_papers(root: Path) -> Papers:
+    """The files of data/published below `root`, in the order of their tables and claims. Raises BadInput."""
+    rank = {stem: position for position, stem in enumerate(ORDER)}
+    files = sorted((root / FOLDER).glob("*.yaml"), key=lambda path: (rank.get(path.stem, len(ORDER)), path.stem))
+    papers = {FOLDER / path.name: read_yaml(path) for path in files}
+    for file, raw in papers.items():
+        if not isinstance(raw, dict):
+            raise BadInput(f"{file}: expected experiments (name: tables and claims), found {raw!r:.80}")
+    return papers
+
+
+def with_published(name: str, experiment: Experiment, papers: Papers) -> Experiment:
     """The experiment with what the papers say of it. Raises BadInput with the file and the key of each fault."""
     tables: tuple[Published, ...] = ()
     claims: tuple[Claim, ...] = ()
     faults: list[str] = []
-    for file, raw in _papers(root):
+    for file, raw in papers.items():
         if name not in raw:
             continue
         try:
@@ -43,21 +58,12 @@ def with_published(name: str, experiment: Experiment, root: Path) -> Experiment:
     return experiment.model_copy(update={"published": tables, "claims": claims})
 
 
-def unknown_experiments(known: Collection[str], root: Path) -> Iterator[str]:
+def unknown_experiments(known: Collection[str], papers: Papers) -> Iterator[str]:
     """A message for each experiment that a paper is said to be about, and that is not there."""
-    for file, raw in _papers(root):
+    for file, raw in papers.items():
         for name in raw:
             if name not in known:
                 yield f"{file}: {name}: there is no such experiment in params.yaml.{suggestion(name, known)}"
-
-
-def _papers(root: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
-    rank = {stem: position for position, stem in enumerate(ORDER)}
-    for path in sorted((root / FOLDER).glob("*.yaml"), key=lambda path: (rank.get(path.stem, len(ORDER)), path.stem)):
-        raw = read_yaml(path)
-        if not isinstance(raw, dict):
-            raise BadInput(f"{FOLDER / path.name}: expected experiments (name: tables and claims), found {raw!r:.80}")
-        yield FOLDER / path.name, raw
 
 
 def _check_claims(claims: tuple[Claim, ...], experiment: Experiment) -> None:

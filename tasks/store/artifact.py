@@ -11,7 +11,8 @@ from pydantic import AfterValidator, ValidationError
 from torch import Tensor
 
 from tasks.basics import BadInput, Strict
-from tasks.store.files import Quarantined, read_png, read_quarantine, to_tensor
+from tasks.pixels import to_tensor
+from tasks.store.files import Quarantined, read_png, read_quarantine
 from tasks.store.keys import digest, file_digest
 
 MANIFEST = "manifest.json"
