@@ -371,6 +371,14 @@ def test_kid_is_the_mean_over_subsets_and_their_deviation(monkeypatch):
     assert distribution.kid(x, described(y)) == score
 
 
+def test_kid_is_that_of_pyiqa():
+    """pyiqa draws from numpy's global generator, so the sets are as large as the subsets: no draw matters."""
+    from pyiqa.archs.fid_arch import mmd_polynomial_kernel
+
+    x, y = two_sets(40, 40, d=64)
+    assert distribution.kid(x, described(y)).value == pytest.approx(mmd_polynomial_kernel(x.numpy(), y.numpy()))
+
+
 def test_kid_of_two_samples_of_one_set_is_zero_within_its_spread():
     rng = np.random.default_rng(0)
     x, y = (torch.from_numpy(rng.standard_normal((1500, 16))) for _ in range(2))

@@ -34,6 +34,36 @@ class Described:
         """1 where higher values are better, else -1."""
         return 1 if self.direction == "higher" else -1
 
+    @property
+    def kind(self) -> Kind:
+        """What it looks at: an image and its ground truth, an image alone, or a set of images."""
+        raise NotImplementedError
+
+    @property
+    def needs(self) -> tuple[WeightFile, ...]:
+        """Its weight files, below the weights folder."""
+        raise NotImplementedError
+
+    @property
+    def functions(self) -> tuple[Callable[..., Any], ...]:
+        """What computes it."""
+        raise NotImplementedError
+
+    @property
+    def code(self) -> tuple[str, ...]:
+        """The modules of its functions; what these import computes it too."""
+        return tuple(dict.fromkeys(function.__module__ for function in self.functions))
+
+    @property
+    def constants(self) -> dict[str, Any]:
+        """What of its entry changes its numbers, fit for JSON."""
+        return {
+            "kind": self.kind,
+            "protocol": self.protocol,
+            "needs": [[need.place, need.sha256] for need in self.needs],
+            "functions": [f"{function.__module__}.{function.__qualname__}" for function in self.functions],
+        }
+
 
 @dataclass(frozen=True, kw_only=True)
 class ImageMetric(Described):
@@ -41,7 +71,6 @@ class ImageMetric(Described):
 
     Its function takes batches [N, 3, H, W] in [0, 1] on the device, restored and, if needs_truth, reference, and
     returns [N]. It is `measure`, or what `make(weights_dir, device)` returns where a network has to be loaded first.
-    needs: its weight files, below the weights folder.
     """
 
     needs_truth: bool
@@ -53,18 +82,11 @@ class ImageMetric(Described):
 
     @property
     def kind(self) -> Kind:
-        """Whether it compares with the ground truth."""
         return "full_reference" if self.needs_truth else "no_reference"
 
     @property
-    def code(self) -> tuple[str, ...]:
-        """The modules that compute it; what they import computes too."""
-        return _modules(self.measure, self.make)
-
-    @property
-    def constants(self) -> dict[str, Any]:
-        """What of this entry changes its numbers, fit for JSON."""
-        return _constants(self, self.measure, self.make)
+    def functions(self) -> tuple[Callable[..., Any], ...]:
+        return tuple(filter(None, (self.measure, self.make)))
 
     def build(self, weights_dir: Path, device: torch.device) -> "ImageScorer":
         """Ready to measure. Raises Unavailable (MissingWeights, MissingPackage) where that cannot be done here."""
@@ -99,22 +121,18 @@ class SetMetric(Described):
 
     is_of_sets: ClassVar[bool] = True
     needs_truth: ClassVar[bool] = False
-    kind: ClassVar[Kind] = "distribution"
+
+    @property
+    def kind(self) -> Kind:
+        return "distribution"
 
     @property
     def needs(self) -> tuple[WeightFile, ...]:
-        """Its weight files, below the weights folder."""
         return self.features.needs
 
     @property
-    def code(self) -> tuple[str, ...]:
-        """The modules that compute it; what they import computes too."""
-        return _modules(self.features.make, self.compare)
-
-    @property
-    def constants(self) -> dict[str, Any]:
-        """What of this entry changes its numbers, fit for JSON."""
-        return _constants(self, self.features.make, self.compare)
+    def functions(self) -> tuple[Callable[..., Any], ...]:
+        return self.features.make, self.compare
 
     def build(self, weights_dir: Path, device: torch.device) -> "SetScorer":
         """Ready to measure. Raises Unavailable (MissingWeights, MissingPackage) where that cannot be done here."""
@@ -123,19 +141,6 @@ class SetMetric(Described):
 
 
 Metric = ImageMetric | SetMetric
-
-
-def _modules(*functions: Callable[..., Any] | None) -> tuple[str, ...]:
-    return tuple(dict.fromkeys(function.__module__ for function in functions if function))
-
-
-def _constants(metric: Metric, *functions: Callable[..., Any] | None) -> dict[str, Any]:
-    return {
-        "kind": metric.kind,
-        "protocol": metric.protocol,
-        "needs": [[need.place, need.sha256] for need in metric.needs],
-        "functions": [f"{function.__module__}.{function.__qualname__}" for function in functions if function],
-    }
 
 
 @dataclass(frozen=True)
