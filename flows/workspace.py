@@ -23,7 +23,15 @@ Run = Callable[..., ImageFolder]
 TRAINED = "model.safetensors"  # what a stage that trains writes
 
 
-OWN_FOLDERS = ("demo", "demo_store", "experiments", "weights", ".store", ".prefect")  # of data/, not a user's
+OWN_FOLDERS = (
+    "demo",
+    "demo_store",
+    "experiments",
+    "published",
+    "weights",
+    ".store",
+    ".prefect",
+)  # of data/, not a user's
 
 
 def run_here(stage: Stage, params: Strict, **inputs: Source) -> ImageFolder:

@@ -6,7 +6,7 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, PositiveInt
 
-from tasks.basics import Strict
+from tasks.basics import Name, Strict
 
 Split = Literal["finetune", "test", "real", "train"]
 
@@ -91,7 +91,7 @@ class RealPhotos(DataSet):
     """LQ photos as they come; each set is one part of the tables, as a degradation is of the other kinds."""
 
     kind: Literal["real"]
-    sets: dict[str, RealSet] = Field(min_length=1)
+    sets: dict[Name, RealSet] = Field(min_length=1)
     real: Path = Field(description="folder of HQ photos: FID's reference, and the discriminator's real images")
     has_truth: ClassVar[bool] = False
 

@@ -1,6 +1,5 @@
 """An experiment of params.yaml: its schema, and the checks that its sections fit together."""
 
-import re
 import typing
 from collections.abc import Collection
 from pathlib import Path
@@ -15,7 +14,7 @@ from pydantic import (
     model_validator,
 )
 
-from tasks.basics import BadInput, Strict, suggestion
+from tasks.basics import BadInput, Name, Strict, suggestion
 from tasks.data.datasets import Dataset, Split
 from tasks.degradation.presets import DegradationName
 from tasks.diffusion.priors import Prior
@@ -30,28 +29,20 @@ from tasks.restorers.network import NetworkSpec
 from tasks.training.network import Averaged
 from tasks.training.recipes import Recipe, trainers
 
-
-def _method_key(name: str) -> str:
-    if not re.fullmatch("[a-z0-9_]+", name) or name in typing.get_args(MethodName):
-        raise ValueError(
-            f"a method's key is made of a-z, 0-9 and _, and is none of {', '.join(typing.get_args(MethodName))}"
-        )
-    return name
-
-
-def _reference_name(name: str) -> str:
-    if not re.fullmatch("[a-z0-9_]+", name) or name in (REAL, DEFAULT):
-        raise ValueError(f"a reference set's key is made of a-z, 0-9 and _, and is neither {REAL!r} nor {DEFAULT!r}")
-    return name
-
-
-ReferenceName = Annotated[str, AfterValidator(lambda name: _reference_name(name))]
-
-
 MethodName = Literal["lq", "pretrained", "pseudo_target", "adapted"]
 
 
-MethodKey = Annotated[str, AfterValidator(lambda name: _method_key(name))]
+def _none_of(what: str, taken: Collection[str]) -> AfterValidator:
+    def check(name: str) -> str:
+        if name in taken:
+            raise ValueError(f"the name of a {what} is none of {', '.join(taken)}: choose another")
+        return name
+
+    return AfterValidator(check)
+
+
+MethodKey = Annotated[Name, _none_of("method", typing.get_args(MethodName))]
+ReferenceName = Annotated[Name, _none_of("reference set", (REAL, DEFAULT))]
 
 
 class Degradation(Strict):
@@ -162,7 +153,7 @@ class Experiment(Strict):
     title: str
     seed: int
     dataset: Dataset
-    degradations: dict[str, Degradation] = Field(default_factory=dict)
+    degradations: dict[Name, Degradation] = Field(default_factory=dict)
     prior: Prior | None = None
     restorer: NetworkSpec | None = None
     pseudo_targets: PseudoTargets | None = None
@@ -173,8 +164,8 @@ class Experiment(Strict):
     references: dict[ReferenceName, Reference] = Field(default_factory=dict)
     cleaning: Cleaning | None = None
     authenticity: Authenticity | None = None
-    claims: tuple[Claim, ...] = ()
-    published: tuple[Published, ...] = ()
+    claims: tuple[Claim, ...] = Field(default=(), description="to be checked here; of data/published, not params.yaml")
+    published: tuple[Published, ...] = Field(default=(), description="the papers' numbers; of data/published too")
 
     @model_validator(mode="after")
     def _fits_together(self) -> "Experiment":
@@ -185,6 +176,8 @@ class Experiment(Strict):
                 f"finetune.recipe {self.finetune.recipe!r} does not train restorer.arch {self.restorer.arch!r};"
                 f" valid: {', '.join(f'{recipe!r} for {arch!r}' for arch, recipe in trainers().items())}"
             )
+        if (targets := self.pseudo_targets) and targets.is_constrained and self.dataset.size % targets.factor:
+            raise ValueError(f"pseudo_targets.factor {targets.factor} does not divide dataset.size {self.dataset.size}")
         if self.cleaning and self.cleaning.downstream and self.prior is None:
             raise ValueError("cleaning.downstream: it needs the section `prior`, which is missing")
         for name, other in self.compare.items():
@@ -193,10 +186,6 @@ class Experiment(Strict):
         for metric in self.metrics:
             if (reference := column(metric)[1]) != DEFAULT:
                 _known(f"metrics: {metric!r}: reference set", reference, (REAL, *self.references))
-        for claim in self.claims:
-            known = {"degradation": self.parts, "metric": self.metrics, "better": self.table, "than": self.table}
-            for key, valid in known.items():
-                _known(f"claims: {claim.text!r}: {key}", getattr(claim, key), valid)
         if self.authenticity:
             if not self.dataset.has_truth:
                 raise ValueError("authenticity: real photos have no clean version to check with; remove it")
