@@ -42,7 +42,6 @@ TINY: dict[str, Any] = {
     "compare": {},
     "cleaning": None,
     "authenticity": None,
-    "claims": [],
 }
 ORDER = list(STEPS)
 
