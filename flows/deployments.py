@@ -4,11 +4,8 @@ from typing import Any
 
 from prefect import serve
 
-from flows.adapt import adapt
 from flows.benchmark import benchmark
-from flows.personalize import personalize
-from flows.restore import restore
-from flows.train import train
+from flows.photos import adapt, personalize, restore, train
 from tasks.params.load import experiment_names
 
 

@@ -2,15 +2,27 @@
 
 import difflib
 import re
+import sys
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
+if sys.platform == "win32":
+    raise ImportError(
+        "bfr does not run on Windows itself (it needs the file locks of Linux and macOS). Install WSL, the Windows "
+        "Subsystem for Linux, and run it there: https://learn.microsoft.com/windows/wsl/install"
+    )
+
 from pydantic import AfterValidator, BaseModel, ConfigDict
 
 ROOT = Path(__file__).resolve().parent.parent
 WEIGHTS = ROOT / "data" / "weights"  # official files go here; metric weights too, laid out as TORCH_HOME
+
+
+def shown_path(path: Path) -> str:
+    """A path for messages and results: relative below the checkout, so that results are equal in every clone."""
+    return str(path.relative_to(ROOT) if path.is_relative_to(ROOT) else path)
 
 
 class BadInput(ValueError):

@@ -13,7 +13,6 @@ import pytest
 import yaml
 from PIL import Image
 
-from flows.workspace import user_folder
 from tasks.basics import ROOT, BadInput
 from tasks.data.photo import FORMATS, read_photo
 from tasks.params.load import load
@@ -119,11 +118,3 @@ def test_a_parameter_file_that_grows_when_read_is_refused(tmp_path):
     path.write_text("[" * 5000)
     with pytest.raises(BadInput, match="is not valid YAML"):
         load(path)
-
-
-@pytest.mark.parametrize(
-    "name", ["../x", "a/b", "", ".store", "weights", "demo", "x" * 200, "a\0b", "ü", "My", "..", "-a", "a.b"]
-)
-def test_a_run_cannot_write_outside_of_its_folder(name):
-    with pytest.raises(BadInput, match="name: "):
-        user_folder(name)

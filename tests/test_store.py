@@ -17,7 +17,7 @@ from tasks.store.publish import publish
 from tasks.store.store import Store
 
 
-def record(key: str = "k" * 64) -> Manifest:
+def record(key: str = "a" * 64) -> Manifest:
     return Manifest(stage="work", key=key, params={"a": 1}, inputs={}, code="c", files={})
 
 
@@ -147,7 +147,9 @@ def test_a_process_killed_in_the_middle_frees_the_lock_and_leaves_no_result(stor
 def test_prune_deletes_what_was_not_used_for_long(store):
     old, new = (store.build(record(key * 64), write_pixels) for key in "12")
     os.utime(old, (0, 0))
-    assert store.prune(keep_days=30) == [old]
+    assert [found.path for found in store.prune(keep_days=30, dry_run=True)] == [old]
+    assert old.exists()
+    assert [(found.path, found.is_deleted) for found in store.prune(keep_days=30)] == [(old, True)]
     assert not old.exists()
     assert new.exists()
     os.utime(new, (0, 0))
@@ -158,7 +160,7 @@ def test_prune_deletes_what_was_not_used_for_long(store):
     state.touch()
     assert store.prune(keep_days=30) == []
     os.utime(state, (0, 0))
-    assert store.prune(keep_days=30) == [state]
+    assert [found.path for found in store.prune(keep_days=30)] == [state]
 
 
 def test_a_finished_training_leaves_no_state(store):
