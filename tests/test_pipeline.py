@@ -41,7 +41,6 @@ TINY: dict[str, Any] = {
     "compare": {},
     "cleaning": None,
     "authenticity": None,
-    "claims": [],
 }
 ORDER = list(STEPS)
 
