@@ -1,25 +1,33 @@
 """Adapt the restorer to a folder of your own LQ photos, without ground truth, and restore them with the result."""
 
 import logging
+from collections.abc import Sequence
 from typing import Literal
 
 from flows.preflight import check, photo_folders
-from flows.rows import reported, rows_of, run_prior, run_restorer
+from flows.rows import Row, reported, rows_of, run_prior, run_restorer
 from flows.steps import reference_sets, score
 from flows.workspace import TRAINED, Run, Workspace, results_folder, run_here, say_set_aside
 from tasks.basics import ROOT, BadInput
 from tasks.data.ingest import PhotoFolder
-from tasks.params.experiment import MethodName, given
+from tasks.params.experiment import Experiment, MethodName, given
 from tasks.params.load import load_experiment
 from tasks.report.inputs import ReportInputs
 from tasks.stages.finetune import FineTuneParams, finetune
 from tasks.stages.ingest import IngestParams, ingest
 from tasks.stages.photos import PhotosParams, photos
 from tasks.stages.report import ReportParams, report
+from tasks.store.artifact import ImageFolder
 
 LOG = logging.getLogger(__name__)
 
-ROWS: tuple[MethodName, ...] = ("lq", "pretrained", "pseudo_target", "adapted")
+PLACES: dict[MethodName, str] = {
+    "lq": "lq",
+    "pretrained": "restored",
+    "pseudo_target": "pseudo_targets",
+    "adapted": "adapted",
+}
+"""Where the images of each row are, below `details`."""
 PART = "photos"  # the one part of the tables
 
 
@@ -46,7 +54,7 @@ def adapt(
     settings = load_experiment(experiment)
     if (recipe := settings.finetune) is None:
         raise BadInput(f"The experiment {experiment!r} has no section `finetune`. Choose another one.")
-    rows = [*rows_of(settings.model_copy(update={"methods": ROWS, "compare": {}})).values()]
+    rows = [*rows_of(settings.model_copy(update={"methods": tuple(PLACES), "compare": {}})).values()]
     check(settings, splits=["real"], rows=rows)
     restorer = given(settings.restorer, "restorer")
     root, paths = results_folder(out, "adapted", {"folder": folder, "hq": hq})
@@ -72,18 +80,33 @@ def adapt(
         weights=ROOT / restorer.weights,
     )
     truth = details.make("hq", ingest, intake.model_copy(update={"side": "hq"}), **folders) if hq else None
-    sets = reference_sets(settings, details, truth, real)
     adapted = run_restorer(settings, details, lq, "adapted", model.path(TRAINED))
+    write_report(settings, rows, work, details, truth, f"Adapted to {paths['folder'].name}")
+    work.publish_photos(adapted, paths["folder"])
+    say_set_aside(lq)
+    LOG.info("Restored %d photos: %s", len(adapted.ids), work.root / "photos")
+    return work
 
+
+def write_report(
+    settings: Experiment,
+    rows: Sequence[Row],
+    work: Workspace,
+    details: Workspace,
+    truth: ImageFolder | None,
+    title: str,
+) -> None:
+    """Score the images of every row, and publish the report. truth: the ground truth, if there is any."""
+    sets = reference_sets(settings, details, truth, details["real"])
     inputs = ReportInputs(photos={"test": "hq"} if truth else {})
-    for method, at in zip(ROWS, ("lq", "restored", "pseudo_targets", "adapted"), strict=True):
+    for method, at in PLACES.items():
         score(settings.metrics, details, f"scores/{method}", details[at], truth, sets)
         inputs.images[PART, method] = at
         inputs.scores[PART, method] = f"scores/{method}"
     places = inputs.named()
     params = ReportParams(
-        name=root.name,
-        title=f"Adapted to {paths['folder'].name}",
+        name=work.root.name,
+        title=title,
         settings=settings.model_dump(mode="json", include={"seed", "prior", "restorer", "pseudo_targets", "finetune"}),
         degradations=(PART,),
         methods=reported(rows),
@@ -92,7 +115,3 @@ def adapt(
         places={name: f"details/{place}" for name, place in places.items()},
     )
     work.make("report", report, params, **{name: details[place] for name, place in places.items()})
-    work.publish_photos(adapted, paths["folder"])
-    say_set_aside(lq)
-    LOG.info("Restored %d photos: %s", len(adapted.ids), work.root / "photos")
-    return work

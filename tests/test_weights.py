@@ -10,14 +10,15 @@ from typing import ClassVar
 import pytest
 import torch
 
-from flows import stage
 from tasks.basics import WEIGHTS, BadInput
 from tasks.diffusion.priors import PRIORS, load_prior
 from tasks.diffusion.unet import UNet
+from tasks.metrics.registry import METRICS
 from tasks.weights import fetch as weights
 from tasks.weights.checkpoint import write_state_dict
-from tasks.weights.fetch import fetch, registered, required
+from tasks.weights.fetch import fetch, required
 from tasks.weights.file import WeightFile
+from tasks.weights.official import OFFICIAL
 
 CONTENTS = bytes(range(256)) * 5000
 SHA256 = hashlib.sha256(CONTENTS).hexdigest()
@@ -134,8 +135,12 @@ def test_a_missing_file_says_where_it_comes_from():
         required(WEIGHTS / "demo" / "nothing.safetensors", "the prior")
 
 
+def test_the_files_of_every_metric_are_registered():
+    assert {need for metric in METRICS.values() for need in metric.needs} <= set(OFFICIAL.values())
+
+
 def test_every_registered_file_has_an_address_and_a_licence():
-    for place, file in registered().items():
+    for place, file in OFFICIAL.items():
         assert file.place == place
         assert file.url.startswith("https://")
         assert file.licence
@@ -158,9 +163,3 @@ def test_weights_of_another_network_are_refused_with_the_first_differences(tmp_p
     with pytest.raises(BadInput, match=r"expected the weights of a 'ffhq512' prior; \d+ tensors differ") as caught:
         load_prior("ffhq512", path, torch.device("cpu"))
     assert len(str(caught.value).splitlines()) < 10
-
-
-def test_fetch_refuses_a_name_that_is_not_registered(capsys):
-    with pytest.raises(SystemExit):
-        stage.main(["fetch", "code_former.pth"])
-    assert "codeformer.pth" in capsys.readouterr().err

@@ -21,25 +21,26 @@ def fetch(*files: str, output: Output = PLAIN) -> Result:
     """
     from tasks.basics import suggestion
     from tasks.weights.fetch import fetch as fetch_file
-    from tasks.weights.fetch import registered
+    from tasks.weights.official import OFFICIAL
 
-    known = registered()
     if not files:
         raise BadInput("Which files? `bfr weights` lists them.")
     for name in files:
-        if name not in known:
-            raise BadInput(f"There is no registered file {name!r}.{suggestion(name, known)} `bfr weights` lists them.")
-    paths = {name: str(fetch_file(known[name])) for name in files}
-    return Result("\n".join(f"{path} ({known[name].licence})" for name, path in paths.items()), paths, output=output)
+        if name not in OFFICIAL:
+            raise BadInput(
+                f"There is no registered file {name!r}.{suggestion(name, OFFICIAL)} `bfr weights` lists them."
+            )
+    paths = {name: str(fetch_file(OFFICIAL[name])) for name in files}
+    return Result("\n".join(f"{path} ({OFFICIAL[name].licence})" for name, path in paths.items()), paths, output=output)
 
 
 @app.command(group=FILES)
 def weights(*, output: Output = PLAIN) -> Result:
     """List the registered weight files: which are there, their size and licence."""
     from tasks.basics import WEIGHTS
-    from tasks.weights.fetch import registered
+    from tasks.weights.official import OFFICIAL
 
-    known = dict(sorted(registered().items()))
+    known = dict(sorted(OFFICIAL.items()))
     sizes = {name: (WEIGHTS / name).stat().st_size if (WEIGHTS / name).is_file() else None for name in known}
     text = [f"{_mebibytes(sizes[name]):>11} {name}  ({file.licence})" for name, file in known.items()]
     data = {name: {"bytes": sizes[name], "licence": file.licence, "url": file.url} for name, file in known.items()}

@@ -1,4 +1,4 @@
-"""Weights on disk: found, verified by their SHA-256, downloaded. What they are: tasks/official.py."""
+"""Weights on disk: found, verified by their SHA-256, downloaded. What they are: tasks/weights/official.py."""
 
 import http.client
 import logging
@@ -10,7 +10,6 @@ from pathlib import Path
 from tqdm import tqdm
 
 from tasks.basics import WEIGHTS, BadInput
-from tasks.metrics.registry import METRICS
 from tasks.store.files import read_json, write_json
 from tasks.store.keys import contents_digest, file_digest
 from tasks.store.store import locked
@@ -20,14 +19,9 @@ from tasks.weights.official import OFFICIAL
 CHECKSUMS = WEIGHTS / "sha256.json"  # of the registered files, as they were when first used
 
 
-def registered() -> dict[str, WeightFile]:
-    """Every weights file that bfr knows, by its place below data/weights."""
-    return OFFICIAL | {file.place: file for metric in METRICS.values() for file in metric.needs}
-
-
 def known(path: Path) -> WeightFile | None:
     """What is registered about a file; None for a user's own."""
-    return registered().get(path.relative_to(WEIGHTS).as_posix()) if path.is_relative_to(WEIGHTS) else None
+    return OFFICIAL.get(path.relative_to(WEIGHTS).as_posix()) if path.is_relative_to(WEIGHTS) else None
 
 
 def required(path: Path, needed_by: str) -> Path:

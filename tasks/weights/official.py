@@ -1,7 +1,4 @@
-"""Official weights of networks: what they are, where they come from, their licence.
-
-To add a file: one entry of OFFICIAL; the files of the metrics are in tasks/metrics/offline.py.
-"""
+"""Official weights of networks and metrics: where they come from, their licence. To add one: an entry of OFFICIAL."""
 
 from pathlib import Path
 
@@ -15,8 +12,6 @@ VGG16 = WeightFile(
     "torchvision, BSD-3-Clause",
     sha256="397923af",
 )
-
-
 INCEPTION = WeightFile(
     "hub/checkpoints/pt_inception-2015-12-05-6726825d.pth",
     "https://github.com/mseitzer/pytorch-fid/releases/download/fid_weights/pt_inception-2015-12-05-6726825d.pth",
@@ -31,45 +26,32 @@ def _pyiqa_file(name: str, licence: str) -> WeightFile:
 
 
 MUSIQ_KONIQ = _pyiqa_file("musiq_koniq_ckpt-e95806b9.pth", "MUSIQ, Apache-2.0")
-
-
 MANIQA_PIPAL = _pyiqa_file("MANIQA_PIPAL-ae6d356b.pth", "MANIQA, Apache-2.0")
-
-
 MANIQA_KONIQ = _pyiqa_file("ckpt_koniq10k.pt", "MANIQA, Apache-2.0")
-
-
 NIQE_PARAMETERS = _pyiqa_file("niqe_modelparameters.mat", "research parameters of the authors of NIQE")
-
-
 NRQM_MODEL = _pyiqa_file("NRQM_model.mat", "research parameters of the authors of NRQM")
-
-
 NIMA_AVA = _pyiqa_file("NIMA_InceptionV2_ava-b0c77c00.pth", "NIMA, Apache-2.0")
-
-
 ARCFACE18 = WeightFile(
     "hub/checkpoints/arcface_resnet18.pth",
     "https://github.com/TencentARC/GFPGAN/releases/download/v0.1.0/arcface_resnet18.pth",
     "GFPGAN release, Apache-2.0",
 )
-
-
 FAN98 = WeightFile(
     "hub/checkpoints/alignment_WFLW_4HG.pth",
     "https://github.com/xinntao/facexlib/releases/download/v0.1.0/alignment_WFLW_4HG.pth",
     "facexlib, Apache-2.0",
 )
 
-
 S_LAB = "S-Lab License 1.0, non-commercial"
 DIFFACE = "https://github.com/zsyOAOA/DifFace/releases/download/V1.0"
 DT_BFR = "https://github.com/SamsungLabs/DT-BFR/releases/download/v1.0.0"
 GFPGAN = "https://github.com/TencentARC/GFPGAN/releases/download"
 
-OFFICIAL = {
+OFFICIAL: dict[str, WeightFile] = {
     file.place: file
     for file in (
+        *(VGG16, INCEPTION, MUSIQ_KONIQ, MANIQA_PIPAL, MANIQA_KONIQ, NIQE_PARAMETERS, NRQM_MODEL, NIMA_AVA),
+        *(ARCFACE18, FAN98),
         WeightFile("iddpm_ffhq512_ema500000.pth", f"{DIFFACE}/iddpm_ffhq512_ema500000.pth", S_LAB),
         WeightFile("iddpm_ffhq256_ema750000.pth", f"{DIFFACE}/iddpm_ffhq256_ema750000.pth", S_LAB),
         WeightFile("swinir_restoration512_L1.pth", f"{DIFFACE}/swinir_restoration512_L1.pth", S_LAB),
