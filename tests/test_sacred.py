@@ -134,7 +134,8 @@ def test_a_result_that_holds_a_users_file_stays_whatever_happens_to_it(store_fol
             assert [("notes.txt" in each.reason, each.is_deleted) for each in found] == [(True, False)]
         with pytest.raises(BadInput, match=r"files that are not its own: notes\.txt"):
             result()
-    (folder / MANIFEST).write_text("{")  # the disk lost it
+    shutil.copy(folder / "b.png", folder / "a.png")  # as it was
+    (folder / MANIFEST).write_text("{")  # the disk lost the rest
     with unchanged(folder), pytest.raises(BadInput, match=r"files that are not its own: notes\.txt"):
         result()
     (folder / "notes.txt").unlink()
