@@ -1,37 +1,36 @@
 """Adapt the restorer to a folder of your own LQ photos, without ground truth, and restore them with the result."""
 
+import logging
 from typing import Literal
 
-from prefect import flow
-from prefect.logging import get_run_logger
-
 from flows.preflight import check, photo_folders
-from flows.publishing import show_report, tell_set_aside
 from flows.rows import reported, rows_of, run_prior, run_restorer
 from flows.steps import reference_sets, score
-from flows.workspace import TRAINED, Workspace, results_folder
-from tasks import nodes
+from flows.workspace import TRAINED, Run, Workspace, results_folder, run_here, say_set_aside
 from tasks.basics import ROOT, BadInput
 from tasks.data.ingest import PhotoFolder
 from tasks.params.experiment import MethodName, given
 from tasks.params.load import load_experiment
-from tasks.running.stage import Source
+from tasks.report.inputs import ReportInputs
 from tasks.stages.finetune import FineTuneParams, finetune
 from tasks.stages.ingest import IngestParams, ingest
 from tasks.stages.photos import PhotosParams, photos
 from tasks.stages.report import ReportParams, report
 
+LOG = logging.getLogger(__name__)
+
 ROWS: tuple[MethodName, ...] = ("lq", "pretrained", "pseudo_target", "adapted")
+PART = "photos"  # the one part of the tables
 
 
-@flow(name="adapt", flow_run_name="{folder}", log_prints=True)
 def adapt(
     folder: str,
     hq: str | None = None,
     experiment: str = "demo",
     out: str | None = None,
     fit: Literal["aligned", "crop"] = "crop",
-) -> None:
+    run_stage: Run = run_here,
+) -> Workspace:
     """Photos in; adapted checkpoint, restored photos and report out.
 
     The photos lie in <out>/photos, by their own names and in their sub-folders, as PNG; the checkpoint is
@@ -51,7 +50,7 @@ def adapt(
     check(settings, splits=["real"], rows=rows)
     restorer = given(settings.restorer, "restorer")
     root, paths = results_folder(out, "adapted", {"folder": folder, "hq": hq})
-    work, details = Workspace(root, nodes.run), Workspace(root / "details", nodes.run)
+    work, details = Workspace(root, run_stage), Workspace(root / "details", run_stage)
     folders = {name: PhotoFolder(path) for name, path in paths.items()}
     intake = IngestParams(size=settings.dataset.size, fit=fit)
     lq = details.make("lq", ingest, intake, **folders)
@@ -76,23 +75,24 @@ def adapt(
     sets = reference_sets(settings, details, truth, real)
     adapted = run_restorer(settings, details, lq, "adapted", model.path(TRAINED))
 
-    results: dict[str, Source] = {"photos/test": truth} if truth else {}
-    for method, images in zip(ROWS, (lq, restored, targets, adapted), strict=True):
-        at = f"scores/{method}"
-        score(settings.metrics, details, at, images, truth, sets)
-        results |= {f"images/photos/{method}": images, f"scores/photos/{method}": details[at]}
+    inputs = ReportInputs(photos={"test": "hq"} if truth else {})
+    for method, at in zip(ROWS, ("lq", "restored", "pseudo_targets", "adapted"), strict=True):
+        score(settings.metrics, details, f"scores/{method}", details[at], truth, sets)
+        inputs.images[PART, method] = at
+        inputs.scores[PART, method] = f"scores/{method}"
+    places = inputs.named()
     params = ReportParams(
         name=root.name,
         title=f"Adapted to {paths['folder'].name}",
         settings=settings.model_dump(mode="json", include={"seed", "prior", "restorer", "pseudo_targets", "finetune"}),
-        degradations=("photos",),
+        degradations=(PART,),
         methods=reported(rows),
         metrics=settings.metrics,
         published=(),
-        places={name: f"details/{place}" for name, place in details.places(results).items()},
+        places={name: f"details/{place}" for name, place in places.items()},
     )
-    work.make("report", report, params, **results)
+    work.make("report", report, params, **{name: details[place] for name, place in places.items()})
     work.publish_photos(adapted, paths["folder"])
-    tell_set_aside(lq)
-    get_run_logger().info("Restored %d photos: %s", len(adapted.ids), work.root / "photos")
-    show_report(work)
+    say_set_aside(lq)
+    LOG.info("Restored %d photos: %s", len(adapted.ids), work.root / "photos")
+    return work

@@ -1,14 +1,10 @@
 """Fine-tune the prior on an album of one subject, and restore photos of that subject with it (gen2res)."""
 
+import logging
 from typing import Literal
 
-from prefect import flow
-from prefect.logging import get_run_logger
-
-from flows.publishing import tell_set_aside
 from flows.rows import run_comparison
-from flows.workspace import TRAINED, Workspace, results_folder
-from tasks import nodes
+from flows.workspace import TRAINED, Run, Workspace, results_folder, run_here, say_set_aside
 from tasks.basics import ROOT
 from tasks.data.ingest import PhotoFolder
 from tasks.methods.gen2res import NoiseDenoise
@@ -19,8 +15,9 @@ from tasks.stages.personalize import PersonalizeParams
 from tasks.stages.personalize import personalize as personalize_stage
 from tasks.weights.fetch import required
 
+LOG = logging.getLogger(__name__)
 
-@flow(name="personalize", flow_run_name="{folder} by {album}", log_prints=True)
+
 def personalize(
     album: str,
     folder: str,
@@ -32,7 +29,8 @@ def personalize(
     respacing: int = 1000,
     out: str | None = None,
     fit: Literal["aligned", "crop"] = "crop",
-) -> None:
+    run_stage: Run = run_here,
+) -> Workspace:
     """Restored photos in <out>/photos, by the photos' own names and in their sub-folders, as PNG; the personal prior in
     <out>/model/model.safetensors; the rest in <out>/details, by image id: album, lq (each with a quarantine.csv),
     restored.
@@ -48,7 +46,7 @@ def personalize(
     prior = given(settings.prior, "prior")
     weights = required(ROOT / prior.weights, "the prior")
     root, paths = results_folder(out, "personal", {"folder": folder, "album": album})
-    work, details = Workspace(root, nodes.run), Workspace(root / "details", nodes.run)
+    work, details = Workspace(root, run_stage), Workspace(root / "details", run_stage)
     intake = IngestParams(size=settings.dataset.size, fit=fit)
     photos, lq = (
         details.make(at, ingest, intake, folder=PhotoFolder(paths[name]))
@@ -60,5 +58,6 @@ def personalize(
     other = Comparison(method=method, weights=model.path(TRAINED))
     restored = run_comparison(other, settings, details, lq, "restored")
     work.publish_photos(restored, paths["folder"])
-    tell_set_aside(photos, lq)
-    get_run_logger().info("Restored %d photos: %s", len(restored.ids), work.root / "photos")
+    say_set_aside(photos, lq)
+    LOG.info("Restored %d photos: %s", len(restored.ids), work.root / "photos")
+    return work

@@ -21,9 +21,9 @@ from flows.steps import STEPS
 from flows.workspace import Workspace, folder_of
 from tasks.basics import ROOT, shown_path
 from tasks.params.load import PARAMS_FILE
+from tasks.report.about import About
 from tasks.report.figures import picture
 from tasks.store.artifact import ImageFolder
-from tasks.store.files import read_json
 from tasks.store.keys import file_digest
 
 SHEET_SIDE = 96  # pixels of each face in the artefact
@@ -43,19 +43,14 @@ def show_report(work: Workspace) -> None:
     get_run_logger().info("Results: %s", shown_path(report / "report.html"))
 
 
-def tell_set_aside(*taken: ImageFolder) -> None:
-    """Say in the run's log which of a user's files could not be used, and why."""
-    for file, reason in (row for images in taken for row in images.quarantine):
-        get_run_logger().warning("Set aside: %s: %s", file, reason)
-
-
 def contact_sheet(work: Workspace) -> str:
     """The first photo of each degradation by every method, in one row, and its original, as a data URI; "" for none."""
-    about = read_json(work.root / "report" / "run.json")["params"]
+    about = About.read(work.root / "report")
+    truth = [place for split, place in about.inputs.photos.items() if split == "test"]
     rows = []
-    for degradation in about["degradations"]:
-        names = [f"images/{degradation}/{method['name']}" for method in about["methods"]] + ["photos/test"]
-        folders = [ImageFolder(work.root / about["places"][name]) for name in names if name in about["places"]]
+    for degradation in about.degradations:
+        places = [about.inputs.images[degradation, method.name] for method in about.methods]
+        folders = [ImageFolder(work.root / place) for place in places + truth]
         shared = set.intersection(*(set(folder.ids) for folder in folders)) if folders else set()
         if shared:
             faces = [Image.fromarray(folder.read(min(shared))).resize((SHEET_SIDE, SHEET_SIDE)) for folder in folders]

@@ -1,14 +1,10 @@
 """Restore a folder of photos with a named method."""
 
+import logging
 from typing import Literal
 
-from prefect import flow
-from prefect.logging import get_run_logger
-
-from flows.publishing import tell_set_aside
 from flows.rows import OWN, rows_of
-from flows.workspace import TRAINED, Workspace, absolute, folder_of, results_folder
-from tasks import nodes
+from flows.workspace import TRAINED, Run, Workspace, absolute, folder_of, results_folder, run_here, say_set_aside
 from tasks.basics import BadInput, suggestion
 from tasks.data.ingest import PhotoFolder
 from tasks.params.experiment import Comparison, Experiment, given
@@ -16,8 +12,9 @@ from tasks.params.load import load_experiment
 from tasks.stages.ingest import IngestParams, ingest
 from tasks.weights.fetch import required
 
+LOG = logging.getLogger(__name__)
 
-@flow(name="restore", flow_run_name="{folder} by {method}", log_prints=True)
+
 def restore(
     folder: str,
     method: str = "pretrained",
@@ -27,7 +24,8 @@ def restore(
     masks: str | None = None,
     out: str | None = None,
     fit: Literal["aligned", "crop"] = "crop",
-) -> None:
+    run_stage: Run = run_here,
+) -> Workspace:
     """Restored photos in <out>/photos, by the photos' own names and in their sub-folders, as PNG; the rest in
     <out>/details: lq (what the method was given; quarantine.csv lists what was set aside), restored (by image id).
 
@@ -40,13 +38,14 @@ def restore(
     """
     settings = chosen(experiment, method, weights, seed)
     root, paths = results_folder(out, "restored", {"folder": folder, "masks": masks})
-    work, details = Workspace(root, nodes.run), Workspace(root / "details", nodes.run)
+    work, details = Workspace(root, run_stage), Workspace(root / "details", run_stage)
     folders = {name: PhotoFolder(path) for name, path in paths.items()}
     lq = details.make("lq", ingest, IngestParams(size=settings.dataset.size, fit=fit), **folders)
     restored = rows_of(settings)[method].run(details, lq, "", "restored")
     work.publish_photos(restored, paths["folder"])
-    tell_set_aside(lq)
-    get_run_logger().info("Restored %d photos: %s", len(restored.ids), work.root / "photos")
+    say_set_aside(lq)
+    LOG.info("Restored %d photos: %s", len(restored.ids), work.root / "photos")
+    return work
 
 
 def chosen(experiment: str, method: str, weights: str | None, seed: int | None) -> Experiment:

@@ -12,16 +12,15 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import wraps
 
 from flows.preflight import photo_folders
-from flows.rows import authentic_rows, reported, rows_of, run_prior, run_restorer
+from flows.rows import Adapted, authentic_rows, reported, rows_of, run_prior, run_restorer
 from flows.terminal import duration
 from flows.workspace import TRAINED, Workspace
 from tasks.basics import ROOT, WEIGHTS
-from tasks.data.datasets import Split
 from tasks.data.ingest import PhotoFolder
-from tasks.metrics.registry import DEFAULT, METRICS, REAL, column
+from tasks.metrics.registry import DEFAULT, REAL, column
 from tasks.metrics.registry import find as find_metric
-from tasks.models.kinds import IdmTraining, PriorTraining
-from tasks.params.experiment import Cleaning, Downstream, Experiment, given
+from tasks.params.experiment import Downstream, Experiment, given
+from tasks.report.inputs import ReportInputs, step_of
 from tasks.running.stage import Source
 from tasks.stages.degrade import DegradeParams
 from tasks.stages.degrade import degrade as degrade_stage
@@ -77,12 +76,10 @@ def photos(experiment: Experiment, work: Workspace) -> None:
 def degrade(experiment: Experiment, work: Workspace) -> None:
     """The LQ photos: made from the HQ ones, or taken in as they are."""
     dataset = experiment.dataset
-    if dataset.kind == "real":
-        intake = IngestParams(size=dataset.size, fit="aligned")
-        for name, photos in dataset.sets.items():
-            for split in experiment.splits:
-                folder = photos.test if split == "test" else photos.finetune or photos.test
-                work.make(f"lq/{name}/{split}", ingest_stage, intake, folder=PhotoFolder(ROOT / folder))
+    intake = IngestParams(size=dataset.size, fit="aligned")
+    for name, photos in dataset.lq.items():
+        for split in experiment.splits:
+            work.make(f"lq/{name}/{split}", ingest_stage, intake, folder=PhotoFolder(ROOT / photos.folder(split)))
     for name, degradation in experiment.degradations.items():
         params = DegradeParams(seed=experiment.seed, name=name, preset=degradation.preset, iso=degradation.iso)
         camera = {"camera": ROOT / degradation.camera} if degradation.camera else {}
@@ -136,7 +133,7 @@ def clean(experiment: Experiment, work: Workspace) -> None:
     if not (settings := experiment.cleaning):
         return
     photos = work["photos/train"]
-    training = TrainParams(training=idm_training(experiment, settings))
+    training = TrainParams(training=settings.training(experiment.seed))
     if settings.weights:
         first = ROOT / settings.weights
     else:
@@ -153,23 +150,11 @@ def clean(experiment: Experiment, work: Workspace) -> None:
 def downstream(experiment: Experiment, settings: Downstream, work: Workspace, name: str, photos: ImageFolder) -> None:
     """What a generator learns from the photos: faces that it draws, scored as a set."""
     prior = given(experiment.prior, "prior")
-    training = PriorTraining(
-        kind="prior",
-        arch=prior.arch,
-        seed=experiment.seed,
-        iterations=settings.iterations,
-        batch=settings.batch,
-        lr=settings.lr,
-        lr_min=settings.lr,
-        ema=settings.ema,
-        clip=1.0,
-        bf16=settings.bf16,
-    )
     inputs: dict[str, Source] = {} if settings.from_scratch else {"weights": ROOT / prior.weights}
     generator = work.make(
         f"cleaning/generators/{name}",
         train_stage,
-        TrainParams(training=training),
+        TrainParams(training=settings.training(prior.arch, experiment.seed)),
         photos=photos,
         held_out=work["photos/real"],
         **inputs,
@@ -184,22 +169,6 @@ def downstream(experiment: Experiment, settings: Downstream, work: Workspace, na
     drawn = work.make(f"cleaning/drawn/{name}", generate_stage, drawing, weights=generator.path(TRAINED))
     compared = describe(settings.metrics, work, "cleaning/real", "real photos", work["photos/real"])
     score(settings.metrics, work, f"cleaning/downstream/{name}", drawn, references={DEFAULT: compared})
-
-
-def idm_training(experiment: Experiment, settings: Cleaning) -> IdmTraining:
-    """How both models are trained."""
-    return IdmTraining(
-        kind="idm",
-        arch=settings.method.arch,
-        seed=experiment.seed,
-        degradation=settings.degradation,
-        iterations=settings.iterations,
-        batch=settings.batch,
-        lr=settings.lr,
-        lr_min=settings.lr,
-        ema=settings.ema,
-        bf16=settings.bf16,
-    )
 
 
 @step
@@ -233,7 +202,7 @@ def authenticity(experiment: Experiment, work: Workspace) -> None:
 def references(experiment: Experiment, work: Workspace) -> None:
     """What metrics of whole sets need to know of the sets that they compare with."""
     work.folder("references")
-    truth = None if experiment.dataset.kind == "real" else work["photos/test"]
+    truth = work["photos/test"] if experiment.dataset.has_truth else None
     reference_sets(experiment, work, truth, work["photos/real"])
 
 
@@ -263,7 +232,7 @@ def reference_metrics(metrics: Iterable[str]) -> dict[str, tuple[str, ...]]:
     found: dict[str, tuple[str, ...]] = {}
     for metric in metrics:
         base, reference = column(metric)
-        if METRICS[base].kind == "distribution":
+        if find_metric(base).is_of_sets:
             found[reference] = (*found.get(reference, ()), base)
     return found
 
@@ -276,7 +245,7 @@ def describe(metrics: Sequence[str], work: Workspace, at: str, label: str, image
 
 @step
 def evaluate(experiment: Experiment, work: Workspace) -> None:
-    hq = None if experiment.dataset.kind == "real" else work["photos/test"]
+    hq = work["photos/test"] if experiment.dataset.has_truth else None
     compared = {name: work[f"references/{name}"] for name in reference_metrics(experiment.metrics)}
     for name in experiment.parts:
         methods = {row.name: work[row.place(name)] for row in rows_of(experiment).values()}
@@ -304,24 +273,7 @@ def score(
 
 @step
 def report(experiment: Experiment, work: Workspace) -> None:
-    splits: tuple[Split, ...] = ("real",) if experiment.dataset.kind == "real" else (*experiment.splits, "real")
-    inputs: dict[str, Source] = {f"photos/{split}": work[f"photos/{split}"] for split in splits}
-    for name in experiment.parts:
-        if "adapted" in experiment.methods:
-            inputs[f"adapted_models/{name}"] = work[f"adapted_models/{name}"]
-        for row in rows_of(experiment).values():
-            inputs[f"images/{name}/{row.name}"] = work[row.place(name)]
-            inputs[f"scores/{name}/{row.name}"] = work[f"scores/{name}/{row.name}"]
-    if experiment.cleaning:
-        inputs |= {f"cleaning/{name}": work[f"cleaning/scores/{name}"] for name in ("before", "after")}
-        if experiment.cleaning.downstream:
-            inputs |= {f"downstream/{name}": work[f"cleaning/downstream/{name}"] for name in ("before", "after")}
-        inputs["cleaning/model"] = work["cleaning/model"]
-    if experiment.authenticity:
-        for row in authentic_rows(experiment):
-            for name in ("first", "second", "again", "clean"):
-                inputs[f"authenticity/{name}/{row.name}"] = work[f"authenticity/scores/{name}/{row.name}"]
-    places = work.places(inputs)
+    places = report_places(experiment).named()
     params = ReportParams(
         name=work.root.name,
         title=experiment.title,
@@ -333,10 +285,33 @@ def report(experiment: Experiment, work: Workspace) -> None:
         claims=experiment.claims,
         published=experiment.published,
         places=places,
-        dvc={out: dvc_digest(work.root / out) for out in sorted({place.split("/")[0] for place in places.values()})},
+        dvc={step: dvc_digest(work.root / step) for step in sorted(set(map(step_of, places.values())))},
     )
-    made = work.make("report", report_stage, params, **inputs)
+    made = work.make("report", report_stage, params, **{name: work[place] for name, place in places.items()})
     shutil.copyfile(made.path("metrics.json"), work.root / "metrics.json")  # for `dvc metrics show`
+
+
+def report_places(experiment: Experiment) -> ReportInputs[str]:
+    """What the report reads, by where the steps before published it."""
+    splits = [split for split in experiment.dataset.sources if split in (*experiment.splits, "real")]
+    table = [(part, row) for part in experiment.parts for row in rows_of(experiment).values()]
+    places = ReportInputs(
+        images={(part, row.name): row.place(part) for part, row in table},
+        scores={(part, row.name): f"scores/{part}/{row.name}" for part, row in table},
+        models={(part, row.name): f"adapted_models/{part}" for part, row in table if isinstance(row, Adapted)},
+        photos={split: f"photos/{split}" for split in splits},
+    )
+    if experiment.cleaning:
+        places.cleaning["model"] = "cleaning/model"
+        for name in ("before", "after"):
+            places.cleaning[name] = f"cleaning/scores/{name}"
+            if experiment.cleaning.downstream:
+                places.downstream[name] = f"cleaning/downstream/{name}"
+    if experiment.authenticity:
+        for row in authentic_rows(experiment):
+            for run in ("first", "second", "again", "clean"):
+                places.authenticity[run, row.name] = f"authenticity/scores/{run}/{row.name}"
+    return places
 
 
 def metric_weights(metrics: Iterable[str]) -> dict[str, Source]:

@@ -1,5 +1,6 @@
 """The published places of results: where an experiment's, and where a user's go."""
 
+import logging
 import os
 import tempfile
 from collections.abc import Callable, Mapping
@@ -15,13 +16,22 @@ from tasks.store.files import disk_explained
 from tasks.store.ownership import ADVICE, check_replaceable, published_below, remove_result, shown
 from tasks.store.publish import publish
 
+LOG = logging.getLogger(__name__)
 Run = Callable[..., ImageFolder]
 
 
 TRAINED = "model.safetensors"  # what a stage that trains writes
 
 
-OWN_FOLDERS = ("demo", "demo_store", "experiments", "weights", ".store", ".prefect")  # of data/, not a user's
+OWN_FOLDERS = (
+    "demo",
+    "demo_store",
+    "experiments",
+    "published",
+    "weights",
+    ".store",
+    ".prefect",
+)  # of data/, not a user's
 
 
 def run_here(stage: Stage, params: Strict, **inputs: Source) -> ImageFolder:
@@ -102,6 +112,12 @@ def check_results(root: Path) -> None:
         check_replaceable(folder)
 
 
+def say_set_aside(*taken: ImageFolder) -> None:
+    """Say which of a user's files could not be used, and why."""
+    for file, reason in (row for images in taken for row in images.quarantine):
+        LOG.warning("Set aside: %s: %s", file, reason)
+
+
 @dataclass
 class Workspace:
     """The named results of one experiment, published below `root`; `run_stage` is the driver that makes them."""
@@ -151,11 +167,6 @@ class Workspace:
     def folder(self, name: str) -> None:
         """Make a step's folder, which DVC expects also where the step has nothing to do."""
         (self.root / name).mkdir(parents=True, exist_ok=True)
-
-    def places(self, results: Mapping[str, Source]) -> dict[str, str]:
-        """Where each result was published; the report has its own names for them."""
-        at = {id(result): name for name, result in self.results.items()}
-        return {name: at[id(result)] for name, result in results.items()}
 
     def __getitem__(self, name: str) -> ImageFolder:
         """An earlier result: of this run, else of the workspace folder (its copy in the store where there is one)."""

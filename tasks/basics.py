@@ -1,11 +1,12 @@
 """What everything uses: the error for what a user gave, the base of typed records, names, the checkout's folders."""
 
 import difflib
+import re
 import sys
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 if sys.platform == "win32":
     raise ImportError(
@@ -32,6 +33,19 @@ class Strict(BaseModel):
     """Base of every typed record: unknown keys are errors, values cannot be changed."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+def checked_name(name: str) -> str:
+    """The name itself. Raises ValueError, with a name to use instead, unless it is safe as a folder's name anywhere."""
+    if not re.fullmatch("[a-z0-9_][a-z0-9_-]{0,99}", name):
+        plain = re.sub("[^a-z0-9_-]+", "_", name.lower()).strip("_-")[:100]
+        advice = f" Say {plain!r}." if plain else ""
+        raise ValueError(f"a name is 1 to 100 of a-z, 0-9, _ and -, and does not start with -.{advice}")
+    return name
+
+
+Name = Annotated[str, AfterValidator(checked_name)]
+"""What params.yaml calls an experiment, a degradation, a method, a set, …: folders are named by it."""
 
 
 @dataclass(frozen=True, eq=False)

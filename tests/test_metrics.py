@@ -14,17 +14,21 @@ import torch.nn.functional as F
 from golden.restorer_weights import arrays, load_manifest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import TypeAdapter
 
 from tasks.basics import BadInput
-from tasks.metrics import bootstrap, full_reference, landmarks, perceptual, registry
+from tasks.metrics import bootstrap, distribution, full_reference, landmarks, perceptual, registry
 from tasks.metrics.distribution import (
     FeatureStatistics,
+    ReferenceSet,
     feature_statistics,
-    fid_seeded_features,
     frechet_distance,
     official_statistics,
     precision_recall,
 )
+from tasks.metrics.inception import fid_seeded_features
+from tasks.metrics.metric import SetMetric
+from tasks.noise import numpy_stream
 from tasks.pixels import to_tensor
 from tasks.store.files import read_png
 from tasks.weights import official
@@ -205,7 +209,7 @@ def test_seeded_networks_neither_use_nor_move_the_global_generator(build):
 
 
 def test_the_seeded_fid_network_is_the_start_of_the_fid_inception(weights):
-    whole = registry.build("fid", weights, CPU).extract.network
+    whole = registry.build("fid", weights, CPU).network.network
     start = fid_seeded_features()
     trained = torch.nn.Sequential(*whole.blocks[:2]).state_dict()
     start.load_state_dict(dict(zip(start.state_dict(), trained.values(), strict=True)))
@@ -291,27 +295,104 @@ def test_a_peak_on_the_border_is_decoded_without_its_missing_neighbour():
     assert landmarks.decode(heatmaps)[0].tolist() == [[0.5, 0.5], [3.75, 7.5]]
 
 
+def described(features, network="fid_seeded"):
+    """A reference set from its features."""
+    return ReferenceSet(feature_statistics([features], network, "tiles"), features)
+
+
+def features_of(images):
+    """Seeded features [N, 192]."""
+    return registry.build("fid_seeded", Path(), CPU).features(images)
+
+
+def value(metric, features, reference):
+    return registry.find(metric).compare(features, reference).value
+
+
 def test_precision_and_recall_tell_missing_quality_from_missing_variety():
-    precision, recall = (registry.build(f"{name}_seeded", Path(), CPU) for name in ("precision", "recall"))
-    x = precision.features(images := tiles("gt_c512.png"))
-    real = precision.reference(x, "tiles")
-    assert precision.compare(x, real) == recall.compare(x, real) == 1
-    assert precision.compare(precision.features(noisy(images, 0.3)), real) < 0.5
+    x = features_of(images := tiles("gt_c512.png"))
+    real = described(x)
+    assert value("precision_seeded", x, real) == value("recall_seeded", x, real) == 1
+    assert value("precision_seeded", features_of(noisy(images, 0.3)), real) < 0.5
     few = x[:8].repeat(len(x) // 8, 1)
-    assert precision.compare(few, real) == 1
-    assert recall.compare(few, real) < 0.7
+    assert value("precision_seeded", few, real) == 1
+    assert value("recall_seeded", few, real) < 0.7
     with pytest.raises(Unavailable, match="need 4 images in each set, found 64 and 3"):
-        recall.compare(x[:3], real)
+        value("recall_seeded", x[:3], real)
 
 
-def test_fid_seeded_rises_with_noise_and_with_blur():
-    scorer = registry.build("fid_seeded", Path(), CPU)
+@pytest.mark.parametrize(("metric", "at_least"), [("fid_seeded", 10), ("kid_seeded", 3)])
+def test_the_distance_of_sets_rises_with_noise_and_with_blur(metric, at_least):
     x = tiles("gt_c512.png")
-    clean = scorer.statistics(x.split(16), "clean")
+    clean = described(features_of(x))
     for worse in ([noisy(x, s) for s in (0.02, 0.05, 0.1)], [blurred(x, s) for s in (0.5, 1, 2)]):
-        sets = [scorer.statistics(y.split(16), "worse") for y in worse]
-        assert np.diff([scorer.distance(s, clean) for s in sets]).min() > 0
-        assert scorer.distance(sets[-1], clean) > 10 * scorer.distance(sets[0], clean)
+        values = [value(metric, features_of(y), clean) for y in worse]
+        assert np.diff(values).min() > 0
+        assert values[-1] > at_least * abs(values[0])
+
+
+# ---------------------------------------------------------------------------------------------------- KID
+
+
+def plain_mmd2(x, y):
+    """The unbiased MMD^2 of KID, one pair of points after the other."""
+    d, m = len(x[0]), len(x)
+
+    def kernel(a, b):
+        return (sum(float(p) * float(q) for p, q in zip(a, b, strict=True)) / d + 1) ** 3
+
+    pairs = [(i, j) for i in range(m) for j in range(m)]
+    within = sum(kernel(x[i], x[j]) + kernel(y[i], y[j]) for i, j in pairs if i != j) / (m * (m - 1))
+    return within - 2 * sum(kernel(x[i], y[j]) for i, j in pairs) / m**2
+
+
+def two_sets(n, m, d=6):
+    rng = np.random.default_rng(4)
+    return torch.from_numpy(rng.random((n, d))), torch.from_numpy(rng.random((m, d)) + 0.1)
+
+
+def test_kid_of_small_sets_is_the_unbiased_mmd_of_the_whole_sets():
+    x, y = two_sets(9, 9)
+    score = distribution.kid(x.float(), described(y.float()))
+    assert score.value == pytest.approx(plain_mmd2(x.float(), y.float()), rel=1e-9)
+    assert score.spread is None
+
+
+def test_kid_is_the_mean_over_subsets_and_their_deviation(monkeypatch):
+    monkeypatch.setattr(distribution, "KID_SUBSETS", 7)
+    monkeypatch.setattr(distribution, "KID_SUBSET_SIZE", 5)
+    x, y = two_sets(11, 14)
+    stream, found = numpy_stream(0, "kid", ""), []
+    for _ in range(7):
+        some, others = stream.choice(11, 5, replace=False), stream.choice(14, 5, replace=False)
+        found.append(plain_mmd2(x[some], y[others]))
+    score = distribution.kid(x, described(y))
+    assert score == pytest.approx((np.mean(found), np.std(found)), rel=1e-9)
+    assert distribution.kid(x, described(y)) == score
+
+
+def test_kid_is_that_of_pyiqa():
+    """pyiqa draws from numpy's global generator, so the sets are as large as the subsets: no draw matters."""
+    from pyiqa.archs.fid_arch import mmd_polynomial_kernel
+
+    x, y = two_sets(40, 40, d=64)
+    assert distribution.kid(x, described(y)).value == pytest.approx(mmd_polynomial_kernel(x.numpy(), y.numpy()))
+
+
+def test_kid_of_two_samples_of_one_set_is_zero_within_its_spread():
+    rng = np.random.default_rng(0)
+    x, y = (torch.from_numpy(rng.standard_normal((1500, 16))) for _ in range(2))
+    score = distribution.kid(x, described(y))
+    assert abs(score.value) < 3 * score.spread < 0.02
+
+
+def test_kid_takes_a_set_smaller_than_the_other_whole_and_then_has_no_spread(monkeypatch):
+    monkeypatch.setattr(distribution, "KID_SUBSET_SIZE", 5)
+    x, y = two_sets(4, 14)
+    assert distribution.kid(x, described(y)).spread is None
+    assert distribution.kid(y, described(x)).spread is None
+    with pytest.raises(Unavailable, match="KID needs 2 images in each set, found 14 and 1"):
+        distribution.kid(x[:1], described(y))
 
 
 # -------------------------------------------------------------------------------------------- no reference
@@ -476,6 +557,48 @@ def test_a_full_reference_metric_needs_a_ground_truth_of_the_same_shape():
         scorer(torch.zeros(1, 3, 16, 16))
     with pytest.raises(BadInput, match="shape, 1 x 3 x 16 x 16, found 1 x 3 x 16 x 12"):
         scorer(torch.zeros(1, 3, 16, 16), torch.zeros(1, 3, 16, 12))
+
+
+@pytest.mark.parametrize("metric", registry.METRICS.values(), ids=lambda metric: metric.name)
+def test_an_entry_names_the_code_that_computes_it_and_all_that_changes_its_numbers(metric):
+    assert metric.code
+    for module in metric.code:
+        assert module.startswith("tasks.metrics.")
+        assert module not in ("tasks.metrics.registry", "tasks.metrics.metric")  # they hold no metric's arithmetic
+    constants = metric.constants
+    assert json.loads(json.dumps(constants)) == constants
+    assert constants["protocol"] == metric.protocol
+    others = [other.constants for other in registry.METRICS.values() if other is not metric]
+    assert constants not in others
+
+
+def test_a_set_metric_is_its_entry_and_its_function(monkeypatch):
+    """No other place knows its name: it computes what its entry says, whatever it is called."""
+
+    def farthest(features, reference):
+        return distribution.SetScore(float(torch.cdist(features, reference.features).max()))
+
+    fid = registry.find("fid_seeded")
+    metric = SetMetric("fiddle", "Fiddle", "lower", "…", features=fid.features, compare=farthest, needs_features=True)
+    monkeypatch.setitem(registry.METRICS, "fiddle", metric)
+    assert registry.find("fiddle@ffhq") is metric
+    x = features_of(tiles("gt_c256.png"))
+    assert value("fiddle", x, described(2 * x)) == pytest.approx(torch.cdist(x, 2 * x).max().item())
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [("fid", ("fid", registry.DEFAULT)), ("fid@ffhq", ("fid", "ffhq")), ("kid@real", ("kid", "real"))],
+)
+def test_a_column_is_a_metric_and_a_reference_set(name, expected):
+    assert registry.column(name) == expected
+    assert registry.find(name).name == expected[0]
+
+
+@pytest.mark.parametrize("name", ["fid@", "fid@default", "psnr@real"])
+def test_a_column_that_names_no_set_is_refused(name):
+    with pytest.raises(ValueError, match=r"only a metric of whole sets \(fid, fid_seeded, kid, .*\) takes @"):
+        TypeAdapter(registry.TableMetric).validate_python(name)
 
 
 def test_the_table_imports_without_pipeline_tools_and_metric_libraries():

@@ -19,8 +19,9 @@ from tasks.report.content import (
     Origin,
     ReportData,
 )
-from tasks.report.page import write_report
+from tasks.report.inputs import ReportInputs
 from tasks.report.voting import write_ballot
+from tasks.report.writing import write_report
 from tasks.store.files import write_png
 
 playwright = pytest.importorskip("playwright.sync_api")
@@ -30,15 +31,16 @@ pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here (apt-
 IDS = [f"face_{n:02}" for n in range(30)]
 DEGRADATIONS = [("light", "light"), ("medium", "medium"), ("heavy", "heavy")]
 METHODS = [
-    Method("lq", "LQ input", "input", "LQ"),
-    Method("pretrained", "SwinIR, pre-trained", "baseline", "pre-trained"),
-    Method("adapted", "SwinIR, adapted", "adapted", "adapted"),
+    Method(name="lq", label="LQ input", kind="input", role="LQ"),
+    Method(name="pretrained", label="SwinIR, pre-trained", kind="baseline", role="pre-trained"),
+    Method(name="adapted", label="SwinIR, adapted", kind="adapted", role="adapted"),
 ]
 
 
-def places() -> dict[str, str]:
-    images = {f"images/{name}/{m.name}": f"{m.name}/{name}" for name, _ in DEGRADATIONS for m in METHODS}
-    return images | {"photos/test": "photos/test"}
+PLACES = ReportInputs(
+    images={(name, m.name): f"{m.name}/{name}" for name, _ in DEGRADATIONS for m in METHODS},
+    photos={"test": "photos/test"},
+)
 
 
 @pytest.fixture(scope="module")
@@ -47,18 +49,18 @@ def report(tmp_path_factory) -> Path:
     root = tmp_path_factory.mktemp("experiment")
     rng = np.random.default_rng(0)
     pictures = {}
-    for name, place in places().items():
+    for place in PLACES.named().values():
         (root / place).mkdir(parents=True)
         for image_id in IDS:
-            pictures[name, image_id] = rng.integers(0, 256, (32, 32, 3), dtype=np.uint8)
-            write_png(root / place / f"{image_id}.png", pictures[name, image_id])
+            pictures[place, image_id] = rng.integers(0, 256, (32, 32, 3), dtype=np.uint8)
+            write_png(root / place / f"{image_id}.png", pictures[place, image_id])
     scores, sets = [], []
     for d, (degradation, _) in enumerate(DEGRADATIONS):
         for m, method in enumerate(METHODS):
             for n, image_id in enumerate(IDS):
                 scores.append((degradation, method.name, "psnr", image_id, 20 - 2 * d + m + 0.1 * ((n * 7 * m) % 30)))
                 scores.append((degradation, method.name, "lpips", image_id, 0.5 + 0.1 * d - 0.05 * m + 0.001 * n))
-            sets.append((degradation, method.name, "fid", 40.0 + 10 * d - 5 * m))
+            sets.append((degradation, method.name, "fid", 40.0 + 10 * d - 5 * m, np.nan))
     data = ReportData(
         experiment="demo",
         title="A title",
@@ -70,13 +72,13 @@ def report(tmp_path_factory) -> Path:
         scores=pd.DataFrame(scores, columns=list(SCORE_COLUMNS)),
         set_scores=pd.DataFrame(sets, columns=list(SET_SCORE_COLUMNS)),
         metrics=[
-            MetricInfo("psnr", "PSNR (dB)", "higher", "full-reference", "RGB"),
-            MetricInfo("lpips", "LPIPS", "lower", "full-reference", "VGG"),
+            MetricInfo("psnr", "PSNR (dB)", "higher", "full_reference", "RGB"),
+            MetricInfo("lpips", "LPIPS", "lower", "full_reference", "VGG"),
             MetricInfo("fid", "FID to ground truth", "lower", "distribution", "2048", reference="30 images, 0a1b2c3d"),
         ],
         absent={"musiq": "musiq.pth is missing"},
         images=lambda degradation, role, image_id: pictures.get(
-            ("photos/test" if role == "HQ" else f"images/{degradation}/{role_names()[role]}", image_id)
+            (PLACES.photos["test"] if role == "HQ" else PLACES.images[degradation, role_names()[role]], image_id)
         ),
         ids=IDS,
         quarantine=[("<img src=x onerror=alert(1)>.png", "truncated & broken")],
@@ -90,7 +92,7 @@ def report(tmp_path_factory) -> Path:
             for m in METHODS
         ],
         losses={"light": pd.DataFrame({"step": range(1, 101), "l1": np.linspace(1, 0, 100)})},
-        places=places(),
+        places=PLACES,
     )
     write_report(data, root / "report")
     return root

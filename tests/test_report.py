@@ -8,20 +8,22 @@ import pandas as pd
 import pytest
 from scipy.stats import wilcoxon
 
+from tasks.metrics.distribution import SetScore
 from tasks.report.charts import heat_maps, scatters
+from tasks.report.checks import downstream_table
 from tasks.report.content import PUBLISHED_COLUMNS, SCORE_COLUMNS, SET_SCORE_COLUMNS, Method, MetricInfo, ReportData
 from tasks.report.figures import thumbnail
 from tasks.report.markdown import results_markdown
-from tasks.report.page import write_report
 from tasks.report.ranking import holm, holm_p
 from tasks.report.results import compute_results, metrics_json
+from tasks.report.writing import write_report
 
 IDS = [f"face_{n}" for n in range(24)]
 METRICS = [
-    MetricInfo("psnr", "PSNR (dB)", "higher", "full-reference", "RGB, no crop"),
-    MetricInfo("lpips", "LPIPS", "lower", "full-reference", "VGG"),
+    MetricInfo("psnr", "PSNR (dB)", "higher", "full_reference", "RGB, no crop"),
+    MetricInfo("lpips", "LPIPS", "lower", "full_reference", "VGG"),
     MetricInfo("fid", "FID", "lower", "distribution", "2048 features"),
-    MetricInfo("musiq", "MUSIQ", "higher", "no-reference", "KonIQ"),
+    MetricInfo("musiq", "MUSIQ", "higher", "no_reference", "KonIQ"),
 ]
 
 
@@ -45,13 +47,14 @@ def data() -> ReportData:
         environment={"torch": "2"},
         timings=[("finetune", 12.0, 24, False)],
         methods=[
-            Method("pretrained", "Pre-trained", "baseline", "before"),
-            Method("adapted", "Adapted", "adapted", "after"),
+            Method(name="pretrained", label="Pre-trained", kind="baseline", role="before"),
+            Method(name="adapted", label="Adapted", kind="adapted", role="after"),
         ],
         degradations=[("noise", "noise")],
         scores=pd.DataFrame(scores("pretrained", 20, 0.5) + scores("adapted", 21, 0.6), columns=list(SCORE_COLUMNS)),
         set_scores=pd.DataFrame(
-            [("noise", "pretrained", "fid", 40.0), ("noise", "adapted", "fid", 30.0)], columns=list(SET_SCORE_COLUMNS)
+            [("noise", "pretrained", "fid", 40.0, np.nan), ("noise", "adapted", "fid", 30.0, np.nan)],
+            columns=list(SET_SCORE_COLUMNS),
         ),
         metrics=METRICS,
         absent={"musiq": "musiq.pth is missing"},
@@ -112,14 +115,14 @@ def test_values_that_are_not_finite_count_as_missing(data, tmp_path):
 
 
 def test_the_numbers_for_dvc_are_the_means(data):
-    means = metrics_json(data)["noise"]["adapted"]
+    means = metrics_json(compute_results(data))["noise"]["adapted"]
     assert means["fid"] == 30
     assert set(means) == {"psnr", "lpips", "fid"}
 
 
 def test_contradicting_parts_are_refused(data):
     with pytest.raises(ValueError, match="exactly one of kind 'baseline'"):
-        replace(data, methods=[Method("adapted", "Adapted", "adapted", "after")])
+        replace(data, methods=[Method(name="adapted", label="Adapted", kind="adapted", role="after")])
     with pytest.raises(ValueError, match=r"scores\.metric: expected one of"):
         replace(data, scores=data.scores.assign(metric="psrn"))
 
@@ -154,11 +157,42 @@ def test_the_difference_from_a_published_number_is_shown(data):
 
 
 def test_latex_says_what_the_table_says_and_names_cannot_break_it(data, tmp_path):
-    data = replace(data, methods=[data.methods[0], replace(data.methods[1], label="50 % & {a_b}\\c")])
+    data = replace(data, methods=[data.methods[0], data.methods[1].model_copy(update={"label": "50 % & {a_b}\\c"})])
     write_report(data, tmp_path)
     text = (tmp_path / "results.tex").read_text()
     assert r"50 \% \& \{a\_b\}\textbackslash{}c & \textbf{21.19} & 0.6100 & \textbf{30.00} \\" in text
     assert r"Method & PSNR (dB) $\uparrow$ & LPIPS $\downarrow$ & FID $\downarrow$ \\" in text
+
+
+def test_a_value_of_a_set_shows_its_spread_wherever_it_stands(data, tmp_path):
+    sets = [("noise", "pretrained", "fid", 4.0, 0.25), ("noise", "adapted", "fid", 3.0, np.nan)]
+    data = replace(data, set_scores=pd.DataFrame(sets, columns=list(SET_SCORE_COLUMNS)))
+    write_report(data, tmp_path)
+    text, latex, page = (
+        (tmp_path / name).read_text(encoding="utf-8") for name in ("results.md", "results.tex", "report.html")
+    )
+    assert "| 4.00 ± 0.25 |" in text
+    assert "**3.00** (−1.00)" in text
+    assert r"4.00 $\pm$ 0.25 \\" in latex
+    assert '<span class="ci">± 0.25</span>' in page
+    rows = pd.read_csv(tmp_path / "results.csv").set_index(["method", "metric"])
+    assert rows.loc[("pretrained", "fid"), "spread"] == 0.25
+    assert np.isnan(rows.loc[("adapted", "fid"), "spread"])
+    assert np.isnan(rows.loc[("adapted", "psnr"), "spread"])
+
+
+def test_without_a_spread_the_csv_has_no_column_for_it(data, tmp_path):
+    write_report(data, tmp_path)
+    assert "spread" not in pd.read_csv(tmp_path / "results.csv")
+
+
+def test_the_downstream_table_shows_a_spread_too():
+    before, after = {"kid": SetScore(0.02, 0.001)}, {"kid": SetScore(0.01, 0.002)}
+    extra = downstream_table(before, after, {"fid": "no weights"})
+    assert extra.rows == [
+        ("KID (lower is better)", "0.0200 ± 0.0010", "0.0100 ± 0.0020", "−0.0100"),
+        ("FID (lower is better)", "–", "–", "no weights"),
+    ]
 
 
 def test_overviews_put_the_better_method_further(data):

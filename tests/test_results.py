@@ -27,7 +27,7 @@ from tasks.store.artifact import ImageFolder, Manifest
 from tasks.store.files import write_png
 from tasks.store.provenance import dvc_digest
 
-METRICS = ("psnr", "sharpness", "fid_seeded", "recall_seeded")
+METRICS = ("psnr", "sharpness", "fid_seeded", "recall_seeded", "kid_seeded")
 
 
 @pytest.fixture
@@ -55,7 +55,9 @@ def keep(out: Path, params: EvaluateParams, record: Manifest, images: ImageFolde
 
 
 def evaluated(images: ImageFolder, hq: ImageFolder) -> ImageFolder:
-    described = reference(ReferenceParams(label="ground truth", metrics=("fid_seeded", "recall_seeded")), images=hq)
+    described = reference(
+        ReferenceParams(label="ground truth", metrics=("fid_seeded", "recall_seeded", "kid_seeded")), images=hq
+    )
     return evaluate(EvaluateParams(metrics=METRICS), images=images, hq=hq, default=described)
 
 
@@ -91,8 +93,10 @@ def test_a_killed_evaluation_goes_on_and_says_the_same(photos, monkeypatch):
     )
     for name in ("absent.json", "references.json"):
         assert again.path(name).read_bytes() == expected[name]
-    values = json.loads(again.path("set_scores.json").read_text())
-    assert values == pytest.approx(json.loads(expected["set_scores.json"]), rel=1e-4)
+    texts = again.path("set_scores.json").read_text(), expected["set_scores.json"]
+    scores, truth = ({name: score["value"] for name, score in json.loads(text).items()} for text in texts)
+    assert scores.keys() == {"fid_seeded", "recall_seeded", "kid_seeded"}
+    assert scores == pytest.approx(truth, rel=1e-4)
 
 
 def test_several_methods_are_measured_together_as_each_alone(photos, monkeypatch):
@@ -146,22 +150,25 @@ def test_a_reference_set_has_a_name_a_count_and_a_digest_and_pytorch_fid_reads_i
     }
     assert compared["fid_seeded"]["digest"] != compared["fid_seeded@mine"]["digest"]
     values = json.loads(scores.path("set_scores.json").read_text())
-    assert values["fid_seeded@mine"] == pytest.approx(0, abs=1e-4)
+    assert values["fid_seeded@mine"]["value"] == pytest.approx(0, abs=1e-4)
     files = [str(folder.path("fid_seeded.npz")) for folder in sets.values()]
     statistics = [compute_statistics_of_path(file, None, 1, 2048, "cpu") for file in files]
-    assert values["fid_seeded"] == pytest.approx(calculate_frechet_distance(*statistics[0], *statistics[1]), abs=1e-4)
+    assert values["fid_seeded"]["value"] == pytest.approx(
+        calculate_frechet_distance(*statistics[0], *statistics[1]), abs=1e-4
+    )
 
 
 def test_statistics_of_pytorch_fid_are_a_reference_set(tmp_path, photos):
     path = tmp_path / "ffhq.npz"
     np.savez(path, mu=np.zeros(2048), sigma=np.eye(2048))
-    params = ReferenceParams(label="FFHQ-70k", metrics=("fid", "precision"), count=70_000)
+    params = ReferenceParams(label="FFHQ-70k", metrics=("fid", "precision", "kid", "fid_seeded"), count=70_000)
     described = reference(params, statistics=path)
     card = json.loads(described.path("card.json").read_text())
     assert (card["label"], card["count"]) == ("FFHQ-70k", 70_000)
-    assert json.loads(described.path("absent.json").read_text()) == {
-        "precision": "FFHQ-70k is known by its FID statistics alone"
-    }
+    reason = "FFHQ-70k is known by its FID statistics alone"
+    assert json.loads(described.path("absent.json").read_text()) == dict.fromkeys(
+        ("precision", "kid", "fid_seeded"), reason
+    )
     np.savez(path, mean=np.zeros(4))
     with pytest.raises(BadInput, match=r"ffhq\.npz cannot be read as pytorch-fid's statistics"):
         reference(params, statistics=path)
@@ -173,6 +180,7 @@ def test_statistics_of_pytorch_fid_are_a_reference_set(tmp_path, photos):
         ({"metrics": ["fid@ffqh"], "references": {"ffhq": {"label": "x", "images": "x"}}}, "Did you mean 'ffhq'"),
         ({"metrics": ["psnr@real"]}, "only a metric of whole sets"),
         ({"metrics": ["fid@"]}, "only a metric of whole sets"),
+        ({"metrics": ["fid@default"]}, "only a metric of whole sets"),
         ({"references": {"real": {"label": "x", "images": "x"}}}, "is neither 'real'"),
         ({"references": {"a": {"label": "x"}}}, "give either `images` or `statistics`"),
         ({"references": {"a": {"label": "x", "statistics": "x"}}}, "how many images"),

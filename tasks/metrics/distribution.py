@@ -1,21 +1,23 @@
-"""Two sets of images by their features: FID (the Frechet distance), precision and recall."""
+"""Two sets of images by their features: FID (the Frechet distance), KID, precision and recall."""
 
 import hashlib
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from tasks.basics import BadInput
-from tasks.metrics.offline import blamed, constructing, load_state, replaced
-from tasks.metrics.seeded import fill_seeded
+from tasks.metrics.offline import blamed
+from tasks.noise import numpy_stream
 from tasks.weights.file import Unavailable
-from tasks.weights.official import INCEPTION
+
+KID_SUBSETS = 100
+KID_SUBSET_SIZE = 1000
 
 
 @dataclass(frozen=True, eq=False)
@@ -98,60 +100,72 @@ class ReferenceSet:
     features: Tensor | None = None
 
 
-class SetScorer:
-    """A distribution metric: features of image batches, their statistics, and the distance of two sets.
+class SetScore(NamedTuple):
+    """The value of a set. spread: its standard deviation over subsets, where the metric has one."""
 
-    extract: [N, 3, H, W] in [0, 1] on `device` to [N, D]; metrics of one `family` have the same features.
+    value: float
+    spread: float | None = None
+
+
+def frechet(features: Tensor, reference: ReferenceSet) -> SetScore:
+    """FID of a set, by its features [N, D]; strongly biased by small sets, so compare only results of equal N.
+
+    Raises Unavailable for fewer than two images.
+    """
+    ours = feature_statistics([features], reference.statistics.metric, "images")
+    return SetScore(frechet_distance(ours, reference.statistics))
+
+
+def precision(features: Tensor, reference: ReferenceSet) -> SetScore:
+    """Share of the set within the reference. Raises Unavailable for too few images."""
+    return SetScore(precision_recall(_features(reference), features)[0])
+
+
+def recall(features: Tensor, reference: ReferenceSet) -> SetScore:
+    """Share of the reference within the set. Raises Unavailable for too few images."""
+    return SetScore(precision_recall(_features(reference), features)[1])
+
+
+def kid(features: Tensor, reference: ReferenceSet) -> SetScore:
+    """KID (Binkowski et al. 2018) of a set, by its features [N, D]: mean and standard deviation over random subsets.
+
+    As torch-fidelity has it: KID_SUBSETS pairs of subsets of KID_SUBSET_SIZE, each drawn without replacement, the
+    standard deviation with the divisor KID_SUBSETS. A smaller set is taken whole, as in pyiqa; then the subsets share
+    it, their spread says nothing of how sure the value is, and there is none. The draws depend on the two sizes alone,
+    so methods of one table are compared on the same photos. Raises Unavailable for fewer than two images.
+    """
+    ours, theirs = features.double(), _features(reference).double()
+    sizes = len(ours), len(theirs)
+    size = min(*sizes, KID_SUBSET_SIZE)
+    if size < 2:
+        raise Unavailable(f"KID needs 2 images in each set, found {sizes[1]} and {sizes[0]}")
+    stream = numpy_stream(0, "kid", "")
+    distances = []
+    for _ in range(KID_SUBSETS if max(sizes) > size else 1):
+        some, others = (torch.from_numpy(stream.choice(n, size, replace=False)) for n in sizes)
+        distances.append(polynomial_mmd2(ours[some], theirs[others]))
+    return SetScore(float(np.mean(distances)), float(np.std(distances)) if min(sizes) > size else None)
+
+
+def polynomial_mmd2(x: Tensor, y: Tensor) -> float:
+    """Unbiased MMD^2 of two sets of features [m, D] with the kernel k(a, b) = (a.b / D + 1)^3; can be below zero.
+
+    sum over i != j of k(x_i, x_j) and of k(y_i, y_j), each / (m (m - 1)), minus 2 mean of k(x_i, y_j).
     """
 
-    needs_features = False
+    def kernel(a: Tensor, b: Tensor) -> Tensor:
+        return (a @ b.T / a.shape[1] + 1) ** 3
 
-    def __init__(self, metric: str, extract: Callable[[Tensor], Tensor], device: torch.device) -> None:
-        self.metric = metric
-        self.extract = extract
-        self.device = device
+    def within(a: Tensor) -> Tensor:
+        both = kernel(a, a)
+        return (both.sum() - both.trace()) / (len(a) * (len(a) - 1))
 
-    @torch.inference_mode()
-    def features(self, images: Tensor) -> Tensor:
-        """[N, 3, H, W] in [0, 1], on any device, to [N, D] on the scorer's."""
-        return self.extract(images.to(self.device))
-
-    def statistics(self, batches: Iterable[Tensor], name: str) -> FeatureStatistics:
-        """Statistics of the set `name`, given as batches of images."""
-        return feature_statistics(map(self.features, batches), self.metric, name)
-
-    def distance(self, a: FeatureStatistics, b: FeatureStatistics) -> float:
-        """Frechet distance; strongly biased by small sets, so compare only results of equal n."""
-        return frechet_distance(a, b)
-
-    @property
-    def family(self) -> str:
-        """Whose features these are."""
-        return "fid_seeded" if self.metric.endswith("_seeded") else "fid"
-
-    def reference(self, features: Tensor, name: str) -> ReferenceSet:
-        """A reference set from its features [N, D]."""
-        statistics = feature_statistics([features], self.family, name)
-        return ReferenceSet(statistics, features if self.needs_features else None)
-
-    def compare(self, features: Tensor, reference: ReferenceSet) -> float:
-        """The metric of a set, by its features [N, D]. Raises Unavailable for too few images."""
-        return self.distance(feature_statistics([features], self.family, "images"), reference.statistics)
+    return float(within(x) + within(y) - 2 * kernel(x, y).mean())
 
 
-class NeighbourScorer(SetScorer):
-    """Precision or recall on the scorer's features."""
-
-    needs_features = True
-
-    def compare(self, features: Tensor, reference: ReferenceSet) -> float:
-        """Raises Unavailable for too few images."""
-        assert reference.features is not None
-        try:
-            both = precision_recall(reference.features, features)
-        except BadInput as reason:
-            raise Unavailable(str(reason)) from reason
-        return both[0] if self.metric.startswith("precision") else both[1]
+def _features(reference: ReferenceSet) -> Tensor:
+    assert reference.features is not None, "the metric has needs_features = False"
+    return reference.features
 
 
 def statistics_of_others(path: Path, name: str, n: int) -> FeatureStatistics:
@@ -183,10 +197,10 @@ def precision_recall(real: Tensor, generated: Tensor, k: int = 3) -> tuple[float
     """Precision and recall of generated against real features [N, D], [M, D] (Kynkäänniemi et al. 2019).
 
     A point's ball reaches to its k-th nearest neighbour in its own set; precision is the share of generated points in
-    at least one real ball, recall the reverse. Raises BadInput for fewer than k + 1 points.
+    at least one real ball, recall the reverse. Raises Unavailable for fewer than k + 1.
     """
     if min(len(real), len(generated)) <= k:
-        raise BadInput(
+        raise Unavailable(
             f"precision and recall with k = {k} need {k + 1} images in each set, found {len(real)} and {len(generated)}"
         )
     real, generated = real.double(), generated.double()
@@ -199,45 +213,3 @@ def precision_recall(real: Tensor, generated: Tensor, k: int = 3) -> tuple[float
     precision = (between <= radii(real)[:, None]).any(dim=0).double().mean()
     recall = (between <= radii(generated)[None]).any(dim=1).double().mean()
     return float(precision), float(recall)
-
-
-def fid_features(weights_dir: Path, metric: str = "FID") -> nn.Module:
-    """pytorch-fid's Inception: [N, 3, H, W] in [0, 1], resized to 299 inside, to [N, 2048]. Raises MissingWeights."""
-    path = INCEPTION.find(weights_dir, metric)
-    from pytorch_fid import inception  # here, not above: takes seconds
-
-    with blamed(path):
-        state = load_state(path)
-        with constructing(), replaced(inception, "load_state_dict_from_url", lambda url, progress: state):
-            network = inception.InceptionV3(normalize_input=True)
-    return _Pooled(network).requires_grad_(False).eval().to(memory_format=torch.channels_last)
-
-
-class _Pooled(nn.Module):
-    def __init__(self, network: nn.Module) -> None:
-        super().__init__()
-        self.network = network
-
-    def forward(self, images: Tensor) -> Tensor:
-        pooled: Tensor = self.network(images)[0]
-        return pooled.flatten(1)
-
-
-def fid_seeded_features() -> nn.Module:
-    """The FID Inception up to its second pooling, with seeded random weights: [N, 3, H, W] in [0, 1] to [N, 192].
-
-    The images keep their size, and the features are averaged over all positions. At 64 pixels the whole network, which
-    enlarges to 299, takes 100 times longer, and needs more images than a demo has for its 2048 features.
-    """
-    from torchvision.models import inception_v3  # here, not above: takes seconds
-
-    with constructing():
-        layers = inception_v3(weights=None, init_weights=False)
-    first = (layers.Conv2d_1a_3x3, layers.Conv2d_2a_3x3, layers.Conv2d_2b_3x3, layers.maxpool1)
-    second = (layers.Conv2d_3b_1x1, layers.Conv2d_4a_3x3, layers.maxpool2)
-    return fill_seeded(nn.Sequential(_ToSigned(), *first, *second, nn.AdaptiveAvgPool2d(1), nn.Flatten()), "fid_seeded")
-
-
-class _ToSigned(nn.Module):
-    def forward(self, images: Tensor) -> Tensor:
-        return 2 * images - 1

@@ -79,6 +79,16 @@ def lpips_seeded() -> Lpips:
     return Lpips(network, smallest=31)
 
 
+def lpips_score(weights_dir: Path, device: torch.device) -> Lpips:
+    """LPIPS as a metric. Raises MissingWeights."""
+    return lpips_vgg(weights_dir).to(device)
+
+
+def lpips_seeded_score(weights_dir: Path, device: torch.device) -> Lpips:
+    """Its seeded stand-in as a metric, which needs no file."""
+    return lpips_seeded().to(device)
+
+
 def perceptual_module(name: str, weights_dir: Path) -> Lpips:
     """The perceptual loss of that name in params.yaml, "lpips" or "lpips_seeded"."""
     return {"lpips": lambda: lpips_vgg(weights_dir), "lpips_seeded": lpips_seeded}[name]()

@@ -1,57 +1,19 @@
 """The table of all metrics. To add one: write its function, and give it an entry here."""
 
-import difflib
-from collections.abc import Callable
-from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import torch
-from pydantic import (
-    AfterValidator,
-)
-from torch import Tensor
+from pydantic import AfterValidator
 
-from tasks.basics import BadInput, PickedFrom, one_of
-from tasks.metrics import distribution, full_reference, identity, landmarks, no_reference, perceptual
-from tasks.metrics.distribution import NeighbourScorer, SetScorer
+from tasks.basics import BadInput, PickedFrom, one_of, suggestion
+from tasks.metrics import distribution, full_reference, identity, inception, landmarks, no_reference, perceptual
+from tasks.metrics.metric import Features, ImageMetric, ImageScorer, Metric, SetMetric, SetScorer
 from tasks.weights import official
-from tasks.weights.file import WeightFile
-
-
-def _table_metric(name: str) -> str:
-    _, at, reference = name.partition("@")
-    kind = find(name).kind
-    if at and (not reference or kind != "distribution"):
-        raise ValueError(f"{name!r}: only a metric of whole sets (FID, precision, recall) takes @ and a reference set")
-    return name
-
 
 REAL = "real"  # the reference set of the unpaired HQ photos, which every experiment has
-
-
-DEFAULT = "default"  # the reference set of a distribution metric that names none
-Kind = Literal["full_reference", "no_reference", "distribution"]
-
-
-@dataclass(frozen=True)
-class Metric:
-    """One metric with its exact settings.
-
-    label: column title; direction: which values are better; protocol: one line to print under a table.
-    make(weights_dir, device): its function. By kind, of image batches [N, 3, H, W] in [0, 1] on the device:
-    full_reference (restored, reference) to [N], no_reference (restored) to [N], distribution (images) to [N, D].
-    needs: its weight files, below the weights folder.
-    """
-
-    name: str
-    label: str
-    direction: Literal["higher", "lower"]
-    kind: Kind
-    protocol: str
-    make: Callable[[Path, torch.device], Callable[..., Tensor]]
-    needs: tuple[WeightFile, ...] = ()
+DEFAULT = "default"  # the reference set of a metric of whole sets that names none
 
 
 def _package(name: str) -> str:
@@ -66,257 +28,259 @@ MATCHED = "after matching each channel's mean and standard deviation to the grou
 SSIM = "11 x 11 Gaussian window of sigma 1.5, valid region, mean over channels"
 MANIQA = f"20 crops of 224 on a fixed grid, {_package('pyiqa')}; not comparable with MANIQA of other weights"
 SEEDED = "random features, seeded: for comparisons inside this table only"
+SUBSETS = (
+    f"unbiased MMD^2 with the kernel (x.y / D + 1)^3, mean of {distribution.KID_SUBSETS} random pairs of subsets of "
+    f"{distribution.KID_SUBSET_SIZE} images (a smaller set whole); ±: their standard deviation, where no set is "
+    "taken whole"
+)
 
-METRICS = {
+INCEPTION = Features("fid", inception.fid_features, (official.INCEPTION,))
+SEEDED_INCEPTION = Features("fid_seeded", inception.fid_seeded_features)
+
+METRICS: dict[str, Metric] = {
     metric.name: metric
     for metric in (
-        Metric("psnr", "PSNR (dB)", "higher", "full_reference", f"{PIXELS}; per image", lambda *_: full_reference.psnr),
-        Metric("ssim", "SSIM", "higher", "full_reference", f"{PIXELS}; {SSIM}", lambda *_: full_reference.ssim),
-        Metric(
+        ImageMetric(
+            "psnr",
+            "PSNR (dB)",
+            "higher",
+            f"{PIXELS}; per image",
+            needs_truth=True,
+            measure=full_reference.psnr,
+        ),
+        ImageMetric(
+            "ssim",
+            "SSIM",
+            "higher",
+            f"{PIXELS}; {SSIM}",
+            needs_truth=True,
+            measure=full_reference.ssim,
+        ),
+        ImageMetric(
             "psnr_matched",
             "PSNR matched (dB)",
             "higher",
-            "full_reference",
             f"{MATCHED}; per image",
-            lambda *_: full_reference.psnr_matched,
+            needs_truth=True,
+            measure=full_reference.psnr_matched,
         ),
-        Metric(
+        ImageMetric(
             "ssim_matched",
             "SSIM matched",
             "higher",
-            "full_reference",
             f"{MATCHED}; {SSIM}",
-            lambda *_: full_reference.ssim_matched,
+            needs_truth=True,
+            measure=full_reference.ssim_matched,
         ),
-        Metric(
+        ImageMetric(
             "lpips",
             "LPIPS",
             "lower",
-            "full_reference",
             f"version 0.1, VGG-16, RGB mapped to [-1, 1], original size; {_package('lpips')}",
-            lambda weights, device: perceptual.lpips_vgg(weights).to(device),
-            (official.VGG16,),
+            needs_truth=True,
+            make=perceptual.lpips_score,
+            needs=(official.VGG16,),
         ),
-        Metric(
+        ImageMetric(
             "lpips_seeded",
             "LPIPS (seeded)",
             "lower",
-            "full_reference",
             f"LPIPS's distance on AlexNet with {SEEDED}; not LPIPS",
-            lambda weights, device: perceptual.lpips_seeded().to(device),
+            needs_truth=True,
+            make=perceptual.lpips_seeded_score,
         ),
-        Metric(
+        SetMetric(
             "fid",
             "FID",
             "lower",
-            "distribution",
             "FID Inception of 2015-12-05, RGB mapped to [-1, 1], bilinear 299 x 299, 2048 pool features, sample "
             f"covariance; {_package('pytorch-fid')}; biased by small sets",
-            lambda weights, device: distribution.fid_features(weights).to(device),
-            (official.INCEPTION,),
+            features=INCEPTION,
+            compare=distribution.frechet,
+            needs_features=False,
         ),
-        Metric(
+        SetMetric(
             "fid_seeded",
             "FID (seeded)",
             "lower",
-            "distribution",
             "Frechet distance on the FID Inception up to its second pooling (192 features, mean over positions, "
             f"original size) with {SEEDED}; not FID",
-            lambda weights, device: distribution.fid_seeded_features().to(device),
+            features=SEEDED_INCEPTION,
+            compare=distribution.frechet,
+            needs_features=False,
         ),
-        Metric(
+        SetMetric(
+            "kid",
+            "KID",
+            "lower",
+            f"{SUBSETS}; features of FID; {_package('pytorch-fid')}",
+            features=INCEPTION,
+            compare=distribution.kid,
+            needs_features=True,
+        ),
+        SetMetric(
+            "kid_seeded",
+            "KID (seeded)",
+            "lower",
+            f"{SUBSETS}; features of FID (seeded): {SEEDED}; not KID",
+            features=SEEDED_INCEPTION,
+            compare=distribution.kid,
+            needs_features=True,
+        ),
+        SetMetric(
             "precision",
             "Precision",
             "higher",
-            "distribution",
             f"share of the images among the reference, k = 3, features of FID; {_package('pytorch-fid')}",
-            lambda weights, device: distribution.fid_features(weights, "Precision").to(device),
-            (official.INCEPTION,),
+            features=INCEPTION,
+            compare=distribution.precision,
+            needs_features=True,
         ),
-        Metric(
+        SetMetric(
             "precision_seeded",
             "Precision (seeded)",
             "higher",
-            "distribution",
             f"share of the images among the reference, k = 3, features of FID (seeded): {SEEDED}; not precision",
-            lambda weights, device: distribution.fid_seeded_features().to(device),
+            features=SEEDED_INCEPTION,
+            compare=distribution.precision,
+            needs_features=True,
         ),
-        Metric(
+        SetMetric(
             "recall",
             "Recall",
             "higher",
-            "distribution",
             f"share of the reference among the images, k = 3, features of FID; {_package('pytorch-fid')}",
-            lambda weights, device: distribution.fid_features(weights, "Recall").to(device),
-            (official.INCEPTION,),
+            features=INCEPTION,
+            compare=distribution.recall,
+            needs_features=True,
         ),
-        Metric(
+        SetMetric(
             "recall_seeded",
             "Recall (seeded)",
             "higher",
-            "distribution",
             f"share of the reference among the images, k = 3, features of FID (seeded): {SEEDED}; not recall",
-            lambda weights, device: distribution.fid_seeded_features().to(device),
+            features=SEEDED_INCEPTION,
+            compare=distribution.recall,
+            needs_features=True,
         ),
-        Metric(
+        ImageMetric(
             "musiq",
             "MUSIQ (KonIQ)",
             "higher",
-            "no_reference",
             f"KonIQ-10k weights, longer sides 224, 384 and original; {_package('pyiqa')}",
-            no_reference.musiq,
-            (official.MUSIQ_KONIQ,),
+            needs_truth=False,
+            make=no_reference.musiq,
+            needs=(official.MUSIQ_KONIQ,),
         ),
-        Metric(
+        ImageMetric(
             "maniqa_pipal",
             "MANIQA (PIPAL)",
             "higher",
-            "no_reference",
             f"PIPAL weights, {MANIQA}",
-            no_reference.maniqa_pipal,
-            (official.MANIQA_PIPAL,),
+            needs_truth=False,
+            make=no_reference.maniqa_pipal,
+            needs=(official.MANIQA_PIPAL,),
         ),
-        Metric(
+        ImageMetric(
             "maniqa_koniq",
             "MANIQA (KonIQ)",
             "higher",
-            "no_reference",
             f"KonIQ-10k weights, {MANIQA}",
-            no_reference.maniqa_koniq,
-            (official.MANIQA_KONIQ,),
+            needs_truth=False,
+            make=no_reference.maniqa_koniq,
+            needs=(official.MANIQA_KONIQ,),
         ),
-        Metric(
+        ImageMetric(
             "niqe",
             "NIQE",
             "lower",
-            "no_reference",
             f"Y of BT.601 (limited range, rounded), blocks of 96 x 96, no border crop; {_package('pyiqa')}",
-            no_reference.niqe,
-            (official.NIQE_PARAMETERS,),
+            needs_truth=False,
+            make=no_reference.niqe,
+            needs=(official.NIQE_PARAMETERS,),
         ),
-        Metric(
+        ImageMetric(
             "nrqm",
             "NRQM",
             "higher",
-            "no_reference",
             f"Y of YIQ, no border crop; {_package('pyiqa')}",
-            no_reference.nrqm,
-            (official.NRQM_MODEL,),
+            needs_truth=False,
+            make=no_reference.nrqm,
+            needs=(official.NRQM_MODEL,),
         ),
-        Metric(
+        ImageMetric(
             "pi",
             "PI",
             "lower",
-            "no_reference",
             f"(10 - NRQM + NIQE) / 2, Y of BT.601, 4 border pixels cut; {_package('pyiqa')}",
-            no_reference.pi,
-            (official.NIQE_PARAMETERS, official.NRQM_MODEL),
+            needs_truth=False,
+            make=no_reference.pi,
+            needs=(official.NIQE_PARAMETERS, official.NRQM_MODEL),
         ),
-        Metric(
+        ImageMetric(
             "piqe",
             "PIQE",
             "lower",
-            "no_reference",
             f"no weights; {_package('pyiqa')}",
-            no_reference.piqe,
+            needs_truth=False,
+            make=no_reference.piqe,
         ),
-        Metric(
+        ImageMetric(
             "sharpness",
             "Sharpness",
             "higher",
-            "no_reference",
             "standard deviation of the luma's Laplacian, 0..255 scale; noise raises it too",
-            lambda *_: no_reference.sharpness,
+            needs_truth=False,
+            measure=no_reference.sharpness,
         ),
-        Metric(
+        ImageMetric(
             "nima",
             "NIMA (AVA)",
             "higher",
-            "no_reference",
             f"InceptionResNetV2, AVA weights, short side 299, centre crop; {_package('pyiqa')}",
-            no_reference.nima,
-            (official.NIMA_AVA,),
+            needs_truth=False,
+            make=no_reference.nima,
+            needs=(official.NIMA_AVA,),
         ),
-        Metric(
+        ImageMetric(
             "ids",
             "IDS (degrees)",
             "lower",
-            "full_reference",
             "angle of ArcFace-18 embeddings, whole image, gray uint8, bilinear 128 x 128; all pairs count",
-            identity.ids,
-            (official.ARCFACE18,),
+            needs_truth=True,
+            make=identity.ids,
+            needs=(official.ARCFACE18,),
         ),
-        Metric(
+        ImageMetric(
             "id_cosine",
             "ID (cosine)",
             "higher",
-            "full_reference",
             "cosine of the embeddings of IDS; which network the papers of this name used is not said",
-            identity.id_cosine,
-            (official.ARCFACE18,),
+            needs_truth=True,
+            make=identity.id_cosine,
+            needs=(official.ARCFACE18,),
         ),
-        Metric(
+        ImageMetric(
             "lmd",
             "LMD (pixels)",
             "lower",
-            "full_reference",
             f"mean distance of 98 landmarks, FAN with 4 hourglasses on 256 x 256; {_package('facexlib')}",
-            landmarks.lmd,
-            (official.FAN98,),
+            needs_truth=True,
+            make=landmarks.lmd,
+            needs=(official.FAN98,),
         ),
     )
 }
 
-TableMetric = Annotated[str, AfterValidator(_table_metric), PickedFrom(METRICS, lambda name: column(name)[0])]
 MetricName = Annotated[str, one_of("metric", METRICS), PickedFrom(METRICS)]
 
 
-@dataclass(frozen=True)
-class ImageScorer:
-    """A metric with one value per image."""
-
-    metric: Metric
-    measure: Callable[..., Tensor]
-    device: torch.device
-
-    @torch.inference_mode()
-    def __call__(self, restored: Tensor, reference: Tensor | None = None) -> Tensor:
-        """[N, 3, H, W] in [0, 1] on any device, and its ground truth unless the metric needs none, to [N] float64.
-
-        The result is on the CPU. Raises BadInput where the ground truth is missing or of another shape.
-        """
-        if self.metric.kind == "no_reference":
-            return self.measure(restored.to(self.device)).cpu().double()
-        if reference is None:
-            raise BadInput(f"{self.metric.label} compares with a ground truth, and there is none.")
-        if restored.shape != reference.shape:
-            raise BadInput(
-                f"{self.metric.label}: expected a ground truth of the restored images' shape, {_shape(restored)}, "
-                f"found {_shape(reference)}."
-            )
-        return self.measure(restored.to(self.device), reference.to(self.device)).cpu().double()
-
-
-def build(name: str, weights_dir: Path, device: torch.device) -> ImageScorer | SetScorer:
-    """The scorer of a metric: a SetScorer for kind "distribution", else an ImageScorer.
-
-    Raises BadInput for an unknown name, and Unavailable (MissingWeights, MissingPackage) for a metric that
-    cannot be computed here. Nothing is ever downloaded.
-    """
-    metric = find(name)
-    measure = metric.make(weights_dir, device)
-    if metric.kind != "distribution":
-        return ImageScorer(metric, measure, device)
-    return _set_scorer(name)(name, measure, device)
-
-
-def comparer(name: str) -> SetScorer:
-    """The scorer of a set metric for features that are there already: without its network."""
-    return _set_scorer(name)(name, torch.nn.Identity(), torch.device("cpu"))
-
-
-def _set_scorer(name: str) -> type[SetScorer]:
-    return SetScorer if name.startswith("fid") else NeighbourScorer
+def find(name: str) -> Metric:
+    """The metric of a table's column. Raises BadInput for another name."""
+    name, _ = column(name)
+    if name not in METRICS:
+        raise BadInput(f"unknown metric {name!r}.{suggestion(name, METRICS)} Valid: {', '.join(METRICS)}")
+    return METRICS[name]
 
 
 def column(name: str) -> tuple[str, str]:
@@ -325,15 +289,21 @@ def column(name: str) -> tuple[str, str]:
     return metric, reference or DEFAULT
 
 
-def find(name: str) -> Metric:
-    """The metric of a table's column. Raises BadInput for another name."""
-    name, _ = column(name)
-    if name not in METRICS:
-        near = difflib.get_close_matches(name, METRICS, n=1)
-        hint = f" Did you mean {near[0]!r}?" if near else ""
-        raise BadInput(f"unknown metric {name!r}.{hint} Valid: {', '.join(METRICS)}")
-    return METRICS[name]
+def _table_metric(name: str) -> str:
+    metric, reference = find(name), column(name)[1]
+    if "@" in name and (reference == DEFAULT or not metric.is_of_sets):
+        valid = ", ".join(other.name for other in METRICS.values() if other.is_of_sets)
+        raise ValueError(f"{name!r}: only a metric of whole sets ({valid}) takes @ and a reference set")
+    return name
 
 
-def _shape(images: Tensor) -> str:
-    return " x ".join(map(str, images.shape))
+TableMetric = Annotated[str, AfterValidator(_table_metric), PickedFrom(METRICS, lambda name: column(name)[0])]
+
+
+def build(name: str, weights_dir: Path, device: torch.device) -> ImageScorer | SetScorer:
+    """A metric ready to measure.
+
+    Raises BadInput for an unknown name, and Unavailable (MissingWeights, MissingPackage) for a metric that
+    cannot be computed here. Nothing is ever downloaded.
+    """
+    return find(name).build(weights_dir, device)

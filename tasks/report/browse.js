@@ -19,8 +19,7 @@ function fill(name, items) {
 fill("degradation", found.degradations);
 fill("metric", found.metrics);
 fill("method", found.methods);
-const last = found.methods.at(-1).name;
-form.elements.method.value = found.methods.some((method) => method.name === "adapted") ? "adapted" : last;
+form.elements.method.value = found.chosen;
 
 /* The photos of the chosen degradation that the filter keeps, in the chosen order; those without a value come last. */
 function chosen() {
@@ -55,8 +54,9 @@ function show() {
   const pages = Math.max(1, Math.ceil(photos.length / PER_PAGE));
   page = Math.min(Math.max(page, 0), pages - 1);
   document.querySelector("[data-page]").textContent = `${photos.length} photos, page ${page + 1} of ${pages}`;
-  const columns = found.methods.filter(({ name }) => found.places[`images/${degradation}/${name}`]);
-  const truth = found.places["photos/test"];
+  const places = found.places[degradation];
+  const columns = found.methods.filter(({ name }) => places[name]);
+  const { truth } = found;
   grid.style.setProperty("--columns", columns.length + (truth ? 1 : 0));
   const head = make("div", "", "head");
   head.append(...[...columns.map(({ role }) => role), ...(truth ? [found.hq] : [])].map((role) => make("span", role)));
@@ -66,7 +66,7 @@ function show() {
     for (const { name, role } of columns) {
       const value = metric && scores[name]?.[metric.name];
       const text = value === undefined ? "" : `${metric.label} ${value.toFixed(metric.digits)}`;
-      cells.append(picture(id, role, found.places[`images/${degradation}/${name}`], text));
+      cells.append(picture(id, role, places[name], text));
     }
     if (truth) cells.append(picture(id, found.hq, truth, ""));
     figure.append(make("figcaption", id), cells);

@@ -5,21 +5,27 @@ import math
 from tasks.report.content import HQ, ReportData
 from tasks.report.results import Results
 from tasks.report.templates import template
-from tasks.report.text import decimals, shown_metrics
+from tasks.report.text import decimals
 
 
 def render_browser(data: ReportData, results: Results) -> str:
     """The page; it names the images by their places beside the report's folder, and so moves with them only."""
-    metrics = [metric for metric in shown_metrics(data) if metric.kind != "distribution"]
+    adapted = [method.name for method in data.methods if method.kind == "adapted"]
+    places: dict[str, dict[str, str]] = {name: {} for name, _ in data.degradations}
+    for (degradation, method), place in data.places.images.items():
+        places[degradation][method] = f"../{place}/"
+    truth = data.places.photos.get("test")
     found = {
         "degradations": [{"name": name, "label": label} for name, label in data.degradations],
         "methods": [{"name": m.name, "label": m.label, "role": m.role} for m in data.methods],
         "baseline": data.baseline.name,
         "metrics": [
             {"name": m.name, "label": m.label, "higher": m.direction == "higher", "digits": decimals(results, m.name)}
-            for m in metrics
+            for m in data.photo_metrics
         ],
-        "places": {name: f"../{place}/" for name, place in data.places.items()},
+        "chosen": adapted[0] if adapted else data.methods[-1].name,
+        "places": places,
+        "truth": truth and f"../{truth}/",
         "hq": HQ,
         "scores": _scores(data),
     }

@@ -9,7 +9,7 @@ import pandas as pd
 
 from tasks.report.content import MetricInfo, ReportData
 from tasks.report.results import Results
-from tasks.report.text import decimals, heading, number, shown_metrics
+from tasks.report.text import decimals, heading, number
 
 WIDTH, HEIGHT, MARGIN = 320.0, 220.0, 34.0  # of a plot, in its own units
 LABEL_GAP = 11.0  # between the numbers at the ends of lines
@@ -78,10 +78,10 @@ def severity_plots(data: ReportData, results: Results) -> list[LinePlot]:
     Nothing without an input, a metric that needs the original, or three degradations.
     """
     lq = next((method for method in data.methods if method.kind == "input"), None)
-    x_metric = next((metric for metric in shown_metrics(data) if metric.kind == "full-reference"), None)
+    x_metric = next((metric for metric in data.shown_metrics if metric.kind == "full_reference"), None)
     if lq is None or x_metric is None:
         return []
-    sign = -1 if x_metric.direction == "higher" else 1
+    sign = -x_metric.sign
     measured = [
         (sign * result.mean, name)
         for name, _ in data.degradations
@@ -93,8 +93,7 @@ def severity_plots(data: ReportData, results: Results) -> list[LinePlot]:
     ends = [number(sign * severity, decimals(results, x_metric.name)) for severity in severities.values()]
     x_label = f"{x_metric.label} of the {lq.label}"
     return [
-        _severity_plot(data, results, metric, severities, x_label, (ends[0], ends[-1]))
-        for metric in shown_metrics(data)
+        _severity_plot(data, results, metric, severities, x_label, (ends[0], ends[-1])) for metric in data.shown_metrics
     ]
 
 
@@ -155,7 +154,7 @@ def heat_maps(data: ReportData, results: Results) -> list[HeatMap]:
     """A map for every metric; nothing where there is one degradation or one method."""
     if len(data.degradations) < 2 or len(data.methods) < 2:
         return []
-    return [_heat_map(data, results, metric) for metric in shown_metrics(data)]
+    return [_heat_map(data, results, metric) for metric in data.shown_metrics]
 
 
 def _heat_map(data: ReportData, results: Results, metric: MetricInfo) -> HeatMap:
@@ -185,9 +184,9 @@ def scatters(data: ReportData, results: Results) -> list[Scatter]:
 
     Realism: of whole sets (FID), else of photos alone; Blau & Michaeli 2018 call the two distortion and perception.
     """
-    x_metric = next((metric for metric in shown_metrics(data) if metric.kind == "full-reference"), None)
-    by_kind = {metric.kind: metric for metric in reversed(shown_metrics(data))}
-    realism = by_kind.get("distribution") or by_kind.get("no-reference")
+    x_metric = next((metric for metric in data.shown_metrics if metric.kind == "full_reference"), None)
+    by_kind = {metric.kind: metric for metric in reversed(data.shown_metrics)}
+    realism = by_kind.get("distribution") or by_kind.get("no_reference")
     return list(_scatters(data, results, x_metric, realism)) if x_metric and realism else []
 
 

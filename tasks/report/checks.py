@@ -1,17 +1,18 @@
-"""The report's smaller tables: cost of each method, the papers' claims, IDM's cleaning and authenticity check."""
+"""The report's smaller tables: cost of each method, the papers' claims, IDM's cleaning, its downstream test and its
+authenticity check.
+"""
 
 from collections.abc import Mapping, Sequence
-from typing import Literal
 
 import pandas as pd
 
 from tasks.metrics.bootstrap import Interval, paired_difference
-from tasks.metrics.registry import Metric, find
+from tasks.metrics.distribution import SetScore
+from tasks.metrics.metric import Metric
+from tasks.metrics.registry import find
 from tasks.report.content import Claim, Extra, Method
-from tasks.report.results import DECIDABLE, finite, scores_of
-from tasks.report.text import digits_for, interval, number
-
-Judged = Literal["better", "worse", "unclear"]
+from tasks.report.results import VERDICTS, Verdict, finite, is_better, scores_of
+from tasks.report.text import digits_for, interval, number, plus_minus
 
 
 def cost_table(methods: Sequence[Method], seconds: Mapping[str, float]) -> Extra:
@@ -60,8 +61,8 @@ def cleaning_table(before: pd.DataFrame, after: pd.DataFrame, absent: Mapping[st
     rows = []
     for name in dict.fromkeys([*before["metric"], *absent]):
         metric = find(str(name))
-        old, new = (frame[frame["metric"] == name].set_index("image_id")["value"] for frame in (before, after))
-        old, new = finite(old).align(finite(new), join="inner")
+        old, new = (_values(frame, str(name)) for frame in (before, after))
+        old, new = old.align(new, join="inner")
         if len(old) < 2:
             rows.append((metric.label, "–", "–", "–", absent.get(str(name), "too few photos")))
             continue
@@ -74,14 +75,15 @@ def cleaning_table(before: pd.DataFrame, after: pd.DataFrame, absent: Mapping[st
     return Extra("Cleaning of the training photos", note, ("Metric", "Before", "After", "Change", "Verdict"), rows)
 
 
-def downstream_table(before: Mapping[str, float], after: Mapping[str, float], absent: Mapping[str, str]) -> Extra:
+def downstream_table(before: Mapping[str, SetScore], after: Mapping[str, SetScore], absent: Mapping[str, str]) -> Extra:
     """Scores of the faces that a generator draws, trained on the photos before and after cleaning."""
     rows = []
     for name in dict.fromkeys([*before, *absent]):
         metric = find(name)
         label = f"{metric.label} ({metric.direction} is better)"
         if name in before and name in after:
-            rows.append((label, number(before[name], 4), number(after[name], 4), number(after[name] - before[name], 4)))
+            old, new = before[name], after[name]
+            rows.append((label, _set_score(old), _set_score(new), number(new.value - old.value, 4)))
         else:
             rows.append((label, "–", "–", absent.get(name, "–")))
     note = "The same generator, trained on the photos before and after cleaning; its faces against unpaired HQ photos."
@@ -97,12 +99,8 @@ def authenticity_table(
     for method in dict.fromkeys(method for _, method in scores):
         for name in metrics:
             metric = find(name)
-            runs = {
-                run: frame[frame["metric"] == name].set_index("image_id")["value"]
-                for (run, of), frame in scores.items()
-                if of == method
-            }
-            first, second = finite(runs["first"]).align(finite(runs["second"]), join="inner")
+            runs = {run: _values(frame, name) for (run, of), frame in scores.items() if of == method}
+            first, second = runs["first"].align(runs["second"], join="inner")
             if len(first) < 2:
                 continue
             change = paired_difference(second.to_numpy(), first.to_numpy())
@@ -114,8 +112,8 @@ def authenticity_table(
                     metric.label,
                     number(first.mean(), digits),
                     f"{_change(change, digits)}: {verdict}",
-                    number(float(finite(runs["again"]).mean()), digits),
-                    number(float(finite(runs["clean"]).mean()), digits),
+                    number(float(runs["again"].mean()), digits),
+                    number(float(runs["clean"].mean()), digits),
                 )
             )
     note = (
@@ -127,11 +125,19 @@ def authenticity_table(
     return Extra("Authenticity check", note, header, rows)
 
 
-def judge(change: Interval, n: int, metric: Metric) -> Judged:
-    """What a change says about a metric's direction."""
-    if n < DECIDABLE or change.low <= 0 <= change.high:
-        return "unclear"
-    return "better" if (change.low > 0) == (metric.direction == "higher") else "worse"
+def judge(change: Interval, n: int, metric: Metric) -> Verdict:
+    """What a change over n photos says, in the metric's direction."""
+    return VERDICTS[is_better(change.low, change.high, n, metric.direction)]
+
+
+def _values(scores: pd.DataFrame, metric: str) -> pd.Series:
+    """A metric's finite values, by image id."""
+    return finite(scores[scores["metric"] == metric].set_index("image_id")["value"])
+
+
+def _set_score(score: SetScore) -> str:
+    spread = float("nan") if score.spread is None else score.spread
+    return f"{number(score.value, 4)} {plus_minus(spread, 4)}".rstrip()
 
 
 def _change(change: Interval, digits: int) -> str:

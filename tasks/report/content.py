@@ -6,12 +6,12 @@ from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
-from pydantic import (
-    Field,
-)
+from pydantic import Field
 
 from tasks.basics import Strict
+from tasks.metrics.metric import Direction, Kind
 from tasks.metrics.registry import MetricName
+from tasks.report.inputs import ReportInputs
 
 
 class Claim(Strict):
@@ -33,15 +33,10 @@ class Published(Strict):
     scores: dict[str, dict[str, dict[str, float]]]
 
 
-def method_labels(about: Mapping[str, Any]) -> dict[str, str]:
-    """Names of the rows in the tables by their keys, as the file run.json of a report has them."""
-    return {method["name"]: method["label"] for method in about["params"]["methods"]}
-
-
 HQ = "HQ"  # the role of the ground truth among the pictures
 
 SCORE_COLUMNS = ("degradation", "method", "metric", "image_id", "value")
-SET_SCORE_COLUMNS = ("degradation", "method", "metric", "value")
+SET_SCORE_COLUMNS = ("degradation", "method", "metric", "value", "spread")
 PUBLISHED_COLUMNS = ("degradation", "method", "metric", "value", "source")
 
 ImageKey = tuple[str, str, str]
@@ -72,10 +67,20 @@ class MetricInfo:
 
     name: str
     label: str
-    direction: Literal["higher", "lower"]
-    kind: Literal["full-reference", "no-reference", "identity", "distribution"]
+    direction: Direction
+    kind: Kind
     protocol: str
     reference: str = ""
+
+    @property
+    def is_of_sets(self) -> bool:
+        """Whether it has one value per set."""
+        return self.kind == "distribution"
+
+    @property
+    def sign(self) -> int:
+        """1 where higher values are better, else -1."""
+        return 1 if self.direction == "higher" else -1
 
 
 @dataclass(frozen=True)
@@ -111,7 +116,8 @@ class ReportData:
     """Everything that the report shows; it computes means and intervals from this and reads nothing else.
 
     scores: one row per photo, columns SCORE_COLUMNS; a value that is not finite counts as missing.
-    set_scores: one row per set of photos, columns SET_SCORE_COLUMNS, for the distribution metrics.
+    set_scores: one row per set of photos, columns SET_SCORE_COLUMNS, for the distribution metrics; spread: standard
+        deviation of the value, NaN where the metric has none.
     absent: metric name to the reason why it was not computed; such a metric has no scores.
     images: (degradation, role, image id) to uint8 RGB [H, W, 3]: a mapping, or a function that returns None for
         an image that does not exist.
@@ -121,7 +127,7 @@ class ReportData:
     extras: further tables.
     origins: where the numbers come from.
     losses: of the fine-tuning by degradation, columns step and one for each loss.
-    places: of the images "images/<degradation>/<method>" and "photos/test", below the experiment's folder.
+    places: of the images, below the experiment's folder.
     Raises ValueError when the parts contradict each other.
     """
 
@@ -143,13 +149,13 @@ class ReportData:
     extras: Sequence[Extra] = ()
     origins: Sequence[Origin] = ()
     losses: Mapping[str, pd.DataFrame] = field(default_factory=dict)
-    places: Mapping[str, str] = field(default_factory=dict)
+    places: ReportInputs[str] = field(default_factory=ReportInputs)
 
     def __post_init__(self) -> None:
         baselines = [method.name for method in self.methods if method.kind == "baseline"]
         if len(baselines) != 1:
             raise ValueError(f"methods: expected exactly one of kind 'baseline', found {len(baselines)}: {baselines}")
-        per_set = {metric.name for metric in self.metrics if metric.kind == "distribution"}
+        per_set = {metric.name for metric in self.metrics if metric.is_of_sets}
         per_photo = {metric.name for metric in self.metrics} - per_set
         self._check("scores", self.scores, SCORE_COLUMNS, per_photo)
         self._check("set_scores", self.set_scores, SET_SCORE_COLUMNS, per_set)
@@ -165,6 +171,20 @@ class ReportData:
     def baseline(self) -> Method:
         """The method that all others are compared with."""
         return next(method for method in self.methods if method.kind == "baseline")
+
+    @property
+    def shown_metrics(self) -> list[MetricInfo]:
+        """The metrics that have numbers: a metric that is absent has no column, only its reason."""
+        return [metric for metric in self.metrics if metric.name not in self.absent]
+
+    @property
+    def photo_metrics(self) -> list[MetricInfo]:
+        """Those of them with a number for every photo."""
+        return [metric for metric in self.shown_metrics if not metric.is_of_sets]
+
+    def metric_label(self, name: str) -> str:
+        """The label of a metric, also of one that has no numbers."""
+        return next((metric.label for metric in self.metrics if metric.name == name), name)
 
     def image(self, degradation: str, role: str, image_id: str) -> np.ndarray | None:
         """uint8 RGB [H, W, 3], or None when this image does not exist."""
@@ -185,7 +205,7 @@ class ReportData:
             unknown = sorted(set(frame[column]) - names)
             if unknown:
                 raise ValueError(f"{what}.{column}: expected one of {sorted(names)}, found {unknown}")
-        keys = [column for column in columns if column != "value"]
+        keys = [column for column in columns if column not in ("value", "spread")]
         twice = frame.loc[frame.duplicated(keys), keys]
         if not twice.empty:
             raise ValueError(f"{what}: expected one value each, found {len(twice)} more, first {tuple(twice.iloc[0])}")

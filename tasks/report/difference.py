@@ -3,19 +3,18 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
 from tasks.basics import BadInput
 from tasks.metrics.registry import find
-from tasks.report.content import method_labels
+from tasks.report.about import About
 from tasks.report.figures import Picture, picture
-from tasks.report.page import flatten
-from tasks.report.results import compare_photos, scores_of
+from tasks.report.results import VERDICTS, compare_photos, scores_of
+from tasks.report.settings import flatten
 from tasks.report.templates import template
 from tasks.report.text import digits_for, interval, number
-from tasks.store.files import read_json, read_png
+from tasks.store.files import read_png
 
 SHOWN = 3  # photos that gained most, and as many that lost most, for each degradation and method
 
@@ -25,7 +24,7 @@ class Run:
     """The report of one run, as its files hold it. root: the experiment's folder, the parent of `report`."""
 
     root: Path
-    about: Mapping[str, Any]
+    about: About
     scores: pd.DataFrame
     means: pd.DataFrame
 
@@ -34,8 +33,12 @@ class Run:
         """Raises BadInput where `root` holds no report."""
         report = root / "report"
         try:
-            about = read_json(report / "run.json")
-            return cls(root, about, pd.read_parquet(report / "scores.parquet"), pd.read_csv(report / "results.csv"))
+            return cls(
+                root,
+                About.read(report),
+                pd.read_parquet(report / "scores.parquet"),
+                pd.read_csv(report / "results.csv"),
+            )
         except (OSError, ValueError) as error:
             raise BadInput(
                 f"{root} has no report that can be read ({error}). Name the folder of an experiment that has run, "
@@ -45,7 +48,7 @@ class Run:
     @property
     def settings(self) -> dict[str, str]:
         """Every parameter by its dotted name."""
-        return dict(flatten(self.about["params"]["settings"]))
+        return dict(flatten(self.about.settings))
 
 
 @dataclass(frozen=True)
@@ -73,7 +76,7 @@ def write_difference(old: Path, new: Path, out: Path) -> None:
     """Write the page `out` about the runs in the experiment folders `old` and `new`. Raises BadInput."""
     runs = Run.read(old), Run.read(new)
     settings = [run.settings for run in runs]
-    environments = [run.about["environment"] for run in runs]
+    environments = [run.about.environment for run in runs]
     rows, left_out = _rows(*runs)
     text = template("difference.html.j2").render(
         runs=runs,
@@ -96,18 +99,19 @@ def _rows(old: Run, new: Run) -> tuple[list[Row], list[str]]:
     """The numbers that both runs have; and the names of those that only one has."""
     keys = ["degradation", "method", "metric"]
     both = old.means.merge(new.means, on=keys, suffixes=("_old", "_new"))
-    methods, metrics = method_labels(new.about), new.about["metrics"]
+    methods, metrics = new.about.labels, new.about.metrics
     rows = []
     for row in both.to_dict("records"):
         metric = find(row["metric"])
         digits = digits_for(row["mean_old"])
-        change, bounds, verdict = number(row["mean_new"] - row["mean_old"], digits, signed=True), "", "one value"
-        if metric.kind != "distribution":
+        change, bounds = number(row["mean_new"] - row["mean_old"], digits, signed=True), ""
+        verdict: str = "one value"
+        if not metric.is_of_sets:
             key = (row["degradation"], row["method"], row["metric"])
             result = compare_photos(key, _values(new, *key), _values(old, *key), metric.direction)
             change = number(result.delta, digits, signed=True)
             bounds = interval(result.delta_ci_low, result.delta_ci_high, digits)
-            verdict = {True: "better", False: "worse", None: "unclear"}[result.better]
+            verdict = VERDICTS[result.better]
         rows.append(
             Row(
                 row["degradation"],
@@ -132,22 +136,22 @@ def _cases(old: Run, new: Run) -> list[Case]:
     """The photos that gained and lost most by the first metric of single photos that both runs have."""
     names = list(dict.fromkeys(new.scores["metric"]))
     metric = next((name for name in names if name in set(old.scores["metric"])), None)
-    places = [run.about["params"]["places"] for run in (old, new)]
+    before, after = old.about.inputs, new.about.inputs
+    truth = after.photos.get("test")
     cases: list[Case] = []
     if metric is None:
         return cases
-    sign = 1 if find(metric).direction == "higher" else -1
-    for where in [name for name in places[1] if name.startswith("images/") and name in places[0]]:
-        _, degradation, method = where.split("/")
+    sign = find(metric).sign
+    for degradation, method in [of for of in after.images if of in before.images]:
         ours, theirs = (_values(run, degradation, method, metric) for run in (new, old))
         gain = (sign * (ours - theirs)).dropna().sort_values(ascending=False)
         gain = gain[gain != 0]
         for image_id in dict.fromkeys([*gain.index[:SHOWN], *gain.index[-SHOWN:]]):
-            paths = {
-                "old": old.root / places[0][where] / f"{image_id}.png",
-                "new": new.root / places[1][where] / f"{image_id}.png",
-                "original": new.root / places[1].get("photos/test", "-") / f"{image_id}.png",
-            }
+            folders = {
+                "old": old.root / before.images[degradation, method],
+                "new": new.root / after.images[degradation, method],
+            } | ({"original": new.root / truth} if truth else {})
+            paths = {role: folder / f"{image_id}.png" for role, folder in folders.items()}
             pictures = [picture(role, read_png(path)) for role, path in paths.items() if path.exists()]
             change = number(sign * gain[image_id], 4, signed=True)
             cases.append(Case(f"{degradation}, {method}, {image_id}: {find(metric).label} {change}", pictures))

@@ -11,7 +11,6 @@ from PIL import Image
 from tasks.report.content import ReportData
 from tasks.report.findings import subject_of
 from tasks.report.results import scores_of
-from tasks.report.text import shown_metrics
 
 MAX_PHOTOS = 12  # per degradation
 EXTREMES = 3  # of them, the photos that gain most and as many that lose most
@@ -97,7 +96,7 @@ def chosen(data: ReportData, degradation: str) -> list[tuple[str, str]]:
     """(image id, why) of the photos to show: the first ones, and those that the subject of the findings changed most,
     by the first metric of single photos."""
     subject = subject_of(data)
-    metric = next((metric for metric in shown_metrics(data) if metric.kind != "distribution"), None)
+    metric = next(iter(data.photo_metrics), None)
     plain = [(image_id, "") for image_id in data.ids]
     if subject is None or metric is None or len(plain) <= MAX_PHOTOS or data.scores.empty:
         return plain[:MAX_PHOTOS]

@@ -8,8 +8,7 @@ import pandas as pd
 
 from tasks.basics import ROOT, BadInput
 from tasks.metrics.registry import find
-from tasks.report.content import method_labels
-from tasks.store.files import read_json
+from tasks.report.about import About
 
 
 def write_index(out: Path) -> Path:
@@ -45,11 +44,12 @@ def write_index(out: Path) -> Path:
 
 def _rows(report: Path, name: str) -> list[list[str]]:
     """For each degradation, the best method by its first metric."""
-    about = read_json(report / "run.json")
+    about = About.read(report)
+    inputs = [method.name for method in about.methods if method.kind == "input"]
     table = pd.read_csv(report / "results.csv")
-    table = table[(table["method"] != "lq") & table["mean"].notna()]
+    table = table[~table["method"].isin(inputs) & table["mean"].notna()]
     rows = []
-    for degradation in about["params"]["degradations"]:
+    for degradation in about.degradations:
         here = table[table["degradation"] == degradation]
         if here.empty:
             continue
@@ -57,17 +57,16 @@ def _rows(report: Path, name: str) -> list[list[str]]:
         scores = here[here["metric"] == here["metric"].iloc[0]]
         best = scores.loc[scores["mean"].idxmax() if metric.direction == "higher" else scores["mean"].idxmin()]
         photos = "" if pd.isna(best["n"]) else f"{best['n']:.0f}"
-        environment = about["environment"]
         rows.append(
             [
                 f"[{name}]({name}.md)",
                 degradation.replace("_", " "),
                 photos,
                 metric.label,
-                method_labels(about)[best["method"]],
+                about.labels[best["method"]],
                 f"{best['mean']:.4g}",
-                environment["commit"],
-                environment["device"],
+                about.environment["commit"],
+                about.environment["device"],
             ]
         )
     return rows

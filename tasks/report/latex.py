@@ -4,20 +4,19 @@ from collections.abc import Sequence
 
 from tasks.report.content import ReportData
 from tasks.report.results import Results
-from tasks.report.tables import table_rows
-from tasks.report.text import heading, shown_metrics
+from tasks.report.tables import Cell, table_rows
+from tasks.report.text import heading
 
 
 def results_latex(data: ReportData, results: Results) -> str:
     """results.tex: a booktabs table for each degradation (means alone, the best in bold) and for each further table."""
-    metrics = shown_metrics(data)
     parts = ["% needs \\usepackage{booktabs}"]
     for name, label in data.degradations:
-        head = ["Method", *map(heading, metrics)]
+        head = ["Method", *map(heading, data.shown_metrics)]
         rows = [
             [
                 _tex(method.label),
-                *(rf"\textbf{{{_tex(c.value)}}}" if c.is_best else _tex(c.value or "–") for c in cells),
+                *(_latex_cell(cell) for cell in cells),
             ]
             for method, cells in table_rows(data, results, name)
         ]
@@ -26,6 +25,11 @@ def results_latex(data: ReportData, results: Results) -> str:
         rows = [[_tex(text) for text in row] for row in extra.rows]
         parts.append(_latex_table(f"{extra.title}. {extra.note}", extra.header, rows))
     return "\n\n".join(parts) + "\n"
+
+
+def _latex_cell(cell: Cell) -> str:
+    value = _tex(f"{cell.value} {cell.spread}".strip() or "–")
+    return rf"\textbf{{{value}}}" if cell.is_best else value
 
 
 def _latex_table(caption: str, head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -49,7 +53,7 @@ def _latex_table(caption: str, head: Sequence[str], rows: Sequence[Sequence[str]
 TEX = {
     **{character: f"\\{character}" for character in "&%$#_{}"},
     **{"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"},
-    **{"↑": r"$\uparrow$", "↓": r"$\downarrow$", "−": "$-$", "–": "--"},
+    **{"↑": r"$\uparrow$", "↓": r"$\downarrow$", "−": "$-$", "–": "--", "±": r"$\pm$"},
 }
 
 

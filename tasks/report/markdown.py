@@ -5,10 +5,10 @@ from collections.abc import Iterable, Sequence
 from urllib.parse import quote
 
 from tasks.report.content import MetricInfo, ReportData
-from tasks.report.findings import cautions, find, leaders, published_rows
+from tasks.report.findings import cautions, finding, leaders
 from tasks.report.results import ALPHA, DECIDABLE, Results
-from tasks.report.tables import Cell, table_rows
-from tasks.report.text import _label, heading, photo_count, shown_metrics
+from tasks.report.tables import Cell, published_rows, table_rows
+from tasks.report.text import heading, photo_count
 
 MARKS = {"better": " ✓", "worse": " ✗"}
 
@@ -17,7 +17,7 @@ def results_markdown(data: ReportData, results: Results) -> str:
     """results.md: the findings, a table per degradation, what is absent, and each metric's protocol."""
     parts = [f"# {_plain(data.title)}", f"Experiment {_plain(data.experiment)}."]
     for name, label in data.degradations:
-        parts += [f"## {_plain(label)}", _plain(find(data, results, name).sentence)]
+        parts += [f"## {_plain(label)}", _plain(finding(data, results, name).sentence)]
         if best := leaders(data, results, name):
             parts += ["Best by: " + "; ".join(f"{_plain(metric)}: {_plain(method)}" for metric, method in best) + "."]
         parts += [_markdown_table(data, results, name)]
@@ -34,10 +34,13 @@ def results_markdown(data: ReportData, results: Results) -> str:
     if data.origins:
         parts += ["## Where the numbers come from", _origins_table(data)]
     if data.absent:
-        parts += ["## Not measured", _markdown_list((_label(data, name), why) for name, why in data.absent.items())]
+        parts += [
+            "## Not measured",
+            _markdown_list((data.metric_label(name), why) for name, why in data.absent.items()),
+        ]
     if data.quarantine:
         parts += ["## Set aside", _markdown_list(data.quarantine)]
-    parts += ["## Protocols", _markdown_list((m.label, _protocol(data, results, m)) for m in shown_metrics(data))]
+    parts += ["## Protocols", _markdown_list((m.label, _protocol(data, results, m)) for m in data.shown_metrics)]
     if not data.published.empty:
         header = ["Degradation", "Method", "Metric", "Ours", "Published", "Difference", "Source"]
         rows = [[_plain(text) for text in row] for row in published_rows(data, results)]
@@ -61,20 +64,21 @@ def _origins_table(data: ReportData) -> str:
 
 
 def _markdown_table(data: ReportData, results: Results, degradation: str) -> str:
-    header = ["Method"] + [_plain(heading(metric)) for metric in shown_metrics(data)]
+    header = ["Method"] + [_plain(heading(metric)) for metric in data.shown_metrics]
     rows = [
         [_plain(method.label), *map(_markdown_cell, cells)] for method, cells in table_rows(data, results, degradation)
     ]
     if not rows:
         return "No numbers for this degradation."
-    counts = [photo_count(results, degradation, metric.name) or "one set" for metric in shown_metrics(data)]
+    counts = [photo_count(results, degradation, metric.name) or "one set" for metric in data.shown_metrics]
     return _markdown_rows(header, [*rows, ["n", *counts]])
 
 
 def _markdown_cell(cell: Cell) -> str:
     if not cell.value:
         return "–"
-    value = f"**{cell.value}**" if cell.is_best else f"{cell.value} ≈" if cell.is_tied else cell.value
+    value = f"{cell.value} {cell.spread}".rstrip()
+    value = f"**{value}**" if cell.is_best else f"{value} ≈" if cell.is_tied else value
     change = f" ({cell.delta} {cell.delta_interval}".rstrip() + ")" if cell.delta else ""
     return value + change + MARKS.get(cell.verdict, "")
 

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -20,6 +20,8 @@ ALPHA = 0.05  # a method whose corrected p against the best one is above it cann
 class Result(NamedTuple):
     """One line of results.csv; NaN (None for `n` and `better`) where there is nothing to say.
 
+    ci_low, ci_high, delta_ci_low, delta_ci_high: 95 % bootstrap intervals over photos, of mean and change; better: see
+    `is_better`; spread: standard deviation of a value of a whole set.
     p_baseline, p_best: of the paired test against the baseline, and against the method with the best mean (its own is
     1), see tasks/report/ranking.py.
     """
@@ -37,15 +39,18 @@ class Result(NamedTuple):
     better: bool | None
     p_baseline: float = math.nan
     p_best: float = math.nan
+    spread: float = math.nan
 
 
+Verdict = Literal["better", "worse", "unclear"]
+VERDICTS: Mapping[bool | None, Verdict] = {True: "better", False: "worse", None: "unclear"}  # of Result.better
 Results = Mapping[tuple[str, str, str], Result]
 
 
 def compute_results(data: ReportData) -> dict[tuple[str, str, str], Result]:
     """(degradation, method, metric) to its result, in display order; only what was measured."""
     photos = {key: group.set_index("image_id")["value"] for key, group in _grouped(data.scores)}
-    sets = {key: float(group["value"].iloc[0]) for key, group in _grouped(data.set_scores)}
+    sets = {key: rows[["value", "spread"]].iloc[0].astype(float) for key, rows in _grouped(data.set_scores)}
     found: dict[tuple[str, str, str], Result] = {}
     for degradation, _ in data.degradations:
         for method in data.methods:
@@ -57,7 +62,7 @@ def compute_results(data: ReportData) -> dict[tuple[str, str, str], Result]:
                     others = None if is_baseline else photos.get(base)
                     found[key] = compare_photos(key, photos[key], others, metric.direction)
                 elif key in sets:
-                    found[key] = _set_result(key, sets[key], math.nan if is_baseline else sets.get(base, math.nan))
+                    found[key] = _set_result(key, sets[key], None if is_baseline else sets.get(base))
     for degradation, _ in data.degradations:
         for metric in data.metrics:
             keys = [(degradation, method.name, metric.name) for method in data.methods]
@@ -75,8 +80,7 @@ def _test(
     """Put the paired tests into the results of one column."""
     if not column:
         return
-    sign = 1 if metric.direction == "higher" else -1
-    best = max(column, key=lambda name: sign * column[name].mean)
+    best = max(column, key=lambda name: metric.sign * column[name].mean)
     values = {name: finite(photos[result[:3]]) for name, result in column.items()}
     to_best = holm_p(values, best) | {best: 1.0}
     to_baseline = holm_p(values, data.baseline.name) if data.baseline.name in values else {}
@@ -100,13 +104,16 @@ def compare_photos(key: tuple[str, str, str], values: pd.Series, baseline: pd.Se
         ours, theirs = own.align(finite(baseline), join="inner")
         if len(ours):
             delta, delta_low, delta_high = _paired_interval(ours, theirs)
-            better = _is_better(delta_low, delta_high, len(ours), direction)
+            better = is_better(delta_low, delta_high, len(ours), direction)
     return Result(*key, mean, low, high, len(own), delta, delta_low, delta_high, better)
 
 
-def _set_result(key: tuple[str, str, str], value: float, baseline: float) -> Result:
-    value = value if math.isfinite(value) else math.nan
-    return Result(*key, value, math.nan, math.nan, None, value - baseline, math.nan, math.nan, None)
+def _set_result(key: tuple[str, str, str], score: pd.Series, baseline: pd.Series | None) -> Result:
+    """score, baseline: value and spread of one set."""
+    value = float(score["value"]) if math.isfinite(score["value"]) else math.nan
+    delta = math.nan if baseline is None else value - float(baseline["value"])
+    nothing = (math.nan, math.nan)
+    return Result(*key, value, *nothing, None, delta, *nothing, None, spread=float(score["spread"]))
 
 
 def scores_of(scores: pd.DataFrame, degradation: str, method: str, metric: str) -> pd.Series:
@@ -133,25 +140,28 @@ def _paired_interval(ours: pd.Series, theirs: pd.Series) -> tuple[float, float, 
     return paired_difference(ours.to_numpy(dtype=float), theirs.to_numpy(dtype=float))
 
 
-def _is_better(low: float, high: float, n: int, direction: str) -> bool | None:
-    """Whether the change is for the better, or None when the photos do not decide it."""
+def is_better(low: float, high: float, n: int, direction: str) -> bool | None:
+    """Whether a change of this interval is for the better, or None where n photos do not decide it."""
     if n < DECIDABLE or not (low > 0 or high < 0):
         return None
     return (low > 0) == (direction == "higher")
 
 
 def results_frame(results: Results) -> pd.DataFrame:
-    """The tidy table of results.csv: one row per degradation, method and metric; blank where there is nothing."""
+    """The tidy table of results.csv: one row per degradation, method and metric; blank where there is nothing.
+
+    The column `spread` is there when a metric has one.
+    """
     frame = pd.DataFrame(list(results.values()), columns=list(Result._fields))
     frame["n"] = frame["n"].astype("Int64")
     frame["better"] = frame["better"].map({True: "true", False: "false"}).fillna("")
-    return frame
+    return frame if frame["spread"].notna().any() else frame.drop(columns="spread")
 
 
-def metrics_json(data: ReportData) -> dict[str, dict[str, dict[str, float]]]:
+def metrics_json(results: Results) -> dict[str, dict[str, dict[str, float]]]:
     """{degradation: {method: {metric: mean}}} for `dvc metrics show`; what is not finite is left out."""
     nested: dict[str, dict[str, dict[str, float]]] = {}
-    for (degradation, method, metric), result in compute_results(data).items():
+    for (degradation, method, metric), result in results.items():
         if math.isfinite(result.mean):
             nested.setdefault(degradation, {}).setdefault(method, {})[metric] = result.mean
     return nested

@@ -1,9 +1,9 @@
-"""Numbers, intervals and headings as text."""
+"""Numbers, intervals, counts, durations and headings as text."""
 
 import math
 from statistics import median
 
-from tasks.report.content import MetricInfo, ReportData
+from tasks.report.content import MetricInfo
 from tasks.report.results import Results
 
 ARROWS = {"higher": "↑", "lower": "↓"}
@@ -35,9 +35,9 @@ def interval(low: float, high: float, digits: int) -> str:
     return "" if math.isnan(low) else f"[{number(low, digits)}, {number(high, digits)}]"
 
 
-def shown_metrics(data: ReportData) -> list[MetricInfo]:
-    """The metrics that have numbers: a metric that is absent has no column, only its reason."""
-    return [metric for metric in data.metrics if metric.name not in data.absent]
+def plus_minus(spread: float, digits: int) -> str:
+    """± a standard deviation, or "" when there is none."""
+    return "" if math.isnan(spread) else f"± {number(spread, digits)}"
 
 
 def photo_count(results: Results, degradation: str, metric: str | None = None) -> str:
@@ -53,5 +53,15 @@ def heading(metric: MetricInfo) -> str:
     return f"{metric.label} {ARROWS[metric.direction]}" + (f" ({metric.reference})" if metric.reference else "")
 
 
-def _label(data: ReportData, name: str) -> str:
-    return next((metric.label for metric in data.metrics if metric.name == name), name)
+def duration(seconds: float) -> str:
+    """Seconds as people say them: "0.4 s", "12 s", "3 min 20 s", "2 h 5 min"; "–" when unknown."""
+    if not math.isfinite(seconds):
+        return "–"
+    if seconds < 10:
+        return f"{seconds:.1f} s" if seconds >= 0.1 else f"{seconds * 1000:.0f} ms"
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60} s"
+    return f"{whole // 3600} h {whole % 3600 // 60} min"

@@ -17,8 +17,8 @@ import torch
 from torch import Tensor
 
 from tasks.basics import WEIGHTS, BadInput, Strict
-from tasks.metrics.distribution import SetScorer
-from tasks.metrics.registry import ImageScorer, TableMetric, build, column, comparer, find
+from tasks.metrics.metric import ImageMetric, ImageScorer, SetMetric, SetScorer
+from tasks.metrics.registry import TableMetric, column, find
 from tasks.running.batching import batch_size
 from tasks.running.device import held_device
 from tasks.running.progress import track
@@ -51,8 +51,8 @@ def evaluate(
     hq: ImageFolder | None = None,
     **others: ImageFolder | Path,
 ) -> None:
-    """Write scores.parquet (metric, image_id, value), set_scores.json {metric: value}, absent.json {metric: reason} and
-    references.json {metric: {label, count, digest} of the set that it compares with}.
+    """Write scores.parquet (metric, image_id, value), set_scores.json {metric: {value, spread}}, absent.json
+    {metric: reason} and references.json {metric: {label, count, digest} of the set that it compares with}.
 
     hq: ground truth with the same image ids; others: by name, what the stage `reference` says of the sets that whole
     sets are compared with; and the metrics' weight files that are there, so that the key covers them. A metric that
@@ -124,25 +124,28 @@ def check_pairs(images: ImageFolder, hq: ImageFolder | None) -> None:
 
 
 class Scorers:
-    """By name, images: scorers of single photos; families: of whole sets; absent: why other metrics are not there."""
+    """images: scorers of single photos, by metric; features: of whole sets, by the name of their features, which
+    several metrics share; absent: why other metrics are not there."""
 
     def __init__(self, metrics: tuple[str, ...], has_truth: bool, device: torch.device) -> None:
         self.images: dict[str, ImageScorer] = {}
-        self.families: dict[str, SetScorer] = {}
+        self.features: dict[str, SetScorer] = {}
         self.absent: dict[str, str] = {}
         for name in dict.fromkeys(column(metric)[0] for metric in metrics):
-            if find(name).kind == "full_reference" and not has_truth:
+            metric = find(name)
+            if metric.needs_truth and not has_truth:
                 self.absent[name] = NO_TRUTH
                 continue
             try:
-                scorer = build(name, WEIGHTS, device)
+                self._add(metric, device)
             except Unavailable as reason:
                 self.absent[name] = str(reason)
-                continue
-            if isinstance(scorer, ImageScorer):
-                self.images[name] = scorer
-            else:
-                self.families[scorer.family] = scorer
+
+    def _add(self, metric: ImageMetric | SetMetric, device: torch.device) -> None:
+        if isinstance(metric, ImageMetric):
+            self.images[metric.name] = metric.build(WEIGHTS, device)
+        elif metric.features.name not in self.features:
+            self.features[metric.features.name] = metric.build(WEIGHTS, device)
 
 
 def measure_shard(
@@ -177,7 +180,7 @@ class Measured:
     def __init__(self, scorers: Scorers) -> None:
         self.scorers = scorers
         self.values: dict[str, list[float]] = {name: [] for name in scorers.images}
-        self.features: dict[str, list[Tensor]] = {family: [] for family in scorers.families}
+        self.features: dict[str, list[Tensor]] = {name: [] for name in scorers.features}
         self.absent = dict(scorers.absent)
 
     def add(self, restored: Tensor, truth: Tensor | None) -> None:
@@ -188,11 +191,11 @@ class Measured:
                     self.values[name] += scorer(restored, truth).tolist()
                 except Unavailable as reason:
                     self.absent[name] = str(reason)
-        for family, extractor in self.scorers.families.items():
-            self.features[family].append(extractor.features(restored).float().cpu())
+        for name, extractor in self.scorers.features.items():
+            self.features[name].append(extractor.features(restored).float().cpu())
 
     def write(self, folder: Path, ids: list[str]) -> None:
-        """scores.parquet, features [N, D] as <family>.npy, and absent.json."""
+        """scores.parquet, features [N, D] as <their name>.npy, and absent.json."""
         rows = [
             (name, image_id, value)
             for name, found in self.values.items()
@@ -212,22 +215,21 @@ def compare_sets(
     references: dict[str, ImageFolder],
     parts: list[Path],
     absent: dict[str, str],
-) -> tuple[dict[str, float], dict[str, Any]]:
-    """Values of the set metrics and the sets that they compare with; notes in `absent` what cannot be computed."""
-    values: dict[str, float] = {}
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Scores of the set metrics and the sets that they compare with; notes in `absent` what cannot be computed."""
+    scores: dict[str, Any] = {}
     compared: dict[str, Any] = {}
     for name in metrics:
-        base, to = column(name)
-        if find(name).kind != "distribution" or name in absent:
+        metric, to = find(name), column(name)[1]
+        if not isinstance(metric, SetMetric) or name in absent:
             continue
         if to not in references:
             absent[name] = NO_TRUTH
             continue
-        scorer = comparer(base)
         try:
-            features = reference_stage.load_features(parts, scorer.family)
-            values[name] = scorer.compare(features, reference_stage.load(references[to], scorer))
-            compared[name] = reference_stage.card(references[to], scorer)
+            features = reference_stage.load_features(parts, metric.features.name)
+            scores[name] = metric.compare(features, reference_stage.load(references[to], metric))._asdict()
+            compared[name] = reference_stage.card(references[to], metric)
         except Unavailable as reason:
             absent[name] = str(reason)
-    return values, compared
+    return scores, compared

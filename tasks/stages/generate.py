@@ -10,7 +10,7 @@ from pydantic import (
 )
 
 from tasks.basics import Strict
-from tasks.diffusion.priors import load_prior
+from tasks.diffusion.priors import PriorName, load_prior
 from tasks.diffusion.samplers import p_sample
 from tasks.diffusion.schedule import Schedule
 from tasks.noise import ImageStreams
@@ -27,7 +27,7 @@ class GenerateParams(Strict):
     """Stage `generate`: faces that a prior draws."""
 
     seed: int
-    arch: str
+    arch: PriorName
     respacing: str
     count: PositiveInt
     size: PositiveInt

@@ -31,7 +31,9 @@ MACHINERY = (
     "tasks.params",
     "tasks.running",
     "tasks.store",
+    "tasks.training.card",
     "tasks.training.curves",
+    "tasks.training.session",
     "tasks.weights.checkpoint",
     "tasks.weights.fetch",
     "tasks.weights.file",
@@ -43,7 +45,9 @@ TABLES = (
     "tasks.diffusion.priors",
     "tasks.methods.table",
     "tasks.metrics.registry",
+    "tasks.models.table",
     "tasks.restorers.network",
+    "tasks.training.recipes",
 )
 PACKAGES = {
     "cv2": "opencv-python-headless",

@@ -12,7 +12,7 @@ from golden.restorer_weights import arrays, load_manifest
 from torch import Tensor
 
 from tasks.metrics import arcface, identity, landmarks, registry
-from tasks.metrics.distribution import SetScorer, feature_statistics, fid_features, frechet_distance, precision_recall
+from tasks.metrics.distribution import feature_statistics, frechet_distance, precision_recall
 from tasks.pixels import to_tensor
 from tasks.store.files import read_png
 from tasks.weights import official
@@ -76,7 +76,7 @@ def test_lpips(case, near, tmp_path):
 def test_the_fid_features(case, near, tmp_path):
     file = np.load(case)
     stand_in(tmp_path, case.parent / "manifests" / "fid_inception.json", official.INCEPTION)
-    scorer = SetScorer("fid", fid_features(tmp_path), CPU)
+    scorer = registry.build("fid", tmp_path, CPU)
     for name, expected in zip(file["files"].tolist(), file["features"], strict=True):
         features = scorer.features(image(case, name))[0]
         step = len(features) // len(expected)
