@@ -5,7 +5,7 @@ from pathlib import Path
 
 from flows.preflight import photo_folders
 from flows.workspace import TRAINED, Run, run_here
-from tasks.basics import WEIGHTS
+from tasks.basics import WEIGHTS, BadInput
 from tasks.params.load import load_model
 from tasks.running.stage import default_store
 from tasks.stages.photos import PhotosParams
@@ -14,12 +14,18 @@ from tasks.stages.report import environment
 from tasks.stages.train import HELD_OUT, TrainParams
 from tasks.stages.train import train as train_stage
 from tasks.store.files import read_json, write_json
+from tasks.store.keys import file_digest
 from tasks.weights.checkpoint import read_state_dict, write_state_dict
 
 
 def train_model(name: str, run_stage: Run = run_here) -> Path:
-    """Train a model of params.yaml and publish it as data/weights/<name>.safetensors, with its card and its losses."""
+    """Train a model of params.yaml and publish it as data/weights/<name>.safetensors, with its card and its losses.
+
+    Raises BadInput, before any work, if other files than those of an earlier training are there.
+    """
     model = load_model(name)
+    destination = WEIGHTS / f"{name}.safetensors"
+    check_trained_here(destination)
     photos = {
         role: run_stage(
             photos_stage,
@@ -31,7 +37,6 @@ def train_model(name: str, run_stage: Run = run_here) -> Path:
     trained = run_stage(train_stage, TrainParams(training=model.training), **photos)
     card = read_json(trained.path("card.json"))
     seconds = default_store().seconds(trained.manifest.key)
-    destination = WEIGHTS / f"{name}.safetensors"
     destination.parent.mkdir(parents=True, exist_ok=True)
     tensors = read_state_dict(trained.path(TRAINED))
     if model.is_half:
@@ -43,6 +48,24 @@ def train_model(name: str, run_stage: Run = run_here) -> Path:
         "photos": model.photos.model_dump(mode="json"),
         "seconds": round(seconds or 0),
         "made_with": environment(),
+        "sha256": file_digest(destination),
     }
     write_json(destination.with_suffix(".json"), card | about)
     return destination
+
+
+def check_trained_here(weights: Path) -> None:
+    """Raises BadInput unless a training may write this file: it is not there, or its card says that one has made it."""
+    files = [weights, weights.with_suffix(".json"), weights.with_suffix(".losses.csv")]
+    try:
+        card = read_json(files[1]) if files[1].exists() else {}
+    except ValueError:
+        card = {}
+    is_ours = isinstance(card, dict) and "architecture" in card
+    if is_ours and weights.exists() and "sha256" in card:
+        is_ours = card["sha256"] == file_digest(weights)
+    if there := [path.name for path in files if path.exists() and not is_ours]:
+        raise BadInput(
+            f"{weights.parent} holds {', '.join(there)}, and no training of bfr made that. Move it away, or name the "
+            "model otherwise."
+        )

@@ -9,13 +9,15 @@ import logging
 import shutil
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from functools import wraps
+from pathlib import Path
 
 from flows.preflight import photo_folders
 from flows.rows import Adapted, authentic_rows, reported, rows_of, run_prior, run_restorer
 from flows.terminal import duration
 from flows.workspace import TRAINED, Workspace
-from tasks.basics import ROOT, WEIGHTS
+from tasks.basics import ROOT, WEIGHTS, BadInput
 from tasks.data.ingest import PhotoFolder
 from tasks.metrics.registry import DEFAULT, REAL, column
 from tasks.metrics.registry import find as find_metric
@@ -44,6 +46,7 @@ from tasks.stages.restore import restore as restore_stage
 from tasks.stages.train import TrainParams
 from tasks.stages.train import train as train_stage
 from tasks.store.artifact import ImageFolder
+from tasks.store.files import read_json
 from tasks.store.provenance import dvc_digest
 
 LOG = logging.getLogger(__name__)
@@ -288,7 +291,20 @@ def report(experiment: Experiment, work: Workspace) -> None:
         dvc={step: dvc_digest(work.root / step) for step in sorted(set(map(step_of, places.values())))},
     )
     made = work.make("report", report_stage, params, **{name: work[place] for name, place in places.items()})
-    shutil.copyfile(made.path("metrics.json"), work.root / "metrics.json")  # for `dvc metrics show`
+    write_metrics(made, work.root / "metrics.json")
+
+
+def write_metrics(report: ImageFolder, path: Path) -> None:
+    """Copy the report's numbers for `dvc metrics show`. Raises BadInput if the file there holds anything else."""
+    with suppress(FileNotFoundError):
+        try:
+            earlier = read_json(path)
+            is_ours = isinstance(earlier, dict) and all(isinstance(part, dict) for part in earlier.values())
+        except ValueError:
+            is_ours = False
+        if not is_ours:
+            raise BadInput(f"{path} is not a file of bfr, which writes its numbers there. Move it away and run again.")
+    shutil.copyfile(report.path("metrics.json"), path)
 
 
 def report_places(experiment: Experiment) -> ReportInputs[str]:

@@ -14,13 +14,17 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from flows.models import check_trained_here
+from flows.restore import restore
+from flows.steps import write_metrics
 from flows.workspace import Workspace, results_folder
 from tasks.basics import ROOT, BadInput
 from tasks.data.ingest import PhotoFolder, discover, image_ids, own_names
 from tasks.running.stage import default_store
 from tasks.stages.ingest import IngestParams, ingest
 from tasks.store.artifact import MANIFEST, Artifact, ImageFolder, Manifest
-from tasks.store.files import write_png
+from tasks.store.files import write_json, write_png
+from tasks.store.keys import file_digest
 from tasks.store.marker import MARKER
 from tasks.store.publish import publish
 from tasks.store.store import Store
@@ -134,7 +138,8 @@ def test_a_result_that_holds_a_users_file_stays_whatever_happens_to_it(store_fol
             assert [("notes.txt" in each.reason, each.is_deleted) for each in found] == [(True, False)]
         with pytest.raises(BadInput, match=r"files that are not its own: notes\.txt"):
             result()
-    (folder / MANIFEST).write_text("{")  # the disk lost it
+    shutil.copy(folder / "b.png", folder / "a.png")  # as it was
+    (folder / MANIFEST).write_text("{")  # the disk lost the rest
     with unchanged(folder), pytest.raises(BadInput, match=r"files that are not its own: notes\.txt"):
         result()
     (folder / "notes.txt").unlink()
@@ -380,6 +385,44 @@ def test_results_of_a_removed_degradation_go_and_a_users_files_stay(tmp_path, ca
     ]
     assert "mine/test does not belong to this experiment, but stays" in caplog.text
     assert not (first.root / "lq" / "old").exists()
+
+
+def test_restore_leaves_the_photos_alone_and_can_be_run_again(tmp_path):
+    folder = photos_in(tmp_path / "grandma", "one.png", "trip/two.png")
+    with unchanged(folder):
+        for _ in range(2):
+            work = restore(str(folder))
+    assert work.root == tmp_path / "grandma_restored"
+    assert len(list(work.root.glob("photos/**/*.png"))) == 2
+    (work.root / "photos" / "notes.txt").write_text("mine")
+    with unchanged(tmp_path / "grandma", work.root), pytest.raises(BadInput, match=r"photos holds .*notes\.txt"):
+        restore(str(folder), seed=2)
+
+
+@pytest.mark.parametrize("name", ["mine.safetensors", "mine.json", "mine.losses.csv"])
+def test_a_training_does_not_overwrite_a_users_weights(name, tmp_path):
+    weights = tmp_path / "mine.safetensors"
+    check_trained_here(weights)
+    (tmp_path / name).write_text('{"mine": 1}')
+    with pytest.raises(BadInput, match=f"holds {name}, and no training of bfr"):
+        check_trained_here(weights)
+    weights.write_bytes(b"trained")
+    card = {"architecture": "demo64", "sha256": file_digest(weights)}
+    (tmp_path / "mine.json").write_text(json.dumps(card))
+    check_trained_here(weights)
+    weights.write_bytes(b"another's")
+    with pytest.raises(BadInput, match=r"mine\.safetensors, mine\.json"):
+        check_trained_here(weights)
+
+
+def test_metrics_do_not_overwrite_another_file_of_their_name(tmp_path):
+    report = default_store().build(record("1"), lambda folder: write_json(folder / "metrics.json", {"raw": {"a": 1}}))
+    for _ in range(2):
+        write_metrics(ImageFolder(report), tmp_path / "metrics.json")
+    for text in ("mine", "[1]", '{"speed": 3}'):
+        (tmp_path / "metrics.json").write_text(text)
+        with unchanged(tmp_path), pytest.raises(BadInput, match="is not a file of bfr"):
+            write_metrics(ImageFolder(report), tmp_path / "metrics.json")
 
 
 # ------------------------------------------------------------------------------------------------ all of it

@@ -1,4 +1,4 @@
-"""Other systems: no block sharing, no hard links, no locks on folders, nothing to be written."""
+"""Other systems and other places: no block sharing, links or locks; what a retry repeats; paths in results."""
 
 import errno
 import fcntl
@@ -8,11 +8,15 @@ import sys
 from pathlib import Path
 
 import pytest
+from prefect import Task
+from prefect.states import Failed
 
-from tasks.basics import ROOT, BadInput
+from tasks import nodes
+from tasks.basics import ROOT, WEIGHTS, BadInput
 from tasks.running.stage import default_store
 from tasks.store.artifact import Artifact, Manifest
 from tasks.store.publish import link_files, publish
+from tasks.weights.file import MissingWeights, WeightFile
 
 
 def result() -> Path:
@@ -70,3 +74,27 @@ def test_windows_is_told_about_wsl():
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
     assert "bfr does not run on Windows itself" in done.stderr
     assert "WSL" in done.stderr
+
+
+def test_a_retry_repeats_only_what_can_pass():
+    for error, is_tried_again in ((BadInput("no photos"), False), (OSError("a disk that is away"), True)):
+        state = Failed(data=error, message=str(error))
+        assert nodes.can_pass(None, None, state) is is_tried_again
+    assert all(node.retry_condition_fn is nodes.can_pass for node in task_objects())
+
+
+def task_objects() -> list[Task]:
+    """The Prefect tasks inside of the nodes."""
+    return [cell.cell_contents for node in nodes.NODES.values() for cell in node.__closure__ if is_task(cell)]
+
+
+def is_task(cell: object) -> bool:
+    return isinstance(cell.cell_contents, Task)
+
+
+def test_no_message_of_missing_weights_names_the_checkout():
+    with pytest.raises(MissingWeights) as raised:
+        WeightFile("none.pth", "https://example.org", "MIT").find(WEIGHTS, "a test")
+    assert str(raised.value).startswith("data/weights/none.pth is missing")
+    with pytest.raises(MissingWeights, match=r"^/elsewhere/none\.pth is missing"):
+        WeightFile("none.pth", "https://example.org", "MIT").find(Path("/elsewhere"), "a test")

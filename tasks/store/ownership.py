@@ -78,8 +78,8 @@ def _raise(error: OSError) -> None:
 
 
 def foreign_names(folder: Path, ours: Iterable[str]) -> list[str]:
-    """What lies below a folder and is neither one of our names nor the manifest. Raises OSError."""
-    known = {*ours, MANIFEST}
+    """What lies below a folder and is none of our names. Raises OSError."""
+    known = set(ours)
     return [name for name in names_below(folder) if name not in known]
 
 
@@ -112,7 +112,7 @@ def _is_changed(folder: Path, name: str, old: Manifest | None, known: Sequence[d
         return False
     status = path.stat()
     records = [files[name] for files in known if name in files and files[name].bytes == status.st_size]
-    if status.st_size == 0 and stat.S_ISREG(status.st_mode):
+    if status.st_size == 0 and old and name in old.files:  # cut off: nothing is in it
         return False
     if not records or not stat.S_ISREG(status.st_mode):
         return True
@@ -132,7 +132,7 @@ def remove_files(folder: Path, ours: Iterable[str]) -> list[str]:
     for name in names_below(folder):
         if name in known:
             (folder / name).unlink()
-    if not (left := foreign_names(folder, ())):
+    if not (left := foreign_names(folder, [MANIFEST])):
         (folder / MANIFEST).unlink(missing_ok=True)
         remove_empty_folders(folder)
     return left

@@ -25,7 +25,7 @@ from tasks.basics import BadInput
 from tasks.store.artifact import MANIFEST, Manifest, damage, file_records, is_whole
 from tasks.store.files import disk_explained, read_json, write_json
 from tasks.store.marker import KEY, OWN, STAGE, check_store, is_result, mark_store
-from tasks.store.ownership import foreign_names, manifest_of, remove_files, shown
+from tasks.store.ownership import foreign_names, manifest_of, names_below, remove_files, shown
 from tasks.store.provenance import circumstances
 
 
@@ -139,8 +139,8 @@ class Store:
         final = self.path(record.stage, record.key)
         if final.exists():
             logging.getLogger(__name__).warning("%s is damaged: it is made anew.", final)
-            if known := manifest_of(final):
-                refuse_foreign(final, known)
+            if known := manifest_of(final) if is_result(final) else None:
+                refuse_foreign(final, [*known.files, MANIFEST])
         final.parent.mkdir(parents=True, exist_ok=True)
         with self._work_folder(record) as work:
             started, before = time.monotonic(), REUSED.get()
@@ -150,7 +150,7 @@ class Store:
             write_json(work / MANIFEST, made.model_dump())
             os.chmod(work, 0o777 & ~_umask())
             if final.exists():
-                clear(final, made)
+                clear(final, work)
             os.rename(work, final)
             self.training_state(record.key).unlink(missing_ok=True)
             seconds = (time.monotonic() - started) / share + REUSED.get()
@@ -233,7 +233,7 @@ class Store:
                     raise owner
                 if reason := damage(path, owner.files):
                     found.append(self._dispose(path, owner, reason, dry_run))
-                elif others := foreign_names(path, owner.files):
+                elif others := foreign_names(path, [*owner.files, MANIFEST]):
                     found.append(Found(path, f"holds files that are not its own: {shown(others)}", False))
             except (OSError, BadInput) as error:
                 found.append(Found(path, str(error), False))
@@ -249,7 +249,7 @@ class Store:
         with locked(self._lock(owner), wait=False) as is_ours:
             if not is_ours:
                 return Found(path, "is being made", False)
-            if others := foreign_names(path, owner.files):
+            if others := foreign_names(path, [*owner.files, MANIFEST]):
                 return Found(path, f"{reason}, but holds files that are not its own: {shown(others)}", False)
             remove_files(path, owner.files)
         return Found(path, reason, True)
@@ -298,20 +298,35 @@ class Store:
         return dict(sorted(found.items(), key=lambda item: -item[1][1]))
 
 
-def refuse_foreign(folder: Path, *ours: Manifest) -> None:
-    """Raises BadInput if a result's folder in the store holds files that are not its own."""
-    if others := foreign_names(folder, (name for manifest in ours for name in manifest.files)):
+def clear(folder: Path, made: Path) -> None:
+    """Delete a damaged result to make room for the one that was made anew.
+
+    Raises BadInput if files are in it that are not its own: not named by its manifest or, where that is damaged or not
+    there, without the bytes of the new ones.
+    """
+    known = manifest_of(folder) if is_result(folder) else None
+    ours = [*known.files, MANIFEST] if known else _remains(folder, made)
+    refuse_foreign(folder, ours)
+    remove_files(folder, ours)
+
+
+def _remains(folder: Path, made: Path) -> list[str]:
+    """Files of a folder that are files of a result; with the manifest if the disk lost all or the end of it."""
+    found = [name for name in names_below(folder) if (folder / name).is_file() and (made / name).is_file()]
+    same = [name for name in found if (text := (folder / name).read_bytes()) and text == (made / name).read_bytes()]
+    if same and MANIFEST in found:
+        is_cut = (made / MANIFEST).read_bytes().startswith((folder / MANIFEST).read_bytes().rstrip(b"\0"))
+        same += [MANIFEST] if is_cut else []
+    return same
+
+
+def refuse_foreign(folder: Path, ours: Iterable[str]) -> None:
+    """Raises BadInput if a result's folder in the store holds other files than ours."""
+    if others := foreign_names(folder, ours):
         raise BadInput(
             f"{folder} is a damaged result, and holds files that are not its own: {shown(others)}. "
             "Move these away and run again."
         )
-
-
-def clear(folder: Path, made: Manifest) -> None:
-    """Delete a damaged result to make room for the one that was made anew. Raises BadInput for foreign files in it."""
-    ours = [manifest for manifest in (manifest_of(folder), made) if manifest]
-    refuse_foreign(folder, *ours)
-    remove_files(folder, [name for manifest in ours for name in manifest.files])
 
 
 def _owner(folder: Path) -> Manifest | BadInput | OSError:
