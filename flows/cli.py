@@ -4,13 +4,12 @@ Exit codes: 0 done, 1 failed, 2 wrong usage, 130 interrupted. The commands are i
 """
 
 import json
-import logging
 import signal
 import sys
 
 from cyclopts import CycloptsError
 
-from flows.command import Result, app
+from flows.command import PLAIN, Result, app
 from flows.commands import experiments, files, photos  # noqa: F401 (they register their commands)
 from tasks.basics import BadInput
 
@@ -18,7 +17,9 @@ from tasks.basics import BadInput
 def call(tokens: list[str] | None = None) -> int:
     """Run a command line; its exit code."""
     try:
-        result = app(tokens, print_error=True)
+        command, bound, _ = app.parse_args(tokens, exit_on_error=False, print_error=True)
+        bound.arguments.get("output", PLAIN).apply()
+        result = command(*bound.args, **bound.kwargs)
     except CycloptsError:
         return 2
     except BadInput as error:
@@ -41,7 +42,4 @@ def _interrupted(*_: object) -> None:
 
 def main() -> None:
     signal.signal(signal.SIGTERM, _interrupted)
-    logging.basicConfig(format="%(message)s", level=logging.WARNING)
-    for name in ("flows", "tasks"):
-        logging.getLogger(name).setLevel(logging.INFO)
     sys.exit(call())

@@ -1,5 +1,7 @@
 """What every command shares: the application, its groups, its output."""
 
+import logging
+import os
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from typing import Annotated, Any
@@ -36,6 +38,14 @@ class Output:
     @property
     def screen(self) -> Screen:
         return Screen(0 if self.quiet else 2 if self.verbose else 1)
+
+    def apply(self) -> None:
+        """Let the pipeline say as much, too."""
+        logging.basicConfig(format="%(message)s", level=logging.INFO if self.verbose else logging.WARNING)
+        for name in ("flows", "tasks"):
+            logging.getLogger(name).setLevel(logging.WARNING if self.quiet else logging.INFO)
+        if self.quiet:
+            os.environ["TQDM_DISABLE"] = "1"
 
 
 PLAIN = Output()

@@ -1,13 +1,17 @@
 """params.yaml: whatever is wrong is named with its path and the nearest valid name, before any work starts."""
 
 import copy
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from dvc.utils.hydra import apply_overrides
 
-from tasks.basics import BadInput
+from tasks.basics import ROOT, BadInput
 from tasks.params.experiment import Experiment
 from tasks.params.extends import merged
 from tasks.params.load import PARAMS_FILE, experiment_names, load, load_experiment
@@ -320,3 +324,49 @@ def test_what_the_papers_say_belongs_to_its_experiment_alone_in_their_order(tmp_
 def test_what_is_wrong_in_a_paper_names_its_file(tmp_path, error, text, expected):
     published(tmp_path, "kuai.yaml", text)
     assert f"{Path('data', 'published', 'kuai.yaml')}: {expected}" in error(small())
+
+
+SECTIONS = {
+    "seed": "1",
+    "dataset.test": "3",
+    "degradations.raw_x4_severe.preset": "demo64",
+    "prior.weights": "other.pth",
+    "restorer.weights": "other.pth",
+    "pseudo_targets.factor": "8",
+    "finetune.lr": "1e-4",
+    "title": "another",
+}
+
+
+def changed_lines(before: str, after: str) -> list[tuple[str, str]]:
+    assert len(before.splitlines()) == len(after.splitlines())
+    return [pair for pair in zip(before.splitlines(), after.splitlines(), strict=True) if pair[0] != pair[1]]
+
+
+def test_the_file_is_laid_out_as_dvc_writes_it_and_has_at_most_600_lines(tmp_path):
+    text = PARAMS_FILE.read_text(encoding="utf-8")
+    assert len(text.splitlines()) <= 600
+    path = write(tmp_path, text)
+    apply_overrides(path, [f"experiments.demo.{key}={value}" for key, value in SECTIONS.items()])
+    assert len(changed_lines(text, path.read_text(encoding="utf-8"))) == len(SECTIONS)
+    assert load_experiment("demo", path).pseudo_targets.factor == 8
+
+
+@pytest.mark.slow
+def test_dvc_exp_run_changes_what_it_is_told_and_nothing_else(tmp_path):
+    listed = ["params.yaml", "dvc.yaml", ".dvc/config", ".dvc/.gitignore", ".dvcignore", ".gitignore"]
+    for name in listed:
+        if (ROOT / name).exists():
+            (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(ROOT / name, tmp_path / name)
+    git = ["git", "-c", "user.name=a", "-c", "user.email=a@example.org"]
+    for words in (["init", "-q"], ["add", "-A"], ["commit", "-qm", "start"]):
+        subprocess.run([*git, *words], cwd=tmp_path, check=True)
+    before = PARAMS_FILE.read_text(encoding="utf-8")
+    for changes in ({"finetune.lr": "1e-4"}, SECTIONS):
+        options = [word for key, value in changes.items() for word in ("-S", f"experiments.demo.{key}={value}")]
+        dvc = [Path(sys.executable).with_name("dvc"), "exp", "run", "--queue", *options]
+        subprocess.run(dvc, cwd=tmp_path, check=True, capture_output=True)
+        queued = ["git", "show", "refs/exps/celery/stash:params.yaml"]
+        after = subprocess.run(queued, cwd=tmp_path, check=True, capture_output=True, text=True).stdout
+        assert len(changed_lines(before, after)) == len(changes)
