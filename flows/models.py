@@ -26,14 +26,10 @@ def train_model(name: str, run_stage: Run = run_here) -> Path:
     model = load_model(name)
     destination = WEIGHTS / f"{name}.safetensors"
     check_trained_here(destination)
-    photos = {
-        role: run_stage(
-            photos_stage,
-            PhotosParams(seed=model.training.seed, dataset=dataset, split=split),
-            **photo_folders(dataset)[split],
-        )
-        for role, (dataset, split) in model.photos.roles(HELD_OUT).items()
-    }
+    photos = {}
+    for role, (dataset, split) in model.photos.roles(HELD_OUT).items():
+        intake = PhotosParams(seed=model.training.seed, dataset=dataset, split=split)
+        photos[role] = run_stage(photos_stage, intake, **photo_folders(dataset)[split])
     trained = run_stage(train_stage, TrainParams(training=model.training), **photos)
     card = read_json(trained.path("card.json"))
     seconds = default_store().seconds(trained.manifest.key)

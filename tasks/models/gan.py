@@ -3,14 +3,15 @@
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 import torch
 from torch import nn
 
+from tasks.basics import PickedFrom
 from tasks.degradation.presets import PRESETS, DegradationName
 from tasks.models.kind import Batch, Kind, degraded, one_pass, restoration_scores
-from tasks.models.restorer import RESTORERS
+from tasks.models.networks import RESTORERS
 from tasks.store.artifact import ImageFolder
 from tasks.training import swinir_gan
 from tasks.training.loop import Session
@@ -24,7 +25,7 @@ class GanTraining(Adversarial, Kind):
     """
 
     kind: Literal["restorer_gan"]
-    arch: Literal["swinir", "swinir64"]
+    arch: Annotated[Literal["swinir", "swinir64"], PickedFrom(RESTORERS)]
     degradation: DegradationName
     losses: ClassVar[tuple[str, ...]] = GanLosses._fields
 

@@ -3,41 +3,27 @@
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Annotated, Literal
 
 import torch
 from pydantic import NonNegativeFloat
 from torch import Tensor, nn
 
-from tasks.basics import WEIGHTS
+from tasks.basics import WEIGHTS, PickedFrom
 from tasks.degradation.presets import PRESETS, DegradationName
 from tasks.metrics.perceptual import perceptual_module
 from tasks.models.kind import Batch, OneLoss, degraded, one_pass, restoration_scores
-from tasks.restorers import srcnn, swinir
+from tasks.models.networks import RESTORERS
 from tasks.store.artifact import ImageFolder
 from tasks.training import losses
 from tasks.training.network import Objective
-
-
-class Restorer(NamedTuple):
-    """build: the network of a seed; save: its weights under the official keys."""
-
-    build: Callable[[int], nn.Module]
-    save: Callable[[Any, Path], None]
-
-
-RESTORERS = {
-    "swinir": Restorer(partial(swinir.build, swinir.OFFICIAL), swinir.save),
-    "swinir64": Restorer(partial(swinir.build, swinir.DEMO), swinir.save),
-    "srcnn": Restorer(partial(srcnn.build, srcnn.OFFICIAL), srcnn.save),
-}
 
 
 class RestorerTraining(OneLoss):
     """A restorer by L1 and, where wanted, a perceptual loss: DifFace's estimators."""
 
     kind: Literal["restorer"]
-    arch: Literal["swinir", "swinir64", "srcnn"]
+    arch: Annotated[Literal["swinir", "swinir64", "srcnn"], PickedFrom(RESTORERS)]
     degradation: DegradationName
     lambda_lpips: NonNegativeFloat = 0.0
     perceptual: Literal["lpips", "lpips_seeded"] = "lpips"

@@ -45,6 +45,7 @@ TABLES = (
     "tasks.diffusion.priors",
     "tasks.methods.table",
     "tasks.metrics.registry",
+    "tasks.models.networks",
     "tasks.models.table",
     "tasks.restorers.network",
     "tasks.training.recipes",

@@ -1,0 +1,79 @@
+"""Data sets declare where their photos come from; training a model takes them from there."""
+
+import json
+from pathlib import Path
+
+import pytest
+from PIL import Image
+from pydantic import TypeAdapter
+
+from flows import models
+from tasks.data.datasets import Dataset, DrawnPhotos, FolderPhotos
+from tasks.data.portraits import portrait
+from tasks.models.model import Model
+from tasks.stages import train as train_stage
+
+DRAWN = {"kind": "portraits", "size": 64, "finetune": 6, "test": 4, "real": 3}
+FOLDERS = {"kind": "folders", "size": 64, "hq": "hq", "real": "real"}
+SETS = {"a": {"test": "lq", "expected": 9}, "b": {"test": "other"}}
+REAL = {"kind": "real", "size": 64, "real": "real", "sets": SETS}
+READ = {"finetune": "hq", "test": "hq", "real": "real", "train": "real"}
+SRCNN = {
+    **{"kind": "restorer", "arch": "srcnn", "degradation": "demo64", "seed": 1},
+    **{"iterations": 1, "batch": 2, "lr": 1e-3, "lr_min": 1e-4, "ema": 0},
+}
+
+
+def dataset(settings):
+    return TypeAdapter(Dataset).validate_python(settings)
+
+
+@pytest.mark.parametrize(
+    ("settings", "sources", "counts", "has_truth"),
+    [
+        (DRAWN, {"finetune": None, "test": None, "real": None, "train": None}, (4, 6), True),
+        (FOLDERS, READ, (500, 2500), True),
+        (FOLDERS | {"test": 5, "finetune": 7}, READ, (5, 7), True),
+        (REAL, {"real": "real", "train": "real"}, (254, 254), False),
+    ],
+)
+def test_a_data_set_says_where_its_photos_come_from_and_how_many_they_are(settings, sources, counts, has_truth):
+    found = dataset(settings)
+    assert found.sources == {split: path and Path(path) for split, path in sources.items()}
+    assert found.counts == counts
+    assert found.has_truth == has_truth
+
+
+def test_real_lq_photos_to_adapt_on_are_those_of_the_test_unless_others_are_given():
+    sets = dataset(REAL | {"sets": {"a": {"test": "lq"}, "b": {"test": "lq", "finetune": "more"}}}).lq
+    assert [sets["a"].folder(split) for split in ("test", "finetune")] == [Path("lq"), Path("lq")]
+    assert [sets["b"].folder(split) for split in ("test", "finetune")] == [Path("lq"), Path("more")]
+    assert dataset(DRAWN).lq == {}
+
+
+@pytest.fixture
+def folder(tmp_path):
+    root = tmp_path / "photos"
+    root.mkdir()
+    for n in range(5):
+        Image.fromarray(portrait(n, 64)).save(root / f"{n}.png")
+    return root
+
+
+@pytest.mark.parametrize("kind", ["drawn", "folder"])
+def test_a_model_is_trained_on_its_photos_and_published_with_its_card(kind, folder, tmp_path, monkeypatch):
+    photos = {
+        "drawn": DrawnPhotos(kind="portraits", size=64, count=3, flawed=0.5),
+        "folder": FolderPhotos(kind="folder", size=64, path=folder),
+    }[kind]
+    monkeypatch.setattr(models, "load_model", lambda name: Model(photos=photos, training=SRCNN, is_half=True))
+    monkeypatch.setattr(models, "WEIGHTS", tmp_path / "weights")
+    for module in (models, train_stage):
+        monkeypatch.setattr(module, "HELD_OUT", 2)
+    made = models.train_model("mine/srcnn")
+    assert made == tmp_path / "weights" / "mine" / "srcnn.safetensors"
+    card = json.loads(made.with_suffix(".json").read_text())
+    assert card["images"] == 3
+    assert card["licence"] == {"drawn": "Apache-2.0", "folder": "that of the photos"}[kind]
+    assert card["photos"] == photos.model_dump(mode="json")
+    assert made.with_suffix(".losses.csv").read_text().startswith("step,loss\n1,")
