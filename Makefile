@@ -9,14 +9,14 @@ unexport PYTHONDONTWRITEBYTECODE
 .PHONY: demo compare test setup serve lint weights clean-store
 
 demo: setup ## run the embedded benchmark and write the report
-	$(BIN)/python -m flows.up run benchmark/demo
+	$(BIN)/bfr demo
 
 compare: setup ## the same with all methods: DT-BFR, DifFace, gen2res, IDM, DifBFSR
-	$(BIN)/python -m flows.up run benchmark/demo_methods
+	$(BIN)/bfr compare
 
 test: setup ## lint, types and the whole test suite
 	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto --dist loadgroup
 
 setup: .venv/.ready $(WEIGHTS)
 
@@ -32,7 +32,7 @@ $(WEIGHTS) &: data/weights/dvc.lock | .venv/.ready
 	@touch $(WEIGHTS)
 
 serve: setup ## start the Prefect server and the deployments, until Ctrl-C
-	$(BIN)/python -m flows.up serve
+	$(BIN)/bfr serve
 
 lint: setup
 	$(BIN)/ruff check --fix . && $(BIN)/ruff format . && $(BIN)/mypy
@@ -42,4 +42,4 @@ weights: setup ## train the demo weights anew (about two hours on 2 cores), then
 	$(BIN)/dvc push -r demo
 
 clean-store: setup ## delete stored results that were not used for 30 days
-	$(BIN)/python -m flows.stage prune --days 30
+	$(BIN)/bfr prune --days 30

@@ -28,13 +28,14 @@ from torchvision.models import vgg16
 from tasks.data.ingest import PhotoFolder
 from tasks.metrics import offline
 from tasks.noise import numpy_stream
+from tasks.pixels import to_tensor
 from tasks.stages import evaluate as evaluate_stage
 from tasks.stages import reference as reference_stage
 from tasks.stages.evaluate import EvaluateParams
 from tasks.stages.ingest import IngestParams, ingest
 from tasks.stages.reference import ReferenceParams
 from tasks.store.artifact import ImageFolder
-from tasks.store.files import read_png, to_tensor, write_png
+from tasks.store.files import read_png, write_png
 from tasks.weights import official
 
 METRICS = ("psnr", "ssim", "lpips", "fid", "musiq")

@@ -27,9 +27,9 @@ from tasks.diffusion.unet import UNet
 from tasks.methods.dt_bfr import pseudo_targets, step_indices
 from tasks.metrics.seeded import fill_seeded
 from tasks.noise import ImageStreams
+from tasks.pixels import to_tensor
 from tasks.running.batching import batch_size
 from tasks.running.device import kept_memory
-from tasks.store.files import to_tensor
 
 
 def main() -> None:

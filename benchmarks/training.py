@@ -11,7 +11,6 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -39,7 +38,7 @@ def main() -> None:
     random = torch.Generator().manual_seed(0)
     side = SIDES[given.arch]
     lq, target, real = (torch.rand((given.images, 3, side, side), generator=random).to(device) for _ in range(3))
-    recipe = replace(swinir_gan.FINETUNE, batch=given.images, micro_batch=given.micro_batch)
+    recipe = swinir_gan.FINETUNE.model_copy(update={"batch": given.images, "micro_batch": given.micro_batch})
     config = swinir.OFFICIAL if given.arch == "swinir" else swinir.DEMO
 
     folder = tempfile.TemporaryDirectory()
@@ -49,7 +48,7 @@ def main() -> None:
         generator = swinir.build(config).to(device)
         critic = UNetDiscriminator(OFFICIAL_WIDTH, 0).to(device, memory_format=layout)  # type: ignore[call-overload]
         perceptual = lpips_vgg(weights).to(device, memory_format=layout)  # type: ignore[call-overload]
-        settings = replace(recipe, bf16=is_half)
+        settings = recipe.model_copy(update={"bf16": is_half})
 
         def run() -> Tensor:
             torch.manual_seed(0)

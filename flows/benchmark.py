@@ -29,6 +29,7 @@ def benchmark(experiment: str = "demo") -> None:
     steps.authenticity(settings, work)
     steps.references(settings, work)
     steps.evaluate(settings, work)
+    work.remove_others(keep="report")
     steps.report(settings, work)
     show_report(work)
     commit_to_dvc(experiment, params)

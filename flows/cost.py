@@ -13,7 +13,6 @@ import torch
 
 from flows.rows import authentic_rows
 from tasks.basics import ROOT
-from tasks.data.datasets import Folders, Portraits
 from tasks.diffusion.priors import load_prior
 from tasks.methods.idm import NETWORKS, IdmNetwork, load_network
 from tasks.metrics.perceptual import lpips_seeded
@@ -50,16 +49,17 @@ class Line:
 
 
 def table(experiment: Experiment) -> str:
-    """The estimate as text: a line for each part, and the sum. Its weights must be there (`flows.steps.check`)."""
-    lines = list(_lines(experiment))
+    """The estimate as text: a line for each part, and the sum. Its weights must be there (`flows.preflight.check`)."""
+    lines = list(lines_of(experiment))
     rows = [f"{line.what}: {line.images} x {line.evaluations} x {line.seconds_each:.3g} s" for line in lines]
     total = sum(line.seconds for line in lines)
     return "\n".join([*rows, f"about {total / 60:.0f} min of networks on {device_name()}, less what is in the store"])
 
 
-def _lines(experiment: Experiment) -> Iterator[Line]:
+def lines_of(experiment: Experiment) -> Iterator[Line]:
+    """The parts of a run. The weights of the experiment must be there (`flows.preflight.check`)."""
     parts = len(experiment.parts)
-    test, tuned = _counts(experiment)
+    test, tuned = experiment.dataset.counts
     authentic = 2 if experiment.authenticity else 0  # the check restores the restored and the clean photos of one part
     prior = Timed("prior", experiment)
     if (restorer := experiment.restorer) is not None:
@@ -85,17 +85,6 @@ def _lines(experiment: Experiment) -> Iterator[Line]:
             passes, network = parts + authentic * (name in authentic_names), getattr(entry.method, "arch", "prior")
             evaluations = entry.method.evaluations + BACKWARD * entry.method.training_images
             yield Line(name, test * passes, evaluations, Timed(network, experiment).seconds)
-
-
-def _counts(experiment: Experiment) -> tuple[int, int]:
-    """Photos of the test set, and those to adapt on, of each part; unknown counts are DT-BFR's 500 and 2500."""
-    dataset = experiment.dataset
-    if isinstance(dataset, Portraits):
-        return dataset.test, dataset.finetune
-    if isinstance(dataset, Folders):
-        return dataset.test or 500, dataset.finetune or 2500
-    counts = [photos.expected or 500 for photos in dataset.sets.values()]
-    return sum(counts) // len(counts), sum(counts) // len(counts)
 
 
 @dataclass(frozen=True)

@@ -4,18 +4,15 @@ from typing import Any
 
 from prefect import serve
 
-from flows.adapt import adapt
 from flows.benchmark import benchmark
-from flows.personalize import personalize
-from flows.restore import restore
-from flows.train import train
-from tasks.params.load import load
+from flows.photos import adapt, personalize, restore, train
+from tasks.params.load import experiment_names
 
 
 def serve_all() -> None:
     """Serve them all in this process until it is interrupted; each run gets a process of its own."""
     deployments: list[Any] = [
-        benchmark.to_deployment(name, parameters={"experiment": name}) for name in load().experiments
+        benchmark.to_deployment(name, parameters={"experiment": name}) for name in experiment_names()
     ]
     deployments += [flow.to_deployment("photos") for flow in (adapt, restore, personalize)]
     deployments.append(train.to_deployment("model"))

@@ -44,11 +44,10 @@ def other_checks(experiment: Experiment) -> Iterator[Check]:
             yield partial(discover, ROOT / reference.images)
         elif reference.statistics:
             yield partial(required, ROOT / reference.statistics, f"the reference set {name!r}")
-    if experiment.dataset.kind == "real":
-        for lq in experiment.dataset.sets.values():
-            yield partial(photo_count_is, ROOT / lq.test, lq.expected)
-            if lq.finetune:
-                yield partial(discover, ROOT / lq.finetune)
+    for lq in experiment.dataset.lq.values():
+        yield partial(photo_count_is, ROOT / lq.test, lq.expected)
+        if lq.finetune:
+            yield partial(discover, ROOT / lq.finetune)
 
 
 def photo_count_is(folder: Path, expected: int | None) -> None:
@@ -63,10 +62,7 @@ def photo_count_is(folder: Path, expected: int | None) -> None:
 
 def photo_folders(dataset: Dataset) -> dict[Split, dict[str, PhotoFolder]]:
     """What the stage `photos` reads for each split; nothing for procedural faces."""
-    if dataset.kind == "portraits":
-        return {"finetune": {}, "test": {}, "real": {}, "train": {}}
-    real = {"folder": PhotoFolder(ROOT / dataset.real)}
-    if dataset.kind == "real":
-        return {"real": real, "train": real}
-    hq = {"folder": PhotoFolder(ROOT / dataset.hq)}
-    return {"finetune": hq, "test": hq, "real": real, "train": real}
+    return {
+        split: {"folder": PhotoFolder(ROOT / path.expanduser())} if path else {}
+        for split, path in dataset.sources.items()
+    }

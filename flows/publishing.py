@@ -19,7 +19,7 @@ from prefect.logging import get_run_logger
 
 from flows.steps import STEPS
 from flows.workspace import Workspace, folder_of
-from tasks.basics import ROOT
+from tasks.basics import ROOT, shown_path
 from tasks.params.load import PARAMS_FILE
 from tasks.report.about import About
 from tasks.report.figures import picture
@@ -40,7 +40,7 @@ def show_report(work: Workspace) -> None:
     if faces:
         create_image_artifact(faces, key=f"{key}-faces", description="one photo of each degradation, by every method")
     create_link_artifact((report / "report.html").as_uri(), key=f"{key}-page", link_text="report.html")
-    get_run_logger().info("Results: %s", (report / "report.html").relative_to(ROOT))
+    get_run_logger().info("Results: %s", shown_path(report / "report.html"))
 
 
 def contact_sheet(work: Workspace) -> str:

@@ -1,14 +1,10 @@
 """Restore a folder of photos with a named method."""
 
-from pathlib import Path
+import logging
 from typing import Literal
 
-from prefect import flow
-from prefect.logging import get_run_logger
-
 from flows.rows import OWN, rows_of
-from flows.workspace import TRAINED, Workspace, folder_of, user_folder
-from tasks import nodes
+from flows.workspace import TRAINED, Run, Workspace, absolute, folder_of, results_folder, run_here, say_set_aside
 from tasks.basics import BadInput, suggestion
 from tasks.data.ingest import PhotoFolder
 from tasks.params.experiment import Comparison, Experiment, given
@@ -16,8 +12,9 @@ from tasks.params.load import load_experiment
 from tasks.stages.ingest import IngestParams, ingest
 from tasks.weights.fetch import required
 
+LOG = logging.getLogger(__name__)
 
-@flow(name="restore", flow_run_name="{folder} by {method}", log_prints=True)
+
 def restore(
     folder: str,
     method: str = "pretrained",
@@ -25,27 +22,30 @@ def restore(
     weights: str | None = None,
     seed: int | None = None,
     masks: str | None = None,
-    name: str = "restored",
+    out: str | None = None,
     fit: Literal["aligned", "crop"] = "crop",
-) -> None:
-    """Restored photos below data/<name>/<method>/.
+    run_stage: Run = run_here,
+) -> Workspace:
+    """Restored photos in <out>/photos, by the photos' own names and in their sub-folders, as PNG; the rest in
+    <out>/details: lq (what the method was given; quarantine.csv lists what was set aside), restored (by image id).
 
-    method: "pretrained" (the experiment's restorer), "pseudo_target" (and the diffusion prior after it), or a method of
-    the experiment's section `compare`. weights: another checkpoint for it, say
-    data/my_photos/adapted_model/model.safetensors. seed: another one gives other samples of a diffusion method. masks:
-    a folder with a mask for each photo, by the same name, white where the photo is to be filled (inpainting).
+    All paths are absolute. folder: your photos; nothing is written there. out: where the results go, by default
+    <folder>_restored; a folder that holds anything but earlier results of bfr is refused. method: "pretrained" (the
+    experiment's restorer), "pseudo_target" (and the diffusion prior after it), or a method of the experiment's section
+    `compare`. weights: another checkpoint for it, say <out>/model/model.safetensors of `adapt`. seed: another one gives
+    other samples of a diffusion method. masks: a folder with a mask for each photo, by the same name, white where the
+    photo is to be filled (inpainting).
     """
     settings = chosen(experiment, method, weights, seed)
-    work = Workspace(user_folder(name), nodes.run)
-    folders = {"folder": PhotoFolder(Path(folder).expanduser().resolve())}
-    if masks:
-        folders["masks"] = PhotoFolder(Path(masks).expanduser().resolve())
-    lq = work.make("lq", ingest, IngestParams(size=settings.dataset.size, fit=fit), **folders)
-    restored = rows_of(settings)[method].run(work, lq, "", method)
-    log = get_run_logger()
-    for file, reason in lq.quarantine:
-        log.warning("Set aside: %s: %s", file, reason)
-    log.info("Restored %d photos: %s", len(restored.ids), work.root / method)
+    root, paths = results_folder(out, "restored", {"folder": folder, "masks": masks})
+    work, details = Workspace(root, run_stage), Workspace(root / "details", run_stage)
+    folders = {name: PhotoFolder(path) for name, path in paths.items()}
+    lq = details.make("lq", ingest, IngestParams(size=settings.dataset.size, fit=fit), **folders)
+    restored = rows_of(settings)[method].run(details, lq, "", "restored")
+    work.publish_photos(restored, paths["folder"])
+    say_set_aside(lq)
+    LOG.info("Restored %d photos: %s", len(restored.ids), work.root / "photos")
+    return work
 
 
 def chosen(experiment: str, method: str, weights: str | None, seed: int | None) -> Experiment:
@@ -59,7 +59,7 @@ def chosen(experiment: str, method: str, weights: str | None, seed: int | None) 
             " Another experiment may have it: experiment=demo_methods has all systems."
         )
     changes: dict[str, object] = {} if seed is None else {"seed": seed}
-    file = required(Path(weights).expanduser().resolve(), f"the method {method!r}") if weights else None
+    file = required(absolute(weights, "weights"), f"the method {method!r}") if weights else None
     if entry := settings.compare.get(method):
         assert isinstance(entry, Comparison)
         if entry.method.is_cleaned and entry.weights is None and file is None:

@@ -5,19 +5,21 @@ report. Results are named by where they are published below the experiment's fol
 photos of the test split.
 """
 
+import logging
 import shutil
+import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import wraps
 
 from flows.preflight import photo_folders
 from flows.rows import Adapted, authentic_rows, reported, rows_of, run_prior, run_restorer
+from flows.terminal import duration
 from flows.workspace import TRAINED, Workspace
 from tasks.basics import ROOT, WEIGHTS
-from tasks.data.datasets import Split
 from tasks.data.ingest import PhotoFolder
 from tasks.metrics.registry import DEFAULT, REAL, column
 from tasks.metrics.registry import find as find_metric
-from tasks.models.kinds import IdmTraining, PriorTraining
-from tasks.params.experiment import Cleaning, Downstream, Experiment, given
+from tasks.params.experiment import Downstream, Experiment, given
 from tasks.report.inputs import ReportInputs, step_of
 from tasks.running.stage import Source
 from tasks.stages.degrade import DegradeParams
@@ -44,7 +46,24 @@ from tasks.stages.train import train as train_stage
 from tasks.store.artifact import ImageFolder
 from tasks.store.provenance import dvc_digest
 
+LOG = logging.getLogger(__name__)
+Step = Callable[[Experiment, Workspace], None]
 
+
+def step(make: Step) -> Step:
+    """A step that says what it made, and how long that took."""
+
+    @wraps(make)
+    def run(experiment: Experiment, work: Workspace) -> None:
+        started, before = time.monotonic(), len(work.results)
+        make(experiment, work)
+        count, seconds = len(work.results) - before, time.monotonic() - started
+        LOG.info("%-16s%4d results %14s", make.__name__, count, duration(seconds))
+
+    return run
+
+
+@step
 def photos(experiment: Experiment, work: Workspace) -> None:
     for split, folder in photo_folders(experiment.dataset).items():
         if (split == "train" and not experiment.cleaning) or (split == "finetune" and split not in experiment.splits):
@@ -53,15 +72,14 @@ def photos(experiment: Experiment, work: Workspace) -> None:
         work.make(f"photos/{split}", photos_stage, params, **folder)
 
 
+@step
 def degrade(experiment: Experiment, work: Workspace) -> None:
     """The LQ photos: made from the HQ ones, or taken in as they are."""
     dataset = experiment.dataset
-    if dataset.kind == "real":
-        intake = IngestParams(size=dataset.size, fit="aligned")
-        for name, photos in dataset.sets.items():
-            for split in experiment.splits:
-                folder = photos.test if split == "test" else photos.finetune or photos.test
-                work.make(f"lq/{name}/{split}", ingest_stage, intake, folder=PhotoFolder(ROOT / folder))
+    intake = IngestParams(size=dataset.size, fit="aligned")
+    for name, photos in dataset.lq.items():
+        for split in experiment.splits:
+            work.make(f"lq/{name}/{split}", ingest_stage, intake, folder=PhotoFolder(ROOT / photos.folder(split)))
     for name, degradation in experiment.degradations.items():
         params = DegradeParams(seed=experiment.seed, name=name, preset=degradation.preset, iso=degradation.iso)
         camera = {"camera": ROOT / degradation.camera} if degradation.camera else {}
@@ -69,6 +87,7 @@ def degrade(experiment: Experiment, work: Workspace) -> None:
             work.make(f"lq/{name}/{split}", degrade_stage, params, hq=work[f"photos/{split}"], **camera)
 
 
+@step
 def restore(experiment: Experiment, work: Workspace) -> None:
     work.folder("restored")
     if experiment.restorer:
@@ -77,6 +96,7 @@ def restore(experiment: Experiment, work: Workspace) -> None:
                 run_restorer(experiment, work, work[f"lq/{name}/{split}"], f"restored/{name}/{split}")
 
 
+@step
 def pseudo_targets(experiment: Experiment, work: Workspace) -> None:
     work.folder("pseudo_targets")
     wanted = {"finetune": "adapted", "test": "pseudo_target"}
@@ -86,6 +106,7 @@ def pseudo_targets(experiment: Experiment, work: Workspace) -> None:
                 run_prior(experiment, work, work[f"restored/{name}/{split}"], f"pseudo_targets/{name}/{split}")
 
 
+@step
 def finetune(experiment: Experiment, work: Workspace) -> None:
     """No ground truth comes in here: LQ photos, their pseudo-targets, and unpaired HQ photos for the discriminator."""
     work.folder("adapted_models")
@@ -105,13 +126,14 @@ def finetune(experiment: Experiment, work: Workspace) -> None:
         )
 
 
+@step
 def clean(experiment: Experiment, work: Workspace) -> None:
     """IDM's extrinsic iteration: the first model cleans the training photos, the second learns from these."""
     work.folder("cleaning")
     if not (settings := experiment.cleaning):
         return
     photos = work["photos/train"]
-    training = TrainParams(training=idm_training(experiment, settings))
+    training = TrainParams(training=settings.training(experiment.seed))
     if settings.weights:
         first = ROOT / settings.weights
     else:
@@ -128,23 +150,11 @@ def clean(experiment: Experiment, work: Workspace) -> None:
 def downstream(experiment: Experiment, settings: Downstream, work: Workspace, name: str, photos: ImageFolder) -> None:
     """What a generator learns from the photos: faces that it draws, scored as a set."""
     prior = given(experiment.prior, "prior")
-    training = PriorTraining(
-        kind="prior",
-        arch=prior.arch,
-        seed=experiment.seed,
-        iterations=settings.iterations,
-        batch=settings.batch,
-        lr=settings.lr,
-        lr_min=settings.lr,
-        ema=settings.ema,
-        clip=1.0,
-        bf16=settings.bf16,
-    )
     inputs: dict[str, Source] = {} if settings.from_scratch else {"weights": ROOT / prior.weights}
     generator = work.make(
         f"cleaning/generators/{name}",
         train_stage,
-        TrainParams(training=training),
+        TrainParams(training=settings.training(prior.arch, experiment.seed)),
         photos=photos,
         held_out=work["photos/real"],
         **inputs,
@@ -161,22 +171,7 @@ def downstream(experiment: Experiment, settings: Downstream, work: Workspace, na
     score(settings.metrics, work, f"cleaning/downstream/{name}", drawn, references={DEFAULT: compared})
 
 
-def idm_training(experiment: Experiment, settings: Cleaning) -> IdmTraining:
-    """How both models are trained."""
-    return IdmTraining(
-        kind="idm",
-        arch=settings.method.arch,
-        seed=experiment.seed,
-        degradation=settings.degradation,
-        iterations=settings.iterations,
-        batch=settings.batch,
-        lr=settings.lr,
-        lr_min=settings.lr,
-        ema=settings.ema,
-        bf16=settings.bf16,
-    )
-
-
+@step
 def compare(experiment: Experiment, work: Workspace) -> None:
     """The images of every method of the table that the steps before have not made."""
     work.folder("compared")
@@ -186,6 +181,7 @@ def compare(experiment: Experiment, work: Workspace) -> None:
                 row.run(work, work[f"lq/{part}/test"], part, row.place(part))
 
 
+@step
 def authenticity(experiment: Experiment, work: Workspace) -> None:
     """IDM's check: every method restores its restored photos once more ("again"), and the clean photos ("clean")."""
     work.folder("authenticity")
@@ -202,10 +198,11 @@ def authenticity(experiment: Experiment, work: Workspace) -> None:
         score(settings.metrics, work, f"authenticity/scores/first/{row.name}", first, hq=hq)
 
 
+@step
 def references(experiment: Experiment, work: Workspace) -> None:
     """What metrics of whole sets need to know of the sets that they compare with."""
     work.folder("references")
-    truth = None if experiment.dataset.kind == "real" else work["photos/test"]
+    truth = work["photos/test"] if experiment.dataset.has_truth else None
     reference_sets(experiment, work, truth, work["photos/real"])
 
 
@@ -246,8 +243,9 @@ def describe(metrics: Sequence[str], work: Workspace, at: str, label: str, image
     return work.make(at, reference_stage, params, images=images, **metric_weights(metrics))
 
 
+@step
 def evaluate(experiment: Experiment, work: Workspace) -> None:
-    hq = None if experiment.dataset.kind == "real" else work["photos/test"]
+    hq = work["photos/test"] if experiment.dataset.has_truth else None
     compared = {name: work[f"references/{name}"] for name in reference_metrics(experiment.metrics)}
     for name in experiment.parts:
         methods = {row.name: work[row.place(name)] for row in rows_of(experiment).values()}
@@ -273,6 +271,7 @@ def score(
     work.make(at, evaluate_stage, params, images=images, **inputs, **metric_weights(metrics))
 
 
+@step
 def report(experiment: Experiment, work: Workspace) -> None:
     places = report_places(experiment).named()
     params = ReportParams(
@@ -294,7 +293,7 @@ def report(experiment: Experiment, work: Workspace) -> None:
 
 def report_places(experiment: Experiment) -> ReportInputs[str]:
     """What the report reads, by where the steps before published it."""
-    splits: tuple[Split, ...] = ("real",) if experiment.dataset.kind == "real" else (*experiment.splits, "real")
+    splits = [split for split in experiment.dataset.sources if split in (*experiment.splits, "real")]
     table = [(part, row) for part in experiment.parts for row in rows_of(experiment).values()]
     places = ReportInputs(
         images={(part, row.name): row.place(part) for part, row in table},
@@ -321,7 +320,7 @@ def metric_weights(metrics: Iterable[str]) -> dict[str, Source]:
     return {place: path for place, path in paths.items() if path.is_file()}
 
 
-STEPS: Mapping[str, Callable[[Experiment, Workspace], None]] = {
+STEPS: Mapping[str, Step] = {
     step.__name__: step
     for step in (
         photos,

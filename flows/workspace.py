@@ -1,22 +1,37 @@
 """The published places of results: where an experiment's, and where a user's go."""
 
-import re
-from collections.abc import Callable
+import logging
+import os
+import tempfile
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from tasks.basics import ROOT, BadInput, Strict
+from tasks.data.ingest import discover, image_ids, own_names
 from tasks.running.stage import Source, Stage, default_store
+from tasks.stages.named import NamedParams, named
 from tasks.store.artifact import ImageFolder
+from tasks.store.files import disk_explained
+from tasks.store.ownership import ADVICE, check_replaceable, published_below, remove_result, shown
 from tasks.store.publish import publish
 
+LOG = logging.getLogger(__name__)
 Run = Callable[..., ImageFolder]
 
 
 TRAINED = "model.safetensors"  # what a stage that trains writes
 
 
-OWN_FOLDERS = {"demo", "demo_store", "experiments", "raw", "weights"}  # of data/, not for results of users
+OWN_FOLDERS = (
+    "demo",
+    "demo_store",
+    "experiments",
+    "published",
+    "weights",
+    ".store",
+    ".prefect",
+)  # of data/, not a user's
 
 
 def run_here(stage: Stage, params: Strict, **inputs: Source) -> ImageFolder:
@@ -29,14 +44,78 @@ def folder_of(experiment: str) -> Path:
     return ROOT / "data" / "demo" if experiment == "demo" else ROOT / "data" / "experiments" / experiment
 
 
-def user_folder(name: str) -> Path:
-    """data/<name>, for the results of a user's photos. Raises BadInput for a name that leads elsewhere or is taken."""
-    if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}", name) or name in OWN_FOLDERS:
-        raise BadInput(
-            f"name: expected letters, digits, '_', '-' and '.', and none of {', '.join(sorted(OWN_FOLDERS))}; "
-            f"found {name!r}."
-        )
-    return ROOT / "data" / name
+def results_folder(out: str | None, suffix: str, inputs: Mapping[str, str | None]) -> tuple[Path, dict[str, Path]]:
+    """Where a user's results go, and the user's folders; nothing is read there yet.
+
+    out: the folder that the user names, else that of the first input with `_<suffix>` behind its name; inputs: folders
+    of photos by parameter. Raises BadInput for relative paths; where inputs and results would lie in one another, or
+    either in what is bfr's own; and for a folder that holds anything but results of bfr, or may not be written.
+    """
+    folders = {name: absolute(path, name) for name, path in inputs.items() if path}
+    _check_apart(folders)
+    root = absolute(out or beside(next(iter(inputs.values())), suffix), "out")
+    if not out and root.is_relative_to(ROOT):
+        raise BadInput(f"out: the results would go to {root}, into the checkout of bfr. Name a folder for them.")
+    _check_apart({"out": root})
+    for name, folder in folders.items():
+        if is_within(folder, root) or is_within(root, folder):
+            raise BadInput(f"{name}: {folder} and {root} (out) lie in one another. Name another folder as out.")
+    _check_free(root)
+    return root, folders
+
+
+def beside(folder: str | None, suffix: str) -> str:
+    """The folder beside another, with `_<suffix>` behind its name."""
+    return f"{os.path.normpath(str(folder))}_{suffix}"
+
+
+def absolute(path: str, name: str) -> Path:
+    """An absolute path, links followed. Raises BadInput for a relative one: it means another place to every process."""
+    if not (found := Path(path).expanduser()).is_absolute():
+        raise BadInput(f"{name}: expected an absolute path, found {path!r}. Say the whole path.")
+    return found.resolve()
+
+
+def is_within(inner: Path, outer: Path) -> bool:
+    """Whether a folder is another, or lies in it; also by another spelling on a disk that ignores case."""
+    outer_exists = outer.exists()
+    return any(
+        path == outer or (outer_exists and path.exists() and path.samefile(outer)) for path in (inner, *inner.parents)
+    )
+
+
+def _check_apart(folders: Mapping[str, Path]) -> None:
+    own = [*(ROOT / "data" / name for name in OWN_FOLDERS), default_store().root.resolve()]
+    for name, folder in folders.items():
+        for place in own:
+            if is_within(folder, place) or is_within(place, folder):
+                raise BadInput(f"{name}: {folder} and {place}, which is bfr's own, lie in one another. Choose another.")
+
+
+def _check_free(root: Path) -> None:
+    with disk_explained(root, "Make room, or name another folder as `out`.", "Name another folder as `out`."):
+        if root.exists():
+            check_results(root)
+        root.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=root):
+            pass
+
+
+def check_results(root: Path) -> None:
+    """Raises BadInput unless a folder holds nothing but unchanged results of bfr."""
+    if not root.is_dir():
+        raise BadInput(f"out: {root} is a file; expected a folder for the results.")
+    results, others = published_below(root)
+    if others:
+        raise BadInput(f"out: {root} holds files that are not results of bfr: {shown(others)}. {ADVICE}")
+    for folder in results:
+        check_replaceable(folder)
+
+
+def say_set_aside(*taken: ImageFolder) -> None:
+    """Say which of a user's files could not be used, and why."""
+    for file, reason in (row for images in taken for row in images.quarantine):
+        LOG.warning("Set aside: %s: %s", file, reason)
 
 
 @dataclass
@@ -50,11 +129,40 @@ class Workspace:
     def make(self, at: str, stage: Stage, params: Strict, **inputs: Source) -> ImageFolder:
         """Make a result and publish it under its name."""
         result = self.run_stage(stage, params, **inputs)
-        destination = self.root / at
-        destination.parent.mkdir(parents=True, exist_ok=True)
-        publish(result.root, destination)
+        publish(result.root, self.place(at))
         self.results[at] = result
         return result
+
+    def place(self, at: str) -> Path:
+        """Where a result is published. Raises BadInput if a link on the way there leads elsewhere."""
+        destination = self.root / at
+        for folder in destination.parents:
+            if folder == self.root:
+                break
+            if folder.is_symlink():
+                raise BadInput(f"{folder} is a link; results go to folders. {ADVICE}")
+        return destination
+
+    def publish_photos(self, images: ImageFolder, folder: Path) -> None:
+        """Publish images as `photos`, by the names and in the sub-folders that the photos in `folder` have."""
+        names = own_names(image_ids(discover(folder), folder), folder)
+        self.make("photos", named, NamedParams(names={name: names[name] for name in images.ids}), images=images)
+
+    def remove_others(self, keep: str) -> None:
+        """Remove the results of earlier runs that do not belong to this one, but for `keep`, which is yet to come.
+
+        A log line names those that hold anything of a user's: they stay.
+        """
+        if not self.root.exists():
+            return
+        for folder in published_below(self.root)[0]:
+            name = folder.relative_to(self.root).as_posix()
+            if name not in self.results and name != keep:
+                remove_result(folder)
+                for above in folder.parents:
+                    if above.parent == self.root or above == self.root or any(above.iterdir()):
+                        break
+                    above.rmdir()
 
     def folder(self, name: str) -> None:
         """Make a step's folder, which DVC expects also where the step has nothing to do."""

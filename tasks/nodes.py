@@ -14,6 +14,7 @@ from uuid import UUID
 
 from prefect import task
 from prefect.artifacts import create_progress_artifact, update_progress_artifact
+from prefect.client.schemas.objects import State
 from prefect.context import TaskRunContext
 
 from tasks.basics import BadInput, Strict
@@ -25,6 +26,7 @@ from tasks.stages.external import external
 from tasks.stages.finetune import finetune
 from tasks.stages.generate import generate
 from tasks.stages.ingest import ingest
+from tasks.stages.named import named
 from tasks.stages.personalize import personalize
 from tasks.stages.photos import photos
 from tasks.stages.pseudo_targets import pseudo_targets
@@ -44,7 +46,14 @@ def node(stage: Stage) -> Callable[..., ImageFolder]:
     def key(_: TaskRunContext, given: dict[str, Any]) -> str:
         return stage.record(given["params"], **given["inputs"]).key
 
-    @task(name=stage.name, cache_key_fn=key, persist_result=True, result_serializer="json", retries=1)
+    @task(
+        name=stage.name,
+        cache_key_fn=key,
+        persist_result=True,
+        result_serializer="json",
+        retries=1,
+        retry_condition_fn=can_pass,
+    )
     def build(params: Strict, inputs: dict[str, Source]) -> str:
         with _progress_artifact(stage.name):
             return str(stage(params, **inputs).root)
@@ -60,6 +69,11 @@ def node(stage: Stage) -> Callable[..., ImageFolder]:
         return ImageFolder(Path(made[0]))
 
     return call
+
+
+def can_pass(task: object, run: object, state: State[Any]) -> bool:
+    """Whether a failed task may pass when it is tried again: not if the input is bad."""
+    return not isinstance(state.result(raise_on_failure=False), BadInput)
 
 
 def task_runner() -> Any:
@@ -113,6 +127,7 @@ STAGES = (
     train,
     generate,
     external,
+    named,
     personalize,
     reference,
     measure,

@@ -1,8 +1,12 @@
 """What every test shares: a store of its own, so that a test neither reads nor leaves results in data/.store."""
 
+import os
 from pathlib import Path
 
 import pytest
+
+# One thread a process, before torch is imported: pytest-xdist runs a process a core.
+os.environ |= {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "passive"}
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

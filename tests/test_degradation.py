@@ -19,7 +19,8 @@ from tasks.degradation import blur_jpeg, camera, masks, raw
 from tasks.degradation.blur_jpeg import BlurJpegParams, PhotometricJitter
 from tasks.degradation.camera import PUBLISHED_CAMERA, CalibratedCcms, Camera, NoiseDn, NormalIlluminant, load_camera
 from tasks.degradation.demosaic import bayer_network
-from tasks.degradation.presets import PRESETS, degrade
+from tasks.degradation.preset import degrade
+from tasks.degradation.presets import PRESETS
 
 GOLDEN = Path(__file__).parent / "golden" / "data" / "degradation"
 CROP = np.s_[:40, :40]

@@ -21,11 +21,12 @@ import torch
 
 from tasks.basics import ROOT, BadInput, Strict
 from tasks.noise import numpy_stream
+from tasks.pixels import to_tensor
 from tasks.running.batching import batch_size, in_batches
 from tasks.running.shards import build_in_shards, finished
 from tasks.running.stage import default_store, shared_stage, stage
 from tasks.store.artifact import Artifact, ImageFolder, Manifest
-from tasks.store.files import to_tensor, write_png
+from tasks.store.files import write_png
 from tasks.store.publish import copy_file
 from tasks.store.store import Store, locked
 from tasks.training.loop import resume_from
@@ -231,14 +232,15 @@ def test_a_full_disk_is_explained_and_leaves_nothing_behind(store_folder):
 import sys
 sys.path[:0] = [{str(ROOT)!r}]
 from pathlib import Path
-from tasks.store import Manifest, Store
+from tasks.store.artifact import Manifest
+from tasks.store.store import Store
 record = Manifest(stage="work", key="0" * 64, params=None, inputs={{}}, code="", files={{}})
 Store(Path({str(store_folder)!r})).build(record, lambda folder: (folder / "big").write_bytes(b"x" * 200_000))
 """
     done = subprocess.run([sys.executable, "-c", code], preexec_fn=limited, capture_output=True, text=True)
     assert done.returncode == 1
     assert "No space left to write a result" in done.stderr
-    assert "flows.stage usage" in done.stderr
+    assert "bfr usage" in done.stderr
     assert leftovers() == []
     code = code.replace("200_000", "200")
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
@@ -276,10 +278,13 @@ def test_verify_finds_what_sizes_do_not_show_and_usage_counts_links_once():
     data = bytearray(path.read_bytes())
     data[-1] ^= 1
     path.write_bytes(data)
-    [(folder, reason)] = store.verify()
-    assert folder == source.root
-    assert "00.png is missing, changed or not its own" in reason
-    assert not folder.exists()
+    [listed] = store.verify(dry_run=True)
+    assert not listed.is_deleted
+    [found] = store.verify()
+    assert found.path == source.root
+    assert found.is_deleted
+    assert "00.png is missing or changed" in found.reason
+    assert not source.root.exists()
     assert store.verify() == []
 
 

@@ -13,10 +13,10 @@ import pytest
 import yaml
 from PIL import Image
 
-from flows.workspace import user_folder
 from tasks.basics import ROOT, BadInput
 from tasks.data.photo import FORMATS, read_photo
 from tasks.params.load import load
+from tasks.params.reading import read_yaml
 
 TRIES = int(os.environ.get("BFR_FUZZ", "150"))
 VALUES = [None, True, -1, 0, 1e308, float("nan"), "", "x" * 999, "../../etc/passwd", [], {}, [[]], {"a": 1}, 10**30]
@@ -83,8 +83,12 @@ def changed(tree: object, rng: random.Random) -> object:
 
 def test_any_parameters_are_valid_or_explained(tmp_path):
     rng = random.Random(2)
-    whole = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
-    small = {"experiments": {name: whole["experiments"][name] for name in ("demo", "difface_real")}}
+    whole = read_yaml(ROOT / "params.yaml")
+    small = {
+        "experiments": {
+            name: whole["experiments"][name] for name in ("demo", "demo_methods", "difface_sr", "difface_real")
+        }
+    }
     path = tmp_path / "params.yaml"
     for _ in range(TRIES):
         tree = {**small, "experiments": {**small["experiments"]}}
@@ -103,7 +107,7 @@ def test_a_parameter_file_that_grows_when_read_is_refused(tmp_path):
     lines = ["a0: &a0 [1, 1, 1, 1, 1, 1, 1, 1, 1, 1]"]
     lines += [f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 10)}]" for n in range(1, 12)]
     path.write_text("\n".join(lines))
-    with pytest.raises(BadInput, match="more than 100000 values by its aliases"):
+    with pytest.raises(BadInput, match="anchors and aliases"):
         load(path)
     path.write_text("a: &a [*a]")
     with pytest.raises(BadInput):
@@ -114,9 +118,3 @@ def test_a_parameter_file_that_grows_when_read_is_refused(tmp_path):
     path.write_text("[" * 5000)
     with pytest.raises(BadInput, match="is not valid YAML"):
         load(path)
-
-
-@pytest.mark.parametrize("name", ["../x", "a/b", "", ".store", "weights", "demo", "x" * 200, "a\0b", "ü"])
-def test_a_run_cannot_write_outside_of_its_folder(name):
-    with pytest.raises(BadInput, match="name: expected letters"):
-        user_folder(name)

@@ -15,8 +15,7 @@ from tasks.methods.method import Networks
 from tasks.noise import ImageStreams
 from tasks.restorers import lama
 from tasks.restorers.network import NetworkSpec
-from tasks.training import album
-from tasks.training.loop import Alone
+from tasks.training.loop import Alone, Session
 from tasks.weights.checkpoint import write_state_dict
 
 SCHEDULE = Schedule.linear().respace("10")
@@ -81,7 +80,7 @@ def test_a_start_outside_the_schedule_is_rejected(tiny, method, start):
 
 def test_a_killed_personalisation_goes_on_bit_equally(tmp_path):
     photos = torch.rand(3, 3, 64, 64, generator=torch.manual_seed(0))
-    settings = {"iterations": 4, "batch": 2, "lr": 1e-3, "seed": 5, "save_every": 1}
+    settings = gen2res.Personalization(iterations=4, batch=2, lr=1e-3)
 
     def trained(state, stop_after=None):
         torch.manual_seed(0)
@@ -92,7 +91,7 @@ def test_a_killed_personalisation_goes_on_bit_equally(tmp_path):
                 raise KeyboardInterrupt
 
         try:
-            album.train(model, photos, Alone(torch.device("cpu")), **settings, resume=state, on_step=on_step)
+            gen2res.tune(model, photos, settings, 5, Session(Alone(torch.device("cpu")), state, 1, on_step))
         except KeyboardInterrupt:
             return None
         return model.state_dict()

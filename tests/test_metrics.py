@@ -24,7 +24,8 @@ from tasks.metrics.metric import SetMetric
 from tasks.metrics.neighbours import precision_recall
 from tasks.metrics.sets import FeatureStatistics, ReferenceSet, SetScore, feature_statistics, official_statistics
 from tasks.noise import numpy_stream
-from tasks.store.files import read_png, to_tensor
+from tasks.pixels import to_tensor
+from tasks.store.files import read_png
 from tasks.weights import official
 from tasks.weights.file import MissingPackage, MissingWeights, Unavailable
 

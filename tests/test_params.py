@@ -1,19 +1,26 @@
 """params.yaml: whatever is wrong is named with its path and the nearest valid name, before any work starts."""
 
 import copy
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from dvc.utils.hydra import apply_overrides
 
-from tasks.basics import BadInput
-from tasks.params.load import PARAMS_FILE, load, load_experiment
+from tasks.basics import ROOT, BadInput
+from tasks.params.experiment import Experiment
+from tasks.params.extends import merged
+from tasks.params.load import PARAMS_FILE, experiment_names, load, load_experiment
+from tasks.params.reading import read_yaml
 
 
 @pytest.fixture
 def raw() -> dict[str, Any]:
-    return copy.deepcopy(yaml.safe_load(PARAMS_FILE.read_text(encoding="utf-8")))
+    return copy.deepcopy(read_yaml(PARAMS_FILE))
 
 
 @pytest.fixture
@@ -75,32 +82,42 @@ def test_wrong_names_have_suggestions(raw, error):
         ("pseudo_targets.stop_t", 300, "stop_t (L = 300) must be below start_t (K = 300)"),
         ("dataset.kind", "folder", "dataset"),
         ("degradations", {}, "real photos have none, other data sets need at least one"),
-        ("finetune", None, "methods: 'adapted' needs the section `finetune`, which is missing"),
         ("prior", None, "needs the section `prior`, which is missing"),
         ("restorer.arch", "codeformer", "finetune.recipe 'swinir_gan' does not train restorer.arch 'codeformer'"),
         ("seed", None, "seed"),
         ("prior.arch", "demo46", "experiments.demo.prior.arch: unknown prior 'demo46'. Did you mean 'demo64'?"),
         ("restorer.arch", "swinr", "unknown restorer 'swinr'. Did you mean 'swinir'?"),
         ("compare.idm.method.kind", "imd", "compare.idm.method: Input tag 'imd'"),
-        ("cleaning", None, "compare.idm: an idm needs `weights`, or the experiment a `cleaning`"),
+        ("cleaning", None, "compare.idm: a method 'idm' needs `weights`, or the experiment a `cleaning`"),
         ("authenticity.degradation", "eq8", "unknown 'eq8'. Did you mean 'eq9'?"),
         (
             "compare.difface.method",
             {"kind": "difface_inpaint", "respacing": "50", "start_t": 300, "eta": 1},
             "compare.difface: its estimator is a 'lama', found 'swinir'",
         ),
-        ("claims.0.than", "lqq", "unknown 'lqq'. Did you mean 'lq'?"),
+        ("pseudo_targets.factor", 5, "pseudo_targets.factor 5 does not divide dataset.size 64"),
+        ("title", 2024, 'title: expected text, found 2024. Write it in quotes: "2024"'),
+        ("seed", True, "seed: Input should be a valid integer (found: True)"),
+        (
+            "degradations",
+            {"../../x": {"preset": "raw_x4_severe"}},
+            "demo.degradations.../../x: a name is 1 to 100 of a-z",
+        ),
+        ("compare", {"a/b": {}}, "demo.compare.a/b: a name is 1 to 100 of a-z"),
+        ("compare", {"lq": {}}, "demo.compare.lq: the name of a method is none of lq, pretrained"),
+        ("references", {"real": {}}, "demo.references.real: the name of a reference set is none of real"),
+        ("published", [], f"published: the papers' claims and numbers are in {Path('data', 'published')}"),
     ],
 )
 def test_a_wrong_value_is_named_with_its_path_and_what_was_found(raw, error, place, value, expected):
     *parents, last = place.split(".")
     raw["experiments"]["demo"] |= {
         key: copy.deepcopy(raw["experiments"]["demo_methods"][key])
-        for key in ("compare", "cleaning", "authenticity", "claims", "degradations", "metrics")
+        for key in ("compare", "cleaning", "authenticity", "degradations", "metrics")
     }
     node = raw["experiments"]["demo"]
     for part in parents:
-        node = node[int(part) if part.isdecimal() else part]
+        node = node[part]
     node[last] = value
     assert expected in error(raw)
 
@@ -132,3 +149,224 @@ def test_a_missing_file_says_how_to_get_it_back(tmp_path):
 def test_an_unknown_experiment_is_named_with_the_nearest():
     with pytest.raises(BadInput, match=r"there is no 'dem'\. Did you mean 'demo'\?"):
         load_experiment("dem")
+
+
+def small(**entries: Any) -> str:
+    """A parameter file: `base` is valid, the others extend it or each other."""
+    base = load_experiment("demo").model_dump(mode="json", exclude={"claims", "published"}, exclude_none=True)
+    return yaml.safe_dump({"experiments": {"base": base, **entries}}, sort_keys=False)
+
+
+def write(tmp_path: Path, text: str) -> Path:
+    path = tmp_path / "params.yaml"
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def test_a_child_has_its_parents_settings_but_for_its_own(tmp_path):
+    grandchild = {"extends": "child", "restorer": None, "finetune": None, "methods": ["lq"]}
+    child = {"extends": "base", "dataset": {"test": 3}, "metrics": ["ssim"], "seed": 5}
+    found = load(write(tmp_path, small(grandchild=grandchild, child=child))).experiments
+    base = found["base"]
+    assert found["child"] == base.model_copy(
+        update={"dataset": base.dataset.model_copy(update={"test": 3}), "metrics": ("ssim",), "seed": 5}
+    )
+    assert found["grandchild"] == found["child"].model_copy(
+        update={"restorer": None, "finetune": None, "methods": ("lq",)}
+    )
+
+
+@pytest.mark.parametrize(
+    ("parent", "child", "expected"),
+    [
+        ({"a": 1, "b": 2}, {"b": 3, "c": 4}, {"a": 1, "b": 3, "c": 4}),
+        ({"a": 1, "b": 2}, {"c": 3, "b": 2, "a": 1}, {"c": 3, "b": 2, "a": 1}),
+        ({"a": {"x": 1, "y": 2}}, {"a": {"y": 3}}, {"a": {"x": 1, "y": 3}}),
+        ({"a": [1, 2]}, {"a": [3]}, {"a": [3]}),
+        ({"a": {"x": 1, "y": 2}}, {"a": {"y": None}}, {"a": {"x": 1}}),
+        ({"a": 1}, {"a": None, "b": None}, {"b": None}),
+        ({"a": 1}, {"a": {"x": 1}}, {"a": {"x": 1}}),
+    ],
+)
+def test_mappings_merge_lists_replace_and_null_removes(parent, child, expected):
+    assert list(merged(parent, child).items()) == list(expected.items())
+
+
+def test_every_extends_of_the_repository_changes_what_it_says():
+    whole = load()
+    for section, entries in read_yaml(PARAMS_FILE).items():
+        resolved = getattr(whole, section)
+        for name, entry in entries.items():
+            if parent := entry.get("extends"):
+                before, after = (resolved[which].model_dump(mode="json") for which in (parent, name))
+                changed = {key for key in before if before[key] != after[key]} - {"claims", "published"}
+                assert changed == set(entry) - {"extends"}, name
+
+
+@pytest.mark.parametrize(
+    ("entries", "expected"),
+    [
+        ({"a": {"extends": "bse"}}, "experiments.a.extends: there is no 'bse'. Did you mean 'base'?"),
+        ({"a": {"extends": 7}}, "experiments.a.extends: there is no 7."),
+        ({"a": {"extends": "b"}, "b": {"extends": "a"}}, "a circle: a extends b extends a"),
+        ({"a": {"extends": "a"}}, "a circle: a extends a"),
+        ({"a": 5}, "experiments.a: expected settings (key: value), found 5"),
+        (
+            {"a": {"extends": "base", "finetune": {"lr": -1}}},
+            "params.yaml: experiments.a (extends base): finetune.lr: Input should be greater than 0 (found: -1)",
+        ),
+        (
+            {"a": {"extends": "b", "sed": 1}, "b": {"extends": "base"}},
+            "experiments.a (extends b, which extends base): sed: unknown key. Did you mean 'seed'?",
+        ),
+        ({"a": {"extends": "base", "seed": None}}, "experiments.a (extends base): seed: this key is missing"),
+        ({"../x": {"extends": "base"}}, "experiments.../x (extends base): a name is 1 to 100 of a-z"),
+        ({"A": {"extends": "base"}}, "experiments.A (extends base): a name is 1 to 100 of a-z"),
+    ],
+)
+def test_what_is_wrong_with_an_entry_names_its_parents(error, entries, expected):
+    assert expected in error(small(**entries))
+
+
+def test_an_inherited_fault_is_told_once(error):
+    message = error(small(a={"extends": "base", "seed": "x", "sed": 1}, b={"extends": "a", "titel": "b"}))
+    assert [line.split(":")[1].strip() for line in message.splitlines()] == [
+        "experiments.a (extends base)",
+        "experiments.a (extends base)",
+        "experiments.b (extends a, which extends base)",
+    ]
+
+
+def test_a_fault_of_one_experiment_stops_no_other(tmp_path):
+    path = write(
+        tmp_path, small(wrong={"extends": "base", "seed": "x"}, lost={"extends": "nobody"}, good={"extends": "base"})
+    )
+    assert isinstance(load_experiment("good", path), Experiment)
+    assert experiment_names(path) == ("base", "wrong", "lost", "good")
+    with pytest.raises(BadInput, match="wrong") as caught:
+        load_experiment("wrong", path)
+    assert "lost" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("experiments: {a: &a {seed: 1}, b: *a}", "line 1, column 18: anchors and aliases"),
+        ("experiments:\n  a: {seed: 1}\n  b:\n    <<: *a\n", "line 4, column 9: anchors and aliases"),
+        ("experiments: {a: {}, a: {}}", "the key 'a' comes twice"),
+        ("experiments: {[a]: 1}", "a key is a name"),
+        ("experiments: [a]", "experiments: expected entries (name: settings), found ['a']"),
+        ("experimets: {}", "experimets: unknown key. Did you mean 'experiments'?"),
+    ],
+)
+def test_yaml_that_does_not_say_one_thing_once_is_refused(error, text, expected):
+    assert expected in error(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("no", "no"),
+        ("12:30", "12:30"),
+        ("2024-01-01", "2024-01-01"),
+        ("1e-4", 1e-4),
+        ("010", "010"),
+        ("-3", -3),
+        ("", None),
+    ],
+)
+def test_a_scalar_is_what_dvc_reads_too(tmp_path, text, value):
+    assert read_yaml(write(tmp_path, f"{text or 'x'}: {text}")) == {text or "x": value}
+
+
+def test_a_model_may_have_one_folder(error):
+    raw = copy.deepcopy(read_yaml(PARAMS_FILE))
+    raw["models"]["a/b/c"] = raw["models"]["../x"] = raw["models"]["demo/prior"]
+    message = error(yaml.dump(raw, Dumper=type("Plain", (yaml.SafeDumper,), {"ignore_aliases": lambda *_: True})))
+    assert "models.a/b/c: a name is" in message
+    assert "models.../x: a name is" in message
+
+
+def published(tmp_path: Path, name: str, text: str) -> None:
+    (tmp_path / "data" / "published").mkdir(parents=True, exist_ok=True)
+    (tmp_path / "data" / "published" / name).write_text(text, encoding="utf-8")
+
+
+CLAIM = "{text: T, source: S, degradation: raw_x4_severe, metric: psnr, better: adapted, than: lq}"
+TABLE = "{source: Table 1, scores: {raw_x4_severe: {lq: {psnr: 20}}}}"
+
+
+def test_what_the_papers_say_belongs_to_its_experiment_alone_in_their_order(tmp_path):
+    path = write(tmp_path, small(child={"extends": "base"}))
+    published(tmp_path, "yu.yaml", f"base: {{claims: [{CLAIM.replace('T,', 'second,')}]}}")
+    published(tmp_path, "kuai.yaml", f"base: {{tables: [{TABLE}], claims: [{CLAIM}]}}")
+    found = load(path).experiments
+    assert [claim.text for claim in found["base"].claims] == ["T", "second"]
+    assert [table.source for table in found["base"].published] == ["Table 1"]
+    assert found["child"].claims == found["child"].published == ()
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (
+            f"base: {{claims: [{CLAIM.replace('lq', 'lqq')}]}}",
+            "base.claims.0.than: the experiment has no 'lqq'. Did you",
+        ),
+        (f"base: {{claims: [{CLAIM.replace('psnr', 'psrn')}]}}", "base.claims.0.metric: unknown metric 'psrn'."),
+        (f"base: {{tables: [{TABLE.replace('20', 'much')}]}}", "base.tables.0.scores.raw_x4_severe.lq.psnr: Input"),
+        (f"base: {{table: [{TABLE}]}}", "base.table: unknown key. Did you mean 'tables'?"),
+        (f"bas: {{tables: [{TABLE}]}}", "bas: there is no such experiment in params.yaml. Did you mean 'base'?"),
+        ("base: 5", "base: Input should be an object"),
+        ("[]", "expected experiments (name: tables and claims), found []"),
+    ],
+)
+def test_what_is_wrong_in_a_paper_names_its_file(tmp_path, error, text, expected):
+    published(tmp_path, "kuai.yaml", text)
+    assert f"{Path('data', 'published', 'kuai.yaml')}: {expected}" in error(small())
+
+
+SECTIONS = {
+    "seed": "1",
+    "dataset.test": "3",
+    "degradations.raw_x4_severe.preset": "demo64",
+    "prior.weights": "other.pth",
+    "restorer.weights": "other.pth",
+    "pseudo_targets.factor": "8",
+    "finetune.lr": "1e-4",
+    "title": "another",
+}
+
+
+def changed_lines(before: str, after: str) -> list[tuple[str, str]]:
+    assert len(before.splitlines()) == len(after.splitlines())
+    return [pair for pair in zip(before.splitlines(), after.splitlines(), strict=True) if pair[0] != pair[1]]
+
+
+def test_the_file_is_laid_out_as_dvc_writes_it_and_has_at_most_600_lines(tmp_path):
+    text = PARAMS_FILE.read_text(encoding="utf-8")
+    assert len(text.splitlines()) <= 600
+    path = write(tmp_path, text)
+    apply_overrides(path, [f"experiments.demo.{key}={value}" for key, value in SECTIONS.items()])
+    assert len(changed_lines(text, path.read_text(encoding="utf-8"))) == len(SECTIONS)
+    assert load_experiment("demo", path).pseudo_targets.factor == 8
+
+
+@pytest.mark.slow
+def test_dvc_exp_run_changes_what_it_is_told_and_nothing_else(tmp_path):
+    listed = ["params.yaml", "dvc.yaml", ".dvc/config", ".dvc/.gitignore", ".dvcignore", ".gitignore"]
+    for name in listed:
+        if (ROOT / name).exists():
+            (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(ROOT / name, tmp_path / name)
+    git = ["git", "-c", "user.name=a", "-c", "user.email=a@example.org"]
+    for words in (["init", "-q"], ["add", "-A"], ["commit", "-qm", "start"]):
+        subprocess.run([*git, *words], cwd=tmp_path, check=True)
+    before = PARAMS_FILE.read_text(encoding="utf-8")
+    for changes in ({"finetune.lr": "1e-4"}, SECTIONS):
+        options = [word for key, value in changes.items() for word in ("-S", f"experiments.demo.{key}={value}")]
+        dvc = [Path(sys.executable).with_name("dvc"), "exp", "run", "--queue", *options]
+        subprocess.run(dvc, cwd=tmp_path, check=True, capture_output=True)
+        queued = ["git", "show", "refs/exps/celery/stash:params.yaml"]
+        after = subprocess.run(queued, cwd=tmp_path, check=True, capture_output=True, text=True).stdout
+        assert len(changed_lines(before, after)) == len(changes)

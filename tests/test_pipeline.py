@@ -8,7 +8,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +18,7 @@ import pytest
 import yaml
 from PIL import Image
 
-from flows import steps, up
+from flows import steps
 from flows.preflight import check
 from flows.steps import STEPS
 from flows.workspace import Workspace
@@ -42,7 +41,6 @@ TINY: dict[str, Any] = {
     "compare": {},
     "cleaning": None,
     "authenticity": None,
-    "claims": [],
 }
 ORDER = list(STEPS)
 
@@ -441,10 +439,11 @@ def command(checkout) -> Callable[..., str]:
 
 
 @pytest.mark.slow
+@pytest.mark.xdist_group("checkout")
 def test_prefect_and_dvc_share_one_truth(checkout, command):
-    output = command("python", "-m", "flows.up", "run", "benchmark/demo", times=2)
-    assert "Completed" in output
+    output = command("python", "-m", "flows", "demo", times=2)
     assert "report.html" in output
+    assert len(output.splitlines()) <= 40
     made = [path.parent.parent.name for path in (checkout / "data" / ".store").glob("*/*/manifest.json")]
     assert made.count("finetune") == made.count("report") == 1  # two runs at once make everything once
     assert "up to date" in command("dvc", "status", "dvc.yaml")
@@ -457,17 +456,17 @@ def test_prefect_and_dvc_share_one_truth(checkout, command):
     assert ran == ["finetune@demo", "compare@demo", "authenticity@demo", "evaluate@demo", "report@demo"]
     assert "Running stage" not in command("dvc", "repro", "finetune@demo")
 
-    output = command("python", "-m", "flows.up", "run", "benchmark/demo")
-    assert "Completed" in output
+    command("python", "-m", "flows", "demo")
     assert "up to date" in command("dvc", "status", "dvc.yaml")
 
 
 @pytest.mark.slow
+@pytest.mark.xdist_group("checkout")
 def test_a_killed_benchmark_goes_on_and_outlives_its_server(checkout, command):
     """kill -9 of server, workers and flow at once, in the middle of the pseudo-targets; then of the server alone."""
     store = checkout / "data" / ".store"
     change_params(checkout, lambda demo: demo | {"seed": 8, "dataset": demo["dataset"] | {"finetune": 100}})
-    words = ["python", "-m", "flows.up", "run", "benchmark/demo"]
+    words = ["python", "-m", "flows", "demo"]
     quiet = {"cwd": checkout, "env": command.environment, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
 
     def run_until_a_shard_is_made() -> tuple[psutil.Popen, set[Path]]:
@@ -506,32 +505,26 @@ def test_a_killed_benchmark_goes_on_and_outlives_its_server(checkout, command):
     assert "up to date" in command("dvc", "status", "dvc.yaml")
 
 
-def test_a_server_that_stays_away_is_an_error(monkeypatch):
-    with socket.socket() as nobody:  # bound, but it does not listen
-        nobody.bind(("127.0.0.1", 0))
-        monkeypatch.setattr(up, "API", f"http://127.0.0.1:{nobody.getsockname()[1]}/api")
-        monkeypatch.setattr(up, "LOST_SERVER_S", 0.1)
-        state = up.end_of_run("benchmark/demo", datetime.now(UTC))
-    assert state["type"] == "FAILED"
-    assert "does not answer" in state["message"]
-
-
 @pytest.mark.slow
-def test_adapt_and_restore_take_a_folder_of_photos(checkout, command, user_folder):
-    where = ["--param", f"folder={user_folder}"]
-    output = command("python", "-m", "flows.up", "run", "adapt/photos", *where)
-    assert "Completed" in output
-    made = checkout / "data" / "my_photos"
-    assert len(ImageFolder(made / "adapted").ids) == 2
-    report = (made / "report" / "results.md").read_text(encoding="utf-8")
+@pytest.mark.xdist_group("checkout")
+def test_adapt_restore_and_personalize_take_a_folder_of_photos(checkout, command, user_folder):
+    def bfr(name: str, *options: str) -> tuple[Path, dict[str, Any]]:
+        out = checkout.parent / f"{checkout.name}_{name}"
+        words = ("python", "-m", "flows", name, str(user_folder), "--out", str(out), "--json", "--quiet", *options)
+        return out, json.loads(command(*words))
+
+    adapted, said = bfr("adapt")
+    assert said["photos"] == str(adapted / "photos")
+    assert list(said["findings"]) == ["photos"]
+    report = (adapted / "report" / "results.md").read_text(encoding="utf-8")
     assert "cut.png" in report
     assert "FID (seeded) to real photos" in report
-    weights = made / "adapted_model" / "model.safetensors"
-    command("python", "-m", "flows.up", "run", "restore/photos", *where, "--param", f"weights={weights}")
-    again = ImageFolder(checkout / "data" / "restored" / "pretrained")
-    assert again.digest == ImageFolder(made / "adapted").digest
-    fast = ["--param", "iterations=2", "--param", "respacing=10"]
-    command("python", "-m", "flows.up", "run", "personalize/photos", *where, "--param", f"album={user_folder}", *fast)
-    personal = ImageFolder(checkout / "data" / "personal" / "restored")
-    assert personal.ids == again.ids
-    assert (personal.batch(personal.ids) - again.batch(again.ids)).abs().max() > 0.01
+    assert len(list((adapted / "photos").glob("*.png"))) == 2
+    restored, said = bfr("restore", "--weights", str(adapted / "model" / "model.safetensors"))
+    assert said == {"photos": str(restored / "photos")}
+    again = ImageFolder(restored / "details" / "restored")
+    assert again.digest == ImageFolder(adapted / "details" / "adapted").digest
+    personal, _ = bfr("personalize", "--album", str(user_folder), "--iterations", "2", "--respacing", "10")
+    images = ImageFolder(personal / "details" / "restored")
+    assert images.ids == again.ids
+    assert (images.batch(images.ids) - again.batch(again.ids)).abs().max() > 0.01

@@ -11,7 +11,9 @@ from flows import steps
 from flows.steps import STEPS
 from tasks.basics import ROOT
 from tasks.nodes import NODES
-from tasks.params.load import load
+from tasks.params.extends import resolved
+from tasks.params.load import PARAMS_FILE
+from tasks.params.reading import read_yaml
 from tasks.running.stage import Stage
 
 DOCUMENTS = [
@@ -47,20 +49,24 @@ def test_dvc_stages_are_the_steps_and_the_other_experiments_have_the_same_ones()
     assert list(demo) == list(others) == list(STEPS)
     for name in demo:
         ours, theirs = demo[name]["do"], others[name]["do"]
-        assert theirs["cmd"] == f"cd ../.. && {ours['cmd']}"
-        assert theirs["params"] == [{"../../params.yaml": ["experiments.${item}"]}]  # some have not every section
-        assert theirs["outs"] == [out.replace("data/", "", 1) for out in ours["outs"]]
-        results = [dep.replace("data/", "", 1) for dep in ours["deps"] if dep.startswith("data/${item}")]
-        assert theirs.get("deps", []) == results
+        assert theirs["cmd"] == f"cd ../.. && {ours['cmd']}".replace("${item}", "${key}")
+        chain = [f"experiments.${{{entry}}}" for entry in ("key", "item[0]", "item[1]")]  # some have not every section
+        assert theirs["params"] == [{"../../params.yaml": chain}]
+        assert theirs["outs"] == [out.replace("data/${item}", "${key}", 1) for out in ours["outs"]]
+        results = [dep.replace("data/${item}", "${key}", 1) for dep in ours["deps"] if dep.startswith("data/${item}")]
+        assert theirs.get("deps", []) == (["../published"] if name == "report" else []) + results
+        assert ("data/published" in ours["deps"]) == (name == "report")
 
 
 def test_every_experiment_has_dvc_stages_and_a_deployment():
-    experiments = set(load().experiments)
-    foreach = [stages(name)["photos"]["foreach"] for name in ("dvc.yaml", "data/experiments/dvc.yaml")]
-    assert {name for names in foreach for name in names} == experiments
+    demo, others = (stages(name)["photos"]["foreach"] for name in ("dvc.yaml", "data/experiments/dvc.yaml"))
+    entries = read_yaml(PARAMS_FILE)["experiments"]
+    assert [*demo, *others] == list(entries)
+    assert text("data/experiments/dvc.yaml").count("gen2res") == 3  # the name, and twice instead of what it extends
+    for name, extended in others.items():
+        assert set(extended) == set(resolved("experiments", entries, name).parents or [name])  # a changed parent reruns
     deployments = yaml.safe_load(text("prefect.yaml"))["deployments"]
-    benchmarks = {d["name"] for d in deployments if d["entrypoint"].endswith(":benchmark")}
-    assert benchmarks == experiments
+    assert [d["name"] for d in deployments if d["entrypoint"].endswith(":benchmark")] == ["experiment"]  # any of them
 
 
 def test_every_step_runs_stages_that_have_a_prefect_task():

@@ -181,7 +181,7 @@ def test_statistics_of_pytorch_fid_are_a_reference_set(tmp_path, photos):
         ({"metrics": ["psnr@real"]}, "only a metric of whole sets"),
         ({"metrics": ["fid@"]}, "only a metric of whole sets"),
         ({"metrics": ["fid@default"]}, "only a metric of whole sets"),
-        ({"references": {"real": {"label": "x", "images": "x"}}}, "is neither 'real'"),
+        ({"references": {"real": {"label": "x", "images": "x"}}}, "is none of real, default"),
         ({"references": {"a": {"label": "x"}}}, "give either `images` or `statistics`"),
         ({"references": {"a": {"label": "x", "statistics": "x"}}}, "how many images"),
     ],

@@ -101,9 +101,9 @@ def test_a_training_on_two_processes_is_stored_once(photos, tmp_path):
     """As accelerate launch does it: the first process builds, the others train along and find the result."""
     code = f"""
 from pathlib import Path
-from tasks.params import FineTune, FineTuneParams
-from tasks.stages.finetune import finetune
-from tasks.store import ImageFolder
+from tasks.stages.finetune import FineTuneParams, finetune
+from tasks.store.artifact import ImageFolder
+from tasks.training.swinir_gan import FineTune
 photos = ImageFolder(Path({str(photos.root)!r}))
 settings = FineTune(iterations=2, batch=4, micro_batch=2, lr=1e-4, lr_min=1e-5, lambda_lpips=0.1, lambda_gan=0.1,
     perceptual="lpips_seeded", discriminator_width=16)

@@ -13,10 +13,11 @@ from hypothesis import strategies as st
 
 from tasks.basics import BadInput, Strict
 from tasks.noise import ImageStreams, numpy_stream
+from tasks.pixels import to_uint8
 from tasks.running.shards import batches, build_in_shards
 from tasks.running.stage import default_store, stage
 from tasks.store.artifact import ImageFolder, Manifest
-from tasks.store.files import to_uint8, write_png
+from tasks.store.files import write_png
 
 
 class Settings(Strict):

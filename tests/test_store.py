@@ -10,15 +10,14 @@ import numpy as np
 import pytest
 
 from tasks.basics import BadInput
-from tasks.store import keys as keys_module
+from tasks.pixels import to_tensor, to_uint8
 from tasks.store.artifact import MANIFEST, Artifact, ImageFolder, Manifest
-from tasks.store.files import Quarantined, read_quarantine, to_tensor, to_uint8, write_png, write_quarantine
-from tasks.store.keys import code_digest, digest
+from tasks.store.files import Quarantined, read_quarantine, write_png, write_quarantine
 from tasks.store.publish import publish
 from tasks.store.store import Store
 
 
-def record(key: str = "k" * 64) -> Manifest:
+def record(key: str = "a" * 64) -> Manifest:
     return Manifest(stage="work", key=key, params={"a": 1}, inputs={}, code="c", files={})
 
 
@@ -58,47 +57,6 @@ def test_a_quarantine_survives_commas_quotes_and_newlines(tmp_path):
     rows = [Quarantined('a, "b"\n.png', "truncated, empty\nor worse"), Quarantined("c.png", "")]
     write_quarantine(tmp_path, rows)
     assert read_quarantine(tmp_path) == rows
-
-
-# ------------------------------------------------------------------------------------------------ keys
-
-
-def test_digests_do_not_depend_on_the_order_of_a_mapping():
-    assert digest({"a": 1, "b": [1, 2]}) == digest({"b": [1, 2], "a": 1})
-    assert digest({"a": 1}) != digest({"a": 1.5})
-    assert digest([1, 2]) != digest([2, 1])
-
-
-@pytest.fixture
-def project(tmp_path, monkeypatch):
-    """A tiny project whose code digests can be taken."""
-    (tmp_path / "tasks").mkdir()
-    monkeypatch.setattr(keys_module, "ROOT", tmp_path)
-
-    def write(**modules: str) -> str:
-        for name, text in modules.items():
-            (tmp_path / "tasks" / f"{name}.py").write_text(text)
-        code_digest.cache_clear()
-        return code_digest("tasks.main")
-
-    yield write
-    code_digest.cache_clear()
-
-
-def test_the_code_digest_follows_imports_and_ignores_words(project):
-    main = "from tasks import helper\nimport os\ndef f():\n    return helper.g()\n"
-    first = project(main=main, helper="def g():\n    return 1\n", other="x = 1\n")
-    assert project(helper='"""Words."""\ndef g():\n    "More words."\n    return (1)  # and more\n') == first
-    assert project(other="x = 2\n") == first
-    assert project(helper="def g():\n    return 2\n") != first
-
-
-def test_an_import_for_the_type_checker_does_not_count(project):
-    typed = "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from tasks.params import P\n"
-    first = project(main=typed, params="x = 1\n")
-    assert project(params="x = 2\n") == first
-    ran = typed + "if True:\n    from tasks.params import P\n"
-    assert project(main=ran) != project(params="x = 3\n")
 
 
 # ----------------------------------------------------------------------------------------------- build
@@ -189,7 +147,9 @@ def test_a_process_killed_in_the_middle_frees_the_lock_and_leaves_no_result(stor
 def test_prune_deletes_what_was_not_used_for_long(store):
     old, new = (store.build(record(key * 64), write_pixels) for key in "12")
     os.utime(old, (0, 0))
-    assert store.prune(keep_days=30) == [old]
+    assert [found.path for found in store.prune(keep_days=30, dry_run=True)] == [old]
+    assert old.exists()
+    assert [(found.path, found.is_deleted) for found in store.prune(keep_days=30)] == [(old, True)]
     assert not old.exists()
     assert new.exists()
     os.utime(new, (0, 0))
@@ -200,7 +160,7 @@ def test_prune_deletes_what_was_not_used_for_long(store):
     state.touch()
     assert store.prune(keep_days=30) == []
     os.utime(state, (0, 0))
-    assert store.prune(keep_days=30) == [state]
+    assert [found.path for found in store.prune(keep_days=30)] == [state]
 
 
 def test_a_finished_training_leaves_no_state(store):

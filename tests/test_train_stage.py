@@ -17,19 +17,22 @@ from tasks.store.artifact import ImageFolder, Manifest, file_records
 from tasks.store.files import write_json, write_png
 from tasks.training.curves import Curves
 
-COMMON = {"seed": 1, "iterations": 4, "batch": 2, "lr": 1e-3, "lr_min": 1e-4, "ema": 0.5}
+COMMON = {"seed": 1, "iterations": 4, "batch": 2, "lr": 1e-3, "lr_min": 1e-4}
 EQ9 = {"degradation": "demo64"}
 CPU = torch.device("cpu")
 KINDS = {
-    "prior": {"kind": "prior", "arch": "demo64", "micro_batch": 1},
-    "swinir": {"kind": "restorer", "arch": "swinir64", **EQ9, "lambda_lpips": 0.1, "perceptual": "lpips_seeded"},
-    "srcnn": {"kind": "restorer", "arch": "srcnn", "degradation": "raw_x4_moderate"},
+    "prior": {"kind": "prior", "arch": "demo64", "ema": 0.5, "micro_batch": 1},
+    "swinir": {
+        **{"kind": "restorer", "arch": "swinir64", **EQ9, "ema": 0.5},
+        **{"lambda_lpips": 0.1, "perceptual": "lpips_seeded"},
+    },
+    "srcnn": {"kind": "restorer", "arch": "srcnn", "degradation": "raw_x4_moderate", "ema": 0.5},
     "gan": {
-        **{"kind": "restorer_gan", "arch": "swinir64", **EQ9, "ema": 0, "micro_batch": 1, "discriminator_width": 4},
+        **{"kind": "restorer_gan", "arch": "swinir64", **EQ9, "micro_batch": 1, "discriminator_width": 4},
         **{"lambda_lpips": 0.1, "lambda_gan": 0.1, "perceptual": "lpips_seeded"},
     },
-    "lama": {"kind": "inpainting", "arch": "lama64"},
-    "idm": {"kind": "idm", "arch": "idm64", **EQ9, "bf16": True},
+    "lama": {"kind": "inpainting", "arch": "lama64", "ema": 0.5},
+    "idm": {"kind": "idm", "arch": "idm64", **EQ9, "ema": 0.5, "bf16": True},
 }
 USED = {
     "prior": lambda path: load_prior("demo64", path, CPU),

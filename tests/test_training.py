@@ -22,11 +22,20 @@ from tasks.restorers import srcnn, swinir
 from tasks.running.read_ahead import read_ahead
 from tasks.training import loop, losses, network, swinir_gan
 from tasks.training.discriminator import UNetDiscriminator
+from tasks.training.loop import Session
 
 GOLDEN = Path(__file__).parent / "golden" / "data" / "restorers"
 TINY = swinir.SwinIRConfig(12, (2, 2), (2, 2), 8, 2.0, unshuffle=8, feature_size=8, drop_path_rate=0.0)
 SMALL = swinir.SwinIRConfig(12, (2,), (2,), 8, 2.0, unshuffle=4, feature_size=16, drop_path_rate=0.5)
-RECIPE = swinir_gan.GanRecipe(4, 4, 2, 1e-3, 1e-4, 0.1, 0.1, has_leak=True, bf16=False, seed=1)
+GAN = swinir_gan.Adversarial(
+    iterations=4, batch=4, micro_batch=2, lr=1e-3, lr_min=1e-4, lambda_lpips=0.1, lambda_gan=0.1
+)
+ALONE = network.Recipe(iterations=4, batch=2, lr=1e-3, lr_min=1e-4, ema=0.5)
+
+
+def changed(recipe, **changes):
+    """The same settings but for the changes, checked like any others."""
+    return type(recipe).model_validate(recipe.model_dump() | changes)
 
 
 class Stopped(Exception):
@@ -131,12 +140,10 @@ def test_three_steps_of_swinir_against_the_discriminator_are_the_references(
         if step == 3:
             raise Stopped
 
-    recipe = replace(swinir_gan.FINETUNE, batch=4, micro_batch=micro_batch, has_leak=has_leak)
+    recipe = changed(swinir_gan.FINETUNE, batch=4, micro_batch=micro_batch, has_leak=has_leak)
+    session = Session(accelerator, tmp_path / "state.pt", 100, compare)
     with pytest.raises(Stopped):
-        swinir_gan.train(
-            generator, discriminator, golden_lpips, lambda step: batch, recipe, accelerator,
-            resume=tmp_path / "state.pt", save_every=100, on_step=compare,
-        )  # fmt: skip
+        swinir_gan.train(generator, discriminator, golden_lpips, lambda step: batch, recipe, 10_000, session)
     with torch.no_grad():
         output = generator.eval()(batch[0][:1])
     expected = golden[f"{variant}/output_after_iter3"]
@@ -174,11 +181,9 @@ def test_three_steps_of_a_difface_estimator_are_the_references(tmp_path, acceler
         if step == 3:
             raise Stopped
 
-    recipe = replace(network.DIFFACE, ema=0.999)
+    published = network.Recipe(iterations=300_000, batch=32, lr=5e-5, lr_min=5e-6, ema=0.999)
     with pytest.raises(Stopped):
-        network.train(
-            model, pixel_loss, lambda step: batch, recipe, accelerator, resume=state, save_every=1, on_step=compare
-        )
+        network.train(model, pixel_loss, lambda step: batch, published, 10_000, Session(accelerator, state, 1, compare))
     with torch.no_grad():
         output = model.eval()(batch[0][:1])
     expected = golden["output_after_iter3"]
@@ -252,14 +257,14 @@ def test_a_step_leaves_the_global_generator_as_it_was(accelerator):
 # ------------------------------------------------------------------------------------------------- resume
 
 
-def run_gan(accelerator, state, recipe=RECIPE, on_step=lambda step, losses: None):
+def run_gan(accelerator, state, recipe=GAN, seed=1, on_step=lambda step, losses: None):
     """A short run on 6 images; returns the trained networks and the losses of its steps."""
     generator, discriminator = swinir.build(SMALL), UNetDiscriminator(8, seed=1)
     lq, target, real = numbered("lq", 6), numbered("gt", 6), numbered("hq", 6)
 
     def batch_at(step):
-        rows = loop.batch_indices(recipe.seed, 6, recipe.batch, step)
-        return lq[rows], target[rows], real[loop.batch_indices(recipe.seed + 1, 6, recipe.batch, step)]
+        rows = loop.batch_indices(seed, 6, recipe.batch, step)
+        return lq[rows], target[rows], real[loop.batch_indices(seed + 1, 6, recipe.batch, step)]
 
     history = []
 
@@ -267,10 +272,8 @@ def run_gan(accelerator, state, recipe=RECIPE, on_step=lambda step, losses: None
         history.append(step_losses)
         on_step(step, step_losses)
 
-    swinir_gan.train(
-        generator, discriminator, mean_square, batch_at, recipe, accelerator,
-        resume=state, save_every=2, on_step=record,
-    )  # fmt: skip
+    session = Session(accelerator, state, 2, record)
+    swinir_gan.train(generator, discriminator, mean_square, batch_at, recipe, seed, session)
     return generator, discriminator, history
 
 
@@ -300,23 +303,23 @@ def test_a_finished_run_is_not_trained_further(tmp_path, accelerator):
 
 
 def test_a_state_of_other_settings_is_refused(tmp_path, accelerator):
-    run_gan(accelerator, tmp_path / "state.pt", replace(RECIPE, iterations=1))
+    run_gan(accelerator, tmp_path / "state.pt", changed(GAN, iterations=1))
     with pytest.raises(BadInput, match=r"state\.pt belongs to a run with other settings .*'lr': '0\.001 -> 0\.5'"):
-        run_gan(accelerator, tmp_path / "state.pt", replace(RECIPE, iterations=1, lr=0.5))
+        run_gan(accelerator, tmp_path / "state.pt", changed(GAN, iterations=1, lr=0.5))
 
 
 def test_stochastic_depth_is_active_and_follows_the_seed(tmp_path, accelerator):
-    runs = [run_gan(accelerator, tmp_path / f"{i}.pt", replace(RECIPE, iterations=1))[0] for i in range(2)]
-    still = run_gan(accelerator, tmp_path / "2.pt", replace(RECIPE, iterations=1, seed=2))[0]
+    runs = [run_gan(accelerator, tmp_path / f"{i}.pt", changed(GAN, iterations=1))[0] for i in range(2)]
+    still = run_gan(accelerator, tmp_path / "2.pt", changed(GAN, iterations=1), seed=2)[0]
     assert same_weights(runs[0], runs[1])
     assert not same_weights(runs[0], still)
     assert runs[0].training
 
 
 def test_bfloat16_autocast_stays_near_float32(tmp_path, accelerator):
-    recipe = replace(RECIPE, iterations=1)
+    recipe = changed(GAN, iterations=1)
     exact = run_gan(accelerator, tmp_path / "float32.pt", recipe)[2][0]
-    rounded = run_gan(accelerator, tmp_path / "bf16.pt", replace(recipe, bf16=True))[2][0]
+    rounded = run_gan(accelerator, tmp_path / "bf16.pt", changed(recipe, bf16=True))[2][0]
     assert rounded != exact
     np.testing.assert_allclose(rounded, exact, rtol=0.02)
 
@@ -326,17 +329,14 @@ def test_bfloat16_autocast_stays_near_float32(tmp_path, accelerator):
 
 def run_alone(accelerator, state, on_step=lambda step, losses: None, config=SMALL, **changes):
     model = swinir.build(config)
-    recipe = replace(network.Recipe(4, 1e-3, 1e-4, ema=0.5, seed=3), **changes)
+    recipe = changed(ALONE, **changes)
     lq, hq = numbered("lq", 4), numbered("gt", 4)
 
     def batch_at(step):
-        rows = loop.batch_indices(recipe.seed, 4, 2, step)
+        rows = loop.batch_indices(3, 4, recipe.batch, step)
         return lq[rows], hq[rows]
 
-    averaged = network.train(
-        model, pixel_loss, batch_at, recipe, accelerator, resume=state, save_every=2, on_step=on_step
-    )
-    return model, averaged
+    return model, network.train(model, pixel_loss, batch_at, recipe, 3, Session(accelerator, state, 2, on_step))
 
 
 def test_a_killed_run_of_one_network_goes_on_bit_equally(tmp_path, accelerator):
@@ -397,7 +397,7 @@ class SharedAccelerator:
 
 def shared_run(accelerator, state):
     """Gradients and losses of one step with two micro-batches. D's power iterations have converged before."""
-    recipe = replace(RECIPE, iterations=1, has_leak=False)
+    recipe = changed(GAN, iterations=1, has_leak=False)
     generator = swinir.build(replace(SMALL, drop_path_rate=0.0), seed=1)
     discriminator = UNetDiscriminator(4, seed=1)
     batch = numbered("lq", 4), numbered("gt", 4), numbered("hq", 4)
@@ -405,10 +405,8 @@ def shared_run(accelerator, state):
         for _ in range(300):
             discriminator(batch[0][:1, :, :8, :8])
     history = []
-    swinir_gan.train(
-        generator, discriminator, mean_square, lambda step: batch, recipe, accelerator,
-        resume=state, save_every=1, on_step=lambda step, step_losses: history.append(step_losses),
-    )  # fmt: skip
+    session = Session(accelerator, state, 1, lambda step, step_losses: history.append(step_losses))
+    swinir_gan.train(generator, discriminator, mean_square, lambda step: batch, recipe, 1, session)
     return [parameter.grad for network in (generator, discriminator) for parameter in network.parameters()], history
 
 
@@ -425,7 +423,8 @@ def test_two_processes_take_the_step_of_one(tmp_path, accelerator):
 
 def test_a_diverging_run_stops_and_keeps_its_last_good_state(tmp_path):
     state, steps = tmp_path / "state.pt", []
-    recipe = network.Recipe(iterations=5, lr=1e-4, lr_min=1e-4, ema=0.0, seed=0)
+    recipe = network.Recipe(iterations=5, batch=1, lr=1e-4, lr_min=1e-4, ema=0.0)
+    session = Session(Accelerator(cpu=True), state, 1, lambda step, _: steps.append(step))
 
     def loss(run, lq, hq):
         return pixel_loss(run, lq, hq) * (torch.nan if len(steps) == 2 else 1.0)
@@ -434,16 +433,7 @@ def test_a_diverging_run_stops_and_keeps_its_last_good_state(tmp_path):
         return torch.rand(1, 3, 64, 64), torch.rand(1, 3, 64, 64)
 
     with pytest.raises(loop.Diverged, match=r"the loss of step 3 is \[nan\]\. The last good state is"):
-        network.train(
-            swinir.build(TINY),
-            loss,
-            batch_at,
-            recipe,
-            Accelerator(cpu=True),
-            resume=state,
-            save_every=1,
-            on_step=lambda step, _: steps.append(step),
-        )
+        network.train(swinir.build(TINY), loss, batch_at, recipe, 0, session)
     kept = torch.load(state, weights_only=True)
     assert kept["step"] == 2
     assert all(value.isfinite().all() for value in kept["model"].values())

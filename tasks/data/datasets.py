@@ -1,16 +1,51 @@
 """Where photos come from: the settings of each kind of data set."""
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, PositiveInt
 
-from tasks.basics import Strict
+from tasks.basics import Name, Strict
 
 Split = Literal["finetune", "test", "real", "train"]
 
 
-class Portraits(Strict):
+class RealSet(Strict):
+    """LQ photos without ground truth."""
+
+    test: Path = Field(description="folder of aligned LQ photos that the methods restore")
+    expected: PositiveInt | None = Field(default=None, description="how many photos the published set has")
+    finetune: Path | None = Field(default=None, description="LQ photos to adapt on; default: `test`")
+
+    def folder(self, split: Split) -> Path:
+        """Where the LQ photos of a split are."""
+        return self.finetune or self.test if split == "finetune" else self.test
+
+
+class DataSet(Strict):
+    """What every data set declares. has_truth: whether its LQ photos are made here, from photos that are then known."""
+
+    size: PositiveInt = Field(description="side of the square images, pixels; others are resized")
+    has_truth: ClassVar[bool] = True
+
+    @property
+    def sources(self) -> Mapping[Split, Path | None]:
+        """The splits of HQ photos, and the folder that each is read from; None: drawn."""
+        raise NotImplementedError
+
+    @property
+    def lq(self) -> Mapping[str, RealSet]:
+        """Sets of LQ photos that are taken in as they are."""
+        return {}
+
+    @property
+    def counts(self) -> tuple[int, int]:
+        """Photos of the test set, and those to adapt on, of each part; unknown counts are DT-BFR's 500 and 2500."""
+        raise NotImplementedError
+
+
+class Portraits(DataSet):
     """Procedural faces, made on the spot. Each split is drawn from seeds of its own, so no face is in two splits."""
 
     kind: Literal["portraits"]
@@ -21,12 +56,19 @@ class Portraits(Strict):
     train: PositiveInt = Field(default=128, description="HQ faces that IDM cleans and trains on")
     flawed: float = Field(default=0.15, ge=0, le=1, description="share of `train` with slight flaws of its own")
 
+    @property
+    def sources(self) -> Mapping[Split, Path | None]:
+        return {"finetune": None, "test": None, "real": None, "train": None}
 
-class Folders(Strict):
+    @property
+    def counts(self) -> tuple[int, int]:
+        return self.test, self.finetune
+
+
+class Folders(DataSet):
     """Aligned HQ photos on disk; file names sorted, the last `test` of them are the test set (DT-BFR: 2500 and 500)."""
 
     kind: Literal["folders"]
-    size: PositiveInt = Field(description="side of the square images, pixels; others are resized")
     hq: Path = Field(description="folder of HQ photos, degraded to make LQ photos and used as test ground truth")
     test: PositiveInt | None = Field(
         default=None, description="how many of `hq`, from the end of the sorted list, are the test set; default: all"
@@ -36,39 +78,74 @@ class Folders(Strict):
     )
     finetune: PositiveInt | None = Field(default=None, description="use only the first so many photos to adapt on")
 
+    @property
+    def sources(self) -> Mapping[Split, Path | None]:
+        return {"finetune": self.hq, "test": self.hq, "real": self.real, "train": self.real}
 
-class RealSet(Strict):
-    """LQ photos without ground truth."""
-
-    test: Path = Field(description="folder of aligned LQ photos that the methods restore")
-    expected: PositiveInt | None = Field(default=None, description="how many photos the published set has")
-    finetune: Path | None = Field(default=None, description="LQ photos to adapt on; default: `test`")
+    @property
+    def counts(self) -> tuple[int, int]:
+        return self.test or 500, self.finetune or 2500
 
 
-class RealPhotos(Strict):
+class RealPhotos(DataSet):
     """LQ photos as they come; each set is one part of the tables, as a degradation is of the other kinds."""
 
     kind: Literal["real"]
-    size: PositiveInt = Field(description="side of the square images, pixels; others are resized")
-    sets: dict[str, RealSet] = Field(min_length=1)
+    sets: dict[Name, RealSet] = Field(min_length=1)
     real: Path = Field(description="folder of HQ photos: FID's reference, and the discriminator's real images")
+    has_truth: ClassVar[bool] = False
+
+    @property
+    def sources(self) -> Mapping[Split, Path | None]:
+        return {"real": self.real, "train": self.real}
+
+    @property
+    def lq(self) -> Mapping[str, RealSet]:
+        return self.sets
+
+    @property
+    def counts(self) -> tuple[int, int]:
+        mean = sum(photos.expected or 500 for photos in self.sets.values()) // len(self.sets)
+        return mean, mean
 
 
 Dataset = Annotated[Portraits | Folders | RealPhotos, Field(discriminator="kind")]
 
 
-class DrawnPhotos(Strict):
+class TrainingPhotos(Strict):
+    """What a network of the section `models` is trained on. licence: of what was learned from them."""
+
+    size: PositiveInt = Field(description="side of the square images, pixels; others are resized")
+    licence: ClassVar[str]
+
+    def roles(self, held_out: int) -> Mapping[str, tuple[Dataset, Split]]:
+        """The split of a data set that serves as "photos" and, unless it is held out of these, as "held_out".
+
+        held_out: how many photos the card's scores are measured on.
+        """
+        raise NotImplementedError
+
+
+class DrawnPhotos(TrainingPhotos):
     """Procedural faces to train on."""
 
     kind: Literal["portraits"]
-    size: PositiveInt = Field(description="side of the square images, pixels")
     count: PositiveInt
     flawed: float = Field(default=0.0, ge=0, le=1, description="share with slight flaws of its own")
+    licence: ClassVar[str] = "Apache-2.0"
+
+    def roles(self, held_out: int) -> Mapping[str, tuple[Dataset, Split]]:
+        counts = {"finetune": 1, "real": 1, "test": held_out, "train": self.count}
+        faces = Portraits(kind="portraits", size=self.size, flawed=self.flawed, **counts)
+        return {"photos": (faces, "train"), "held_out": (faces, "test")}
 
 
-class FolderPhotos(Strict):
+class FolderPhotos(TrainingPhotos):
     """A folder of aligned HQ photos to train on; the last 64 by name are held out for the card's scores."""
 
     kind: Literal["folder"]
-    size: PositiveInt = Field(description="side of the square images, pixels; others are resized")
     path: Path
+    licence: ClassVar[str] = "that of the photos"
+
+    def roles(self, held_out: int) -> Mapping[str, tuple[Dataset, Split]]:
+        return {"photos": (Folders(kind="folders", size=self.size, hq=self.path, real=self.path), "real")}

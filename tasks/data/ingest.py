@@ -4,16 +4,17 @@ One bad file never stops the others: it goes to quarantine with its reason. How 
 """
 
 import hashlib
+import logging
 import os
 import re
 import unicodedata
 from collections import Counter, deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from copy import copy
 from dataclasses import dataclass, field
-from functools import cached_property
-from pathlib import Path
+from functools import cache, cached_property
+from pathlib import Path, PurePosixPath
 from typing import Literal, TypeVar
 
 import numpy as np
@@ -21,8 +22,10 @@ from PIL import Image
 
 from tasks.basics import BadInput
 from tasks.data.photo import EXTENSIONS, FORMATS, MAX_MEGAPIXELS, has_image_signature, read_photo
+from tasks.store.artifact import MANIFEST
 from tasks.store.files import Quarantined
 from tasks.store.keys import digest, file_digest
+from tasks.store.ownership import is_published
 
 Fit = Literal["aligned", "crop"]
 Job = TypeVar("Job")
@@ -175,8 +178,31 @@ def pair(lq: Path, hq: Path, role: str = "HQ") -> tuple[dict[str, tuple[Path, Pa
 def _images_of(folder: Path) -> dict[str, Path]:
     paths = image_ids(discover(folder), folder)
     if not paths:
-        raise BadInput(f"{folder} has no image files; expected photos ({', '.join(FORMATS)}). Correct the path.")
+        results = [path.relative_to(folder).as_posix() for path in results_below(folder)]
+        but = f" but results of bfr ({', '.join(results[:5])}), which are passed over" if results else ""
+        raise BadInput(f"{folder} has no image files{but}; expected photos ({', '.join(FORMATS)}). Correct the path.")
     return paths
+
+
+def own_names(paths: Mapping[str, Path], folder: Path) -> dict[str, str]:
+    """The name of each photo's PNG, by id: its own below `folder` (`sub/face.jpg` is `sub/face.png`).
+
+    Each part is a valid file name on every system, see `image_ids`. Photos whose names would be equal, upper and lower
+    case aside, are named by their ids; all are, where a photo would be named like a folder.
+    """
+    names = {image_id: _own_name(path.relative_to(folder)) for image_id, path in paths.items()}
+    uses = Counter(name.casefold() for name in names.values())
+    named = {image_id: name if uses[name.casefold()] == 1 else f"{image_id}.png" for image_id, name in names.items()}
+    alike = {name.casefold() for name in named.values()}
+    folders = {str(parent).casefold() for name in named.values() for parent in PurePosixPath(name).parents}
+    if len(alike) < len(named) or alike & folders:  # a.jpg beside a folder a.png
+        return {image_id: f"{image_id}.png" for image_id in named}
+    return named
+
+
+def _own_name(relative: Path) -> str:
+    stem = relative.stem if relative.suffix.lower() in EXTENSIONS else relative.name
+    return "/".join([*(_safe(part) for part in relative.parts[:-1]), f"{_safe(stem)}.png"])
 
 
 def _in_order(work: Callable[[Job], Result], jobs: Iterable[Job]) -> Iterator[tuple[Job, Result]]:
@@ -229,12 +255,32 @@ def discover(folder: Path) -> list[Path]:
     """Every file below a folder that is an image by its name or by its first bytes, sorted by path.
 
     Linked folders are followed. Hidden folders and system folders are passed over, and so are files that do not even
-    pretend to be images. Hidden files with an image's name are listed, so that their quarantine is seen.
+    pretend to be images. Hidden files with an image's name are listed, so that their quarantine is seen. Results of
+    bfr below the folder are passed over too, which the log says once: they are made of photos that are there already.
     Raises BadInput if the folder is missing or a part of it cannot be listed.
     """
+    photos, results = _walked(folder)
+    for result in results:
+        _say_passed_over(result)
+    return photos
+
+
+def results_below(folder: Path) -> list[Path]:
+    """The results of bfr below a folder, which `discover` passes over. Raises BadInput as `discover` does."""
+    return _walked(folder)[1]
+
+
+@cache
+def _say_passed_over(folder: Path) -> None:
+    logging.getLogger(__name__).warning("%s is a result of bfr: what is in it is not taken as photos.", folder)
+
+
+def _walked(folder: Path) -> tuple[list[Path], list[Path]]:
+    """(files that are images, folders with results of bfr), sorted."""
     if not folder.is_dir():
         raise BadInput(f"{folder} is not a folder; expected a folder of photos. Correct the path.")
     found: list[Path] = []
+    results: list[Path] = []
     seen: set[tuple[int, int]] = set()
     for root, folders, files in os.walk(folder, onerror=_cannot_list, followlinks=True):
         status = os.stat(root)
@@ -242,9 +288,13 @@ def discover(folder: Path) -> list[Path]:
             folders.clear()
             continue
         seen.add((status.st_dev, status.st_ino))
+        if Path(root) != folder and MANIFEST in files and is_published(Path(root)):
+            results.append(Path(root))
+            folders.clear()
+            continue
         folders[:] = sorted(name for name in folders if not name.startswith(".") and name not in SYSTEM_FOLDERS)
         found += [path for name in files if _looks_like_image(path := Path(root, name))]
-    return sorted(found)
+    return sorted(found), sorted(results)
 
 
 def _cannot_list(error: OSError) -> None:

@@ -11,21 +11,25 @@ import cv2
 import numpy as np
 import torch
 
-from tasks.degradation.blur_jpeg import Image, ImageU8, add_noise, gaussian_kernel, jpeg, to_float, to_u8
+from tasks.degradation.blur_jpeg import Image, add_noise, gaussian_kernel, jpeg, to_float, to_u8
+from tasks.degradation.preset import ImageU8, Preset
 from tasks.diffusion.lowpass import resize as cubic
 
 KERNEL_SIZE = 21  # of DifBFSR; not stated in the paper
 
 
 @dataclass(frozen=True)
-class BicubicSr:
+class BicubicSr(Preset):
     """Shrunk by `scale` and enlarged again."""
 
     scale: int
 
+    def degrade(self, hq: ImageU8, rng: np.random.Generator, position: int = 0) -> ImageU8:
+        return enlarged(resize(to_float(hq), *small_size(hq, self.scale)), hq)
+
 
 @dataclass(frozen=True)
-class DifBfsr:
+class DifBfsr(Preset):
     """y = JPEG_q(down_4(x * k) + n): one of eight blur widths; noise (of 255) and JPEG quality drawn uniformly.
 
     The paper gives the width's range, 1.8 … 3.2, and "from hard to easy"; the eight values are a conventional reading.
@@ -36,6 +40,11 @@ class DifBfsr:
     noise_sigma_255: tuple[float, float] = (0, 30)
     jpeg_quality: tuple[float, float] = (50, 100)
 
+    def degrade(self, hq: ImageU8, rng: np.random.Generator, position: int = 0) -> ImageU8:
+        noise_unit = rng.standard_normal((*small_size(hq, self.scale), 3), dtype=np.float32)
+        sigma, quality = rng.uniform(*self.noise_sigma_255), round(rng.uniform(*self.jpeg_quality))
+        return enlarged(difbfsr_small(to_float(hq), self.sigma, self.scale, sigma, noise_unit, quality), hq)
+
 
 SIGMAS = (3.2, 3.0, 2.8, 2.6, 2.4, 2.2, 2.0, 1.8)
 
@@ -45,18 +54,17 @@ PRESETS: dict[str, BicubicSr | DifBfsr] = {
 }
 
 
-def degrade(hq: ImageU8, preset: BicubicSr | DifBfsr, rng: np.random.Generator) -> ImageU8:
-    """The LQ photo, as large as the HQ photo [H, W, 3]. Raises ValueError if the scale does not divide a side."""
+def small_size(hq: ImageU8, scale: int) -> tuple[int, int]:
+    """(height, width) of the shrunken photo. Raises ValueError if the scale does not divide a side."""
     height, width = hq.shape[:2]
-    if height % preset.scale or width % preset.scale:
-        raise ValueError(f"a {height} x {width} image cannot be divided by {preset.scale}; choose a size that can")
-    if isinstance(preset, BicubicSr):
-        small = resize(to_float(hq), height // preset.scale, width // preset.scale)
-    else:
-        noise_unit = rng.standard_normal((height // preset.scale, width // preset.scale, 3), dtype=np.float32)
-        sigma, quality = rng.uniform(*preset.noise_sigma_255), round(rng.uniform(*preset.jpeg_quality))
-        small = difbfsr_small(to_float(hq), preset.sigma, preset.scale, sigma, noise_unit, quality)
-    return to_u8(np.clip(resize(small, height, width), 0, 1))
+    if height % scale or width % scale:
+        raise ValueError(f"a {height} x {width} image cannot be divided by {scale}; choose a size that can")
+    return height // scale, width // scale
+
+
+def enlarged(small: Image, hq: ImageU8) -> ImageU8:
+    """A shrunken photo at the size of its HQ photo."""
+    return to_u8(np.clip(resize(small, *hq.shape[:2]), 0, 1))
 
 
 def difbfsr_small(

@@ -19,8 +19,9 @@ from numpy.typing import NDArray
 from scipy.fft import next_fast_len
 from torch import Tensor
 
+from tasks.degradation.preset import ImageU8, Preset
+
 Image: TypeAlias = NDArray[np.float32]
-ImageU8: TypeAlias = NDArray[np.uint8]
 Range: TypeAlias = tuple[float, float]
 
 KERNEL_SIZE = 41
@@ -30,7 +31,7 @@ NEGLIGIBLE_WEIGHT = 1e-9  # of a kernel's row or column; below it the blur skips
 
 
 @dataclass(frozen=True)
-class BlurJpegRanges:
+class BlurJpegRanges(Preset):
     """What one image's parameters are drawn from, uniformly. Defaults: no colour change."""
 
     blur_sigma: Range  # standard deviation, pixels; both axes of an anisotropic kernel
@@ -48,6 +49,16 @@ class BlurJpegRanges:
             low, high = getattr(self, name)
             if not 0 <= low <= high:
                 raise ValueError(f"{name}: expected 0 <= low <= high, found ({low}, {high})")
+
+    def degrade(self, hq: ImageU8, rng: np.random.Generator, position: int = 0) -> ImageU8:
+        return self.training_pair(hq, rng)[0]
+
+    def training_pair(self, hq: ImageU8, rng: np.random.Generator) -> tuple[ImageU8, ImageU8]:
+        """One (LQ, target) pair, both uint8 [H, W, 3]. The target is `hq`, made gray where the ranges say so."""
+        params = draw(rng, self)
+        noise_unit = rng.standard_normal((*low_size(hq.shape[:2], params.scale), 3), dtype=np.float32)
+        lq = apply(to_float(hq), params, noise_unit)
+        return lq, to_u8(to_gray(to_float(hq))) if params.is_gray and self.gray_target else hq
 
 
 @dataclass(frozen=True)
@@ -96,20 +107,6 @@ PRESETS: dict[str, BlurJpegRanges] = {
     # the slight blur, noise and JPEG blocks that a part of any photo collection has, for the demo's cleaning
     "demo64_flaws": BlurJpegRanges((0.3, 0.8), (1, 1.5), (2, 8), (30, 70)),
 }
-
-
-def blur_jpeg(hq: ImageU8, ranges: BlurJpegRanges, rng: np.random.Generator) -> ImageU8:
-    """Degrade one uint8 image [H, W, 3] with parameters and noise drawn from `rng`; uint8 of the same shape."""
-    lq, _ = training_pair(hq, ranges, rng)
-    return lq
-
-
-def training_pair(hq: ImageU8, ranges: BlurJpegRanges, rng: np.random.Generator) -> tuple[ImageU8, ImageU8]:
-    """One (LQ, target) pair, both uint8 [H, W, 3]. The target is `hq`, made gray where the ranges say so."""
-    params = draw(rng, ranges)
-    noise_unit = rng.standard_normal((*low_size(hq.shape[:2], params.scale), 3), dtype=np.float32)
-    lq = apply(to_float(hq), params, noise_unit)
-    return lq, to_u8(to_gray(to_float(hq))) if params.is_gray and ranges.gray_target else hq
 
 
 def draw(rng: np.random.Generator, ranges: BlurJpegRanges) -> BlurJpegParams:

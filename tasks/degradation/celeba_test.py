@@ -10,15 +10,24 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
 from itertools import product
+from typing import ClassVar
 
 import numpy as np
 
-from tasks.degradation.blur_jpeg import BlurJpegParams, Image, low_size
+from tasks.degradation.blur_jpeg import BlurJpegParams, Image, apply, low_size, to_float
+from tasks.degradation.preset import ImageU8, Preset
 
 
 @dataclass(frozen=True)
-class CelebaTest:
-    """The preset: a photo's parameters are the row of its position in the sorted list."""
+class CelebaTest(Preset):
+    """The preset: a photo's parameters are the row of its position in the sorted list (it starts anew after 4,000)."""
+
+    needs_position: ClassVar[bool] = True
+
+    def degrade(self, hq: ImageU8, rng: np.random.Generator, position: int = 0) -> ImageU8:
+        params = rows()[position % len(rows())]
+        noise = rng.standard_normal((*low_size(hq.shape[:2], params.scale), 3), dtype=np.float32)
+        return apply(to_float(hq), params, noise)
 
 
 PRESETS = {"celeba_test": CelebaTest()}

@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from tasks.degradation.blur_jpeg import ImageU8
+from tasks.degradation.preset import ImageU8, Preset
 
 Mask: TypeAlias = NDArray[np.bool_]
 
@@ -97,20 +97,18 @@ MASKS: dict[str, Callable[[int, np.random.Generator], Mask]] = {
 
 
 @dataclass(frozen=True)
-class Masking:
+class Masking(Preset):
     """A degradation that takes a part of the photo away. mask: a key of MASKS."""
 
     mask: str
 
+    def degrade(self, hq: ImageU8, rng: np.random.Generator, position: int = 0) -> ImageU8:
+        if hq.shape[0] != hq.shape[1]:
+            raise ValueError(f"masks are made for square photos, found {hq.shape[1]} x {hq.shape[0]} pixels")
+        return mask_image(hq, MASKS[self.mask](hq.shape[0], rng))
+
 
 PRESETS = {f"mask_{name}": Masking(name) for name in MASKS}
-
-
-def apply_mask(hq: ImageU8, masking: Masking, rng: np.random.Generator) -> ImageU8:
-    """The LQ photo of a square photo uint8 [S, S, 3]. Raises ValueError for another shape."""
-    if hq.shape[0] != hq.shape[1]:
-        raise ValueError(f"masks are made for square photos, found {hq.shape[1]} x {hq.shape[0]} pixels")
-    return mask_image(hq, MASKS[masking.mask](hq.shape[0], rng))
 
 
 def _scaled(px: int, size: int) -> int:

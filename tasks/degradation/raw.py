@@ -9,29 +9,39 @@ The 3 x 3 colour matrix commutes with the mean over a block, so it is applied af
 1/64 of the work. Images are [H, W, 3], RGB.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
+from pathlib import Path
 
 import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from tasks.degradation.blur_jpeg import Image, ImageU8, resize
-from tasks.degradation.camera import PUBLISHED_CAMERA, Array, Camera
+from tasks.degradation.blur_jpeg import Image, resize
+from tasks.degradation.camera import PUBLISHED_CAMERA, Array, Camera, load_camera
 from tasks.degradation.demosaic import bayer_network
+from tasks.degradation.preset import ImageU8, Preset
 
 GAMMA = 2.2  # a pure power, without the toe of sRGB
 FLIP_TO_GRBG = {"GRBG": (1, 1), "RGGB": (1, -1), "BGGR": (-1, 1), "GBRG": (-1, -1)}  # step along rows, columns
 
 
 @dataclass(frozen=True)
-class RawSettings:
+class RawSettings(Preset):
     """What one image's RAW parameters are drawn from."""
 
     scale: int  # the side of the sensor image is the photo's divided by this; published: 4, 8
     iso: float  # sensor gain; published: 1500 moderate, 3000 severe
     camera: Camera = PUBLISHED_CAMERA
+
+    def degrade(self, hq: ImageU8, rng: np.random.Generator, position: int = 0) -> ImageU8:
+        """H and W divided by the scale must be even integers: else ValueError. Raises BadInput for an unknown ISO."""
+        params = draw(rng, self)
+        return apply(hq, params, rng.standard_normal(sensor_size(hq.shape[:2], self.scale)))
+
+    def with_camera(self, camera: Path, iso: int) -> "RawSettings":
+        return replace(self, camera=load_camera(camera), iso=iso)
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,15 +63,6 @@ PRESETS: dict[str, RawSettings] = {
     for scale in (2, 4, 8)  # 2 is for the demo's 64 x 64 faces
     for severity, iso in (("moderate", 1500), ("severe", 3000))
 }
-
-
-def raw_noise(hq: ImageU8, settings: RawSettings, rng: np.random.Generator) -> ImageU8:
-    """Degrade one uint8 image [H, W, 3] with parameters and noise drawn from `rng`; uint8 of the same shape.
-
-    H and W divided by the scale must be even integers. Raises ValueError otherwise, BadInput for an unknown ISO.
-    """
-    params = draw(rng, settings)
-    return apply(hq, params, rng.standard_normal(sensor_size(hq.shape[:2], settings.scale)))
 
 
 def draw(rng: np.random.Generator, settings: RawSettings) -> RawParams:

@@ -6,7 +6,7 @@ from typing import Annotated
 import torch
 from pydantic import Field
 
-from tasks.basics import Strict, one_of
+from tasks.basics import PickedFrom, Strict, one_of
 from tasks.diffusion.unet import UNet, UNetConfig
 from tasks.weights.checkpoint import fill, read_state_dict
 
@@ -46,7 +46,7 @@ PRIORS = {
     ),
 }
 
-PriorName = Annotated[str, one_of("prior", PRIORS)]
+PriorName = Annotated[str, one_of("prior", PRIORS), PickedFrom(PRIORS)]
 
 
 class Prior(Strict):

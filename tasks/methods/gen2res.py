@@ -1,7 +1,7 @@
 """Restoration by generation with constrained priors (Ding et al. 2024): noise a photo, denoise it by a personal prior.
 
-The prior is fine-tuned (tasks/training/album.py) on an album: photos of the subject, or samples that are guided by the
-LQ photo itself ("generative album"). The steps follow the official code: no off-by-one at the start, ancestral steps
+The prior is fine-tuned (`tune`) on an album: photos of the subject, or samples that are guided by the LQ photo itself
+("generative album"). The steps follow the official code: no off-by-one at the start, ancestral steps
 with learned variance, and a guidance whose norm is not squared (the paper's Eq. 6 squares it, its text says L1).
 """
 
@@ -18,10 +18,11 @@ from tasks.diffusion.samplers import Denoise, Draw, ancestral_step, predict
 from tasks.diffusion.schedule import Schedule
 from tasks.diffusion.unet import UNet
 from tasks.methods.method import Method, Networks, Restore, index_of
-from tasks.noise import ImageStreams, stream_seed
+from tasks.noise import ImageStreams, numpy_stream, stream_seed
 from tasks.running.batching import DIFFERENTIATED, batch_size, in_batches
-from tasks.training import album
-from tasks.training.loop import Alone
+from tasks.training import network
+from tasks.training import prior as prior_training
+from tasks.training.loop import Alone, Session, Steps
 
 Guided = Callable[[int], bool]
 """Whether the step at index i is guided."""
@@ -120,6 +121,42 @@ def _guided_step(
         return ancestral_step(schedule, x, i, prediction, noise), gradient
 
 
+class Personalization(Steps):
+    """A short fine-tuning of the prior on an album, with the prior's own loss.
+
+    Official: AdamW without weight decay, learning rate falling linearly to zero, no flips, raw weights (no averaging);
+    3,000 steps on a generative album, 5,000 on a personal one.
+    """
+
+    iterations: PositiveInt = Field(description="published: 3000; on a personal album 5000")
+    batch: PositiveInt = Field(description="published: 4")
+    lr: PositiveFloat = Field(description="published: 1e-5")
+    ema: ClassVar[float] = 0.0
+    bf16: ClassVar[bool] = False
+    clip: ClassVar[float | None] = None
+    micro_batch: ClassVar[int | None] = None
+
+    def lr_at(self, step: int) -> float:
+        """Learning rate of step `step` (from 0); it stays for two steps, as the official code is one step late."""
+        return self.lr * (1 - max(step - 1, 0) / self.iterations)
+
+
+def tune(prior: UNet, album: Tensor, settings: Personalization, seed: int, session: Session) -> None:
+    """Fine-tune `prior` in place on `album`, float32 [M, C, H, W] in [0, 1], at least one image, on the CPU.
+
+    Step s draws its images, timesteps and noise from a stream of its own. Leaves the prior in evaluation mode.
+    """
+
+    def batch_at(step: int) -> prior_training.Batch:
+        rng = numpy_stream(seed, "train_album", str(step))
+        rows = rng.choice(len(album), settings.batch, replace=len(album) <= settings.batch)
+        x_start = 2 * album[rows] - 1
+        return x_start, *prior_training.draw_noise(x_start, rng)
+
+    network.train(prior, prior_training.objective, batch_at, settings, seed, session)
+    prior.eval().requires_grad_(False)
+
+
 class NoiseDenoise(Method):
     """gen2res without an album of its own: the photo, noised and denoised by the prior, or by a personal one."""
 
@@ -142,7 +179,7 @@ class NoiseDenoise(Method):
         return run
 
 
-class Gen2Res(Method):
+class Gen2Res(Method, Personalization):
     """gen2res: the prior, fine-tuned for each photo on an album of samples that the photo guides; then noise, denoise.
 
     album: samples. Published: 16 samples of all 1000 steps, guided at every 10th
@@ -156,9 +193,6 @@ class Gen2Res(Method):
     skip: NonNegativeInt = Field(description="every so many steps are guided; published: 10")
     guided_t: NonNegativeInt = Field(description="all of the noisiest steps, of 1000, are guided; published: 200")
     scale: NonNegativeFloat = Field(description="of the guidance; published: 0.3")
-    iterations: PositiveInt = Field(description="published: 3000")
-    batch: PositiveInt = Field(description="published: 4")
-    lr: PositiveFloat = Field(description="published: 1e-5")
     shard: ClassVar[int] = 2
 
     @property
@@ -187,16 +221,9 @@ class Gen2Res(Method):
 
     def personal_prior(self, prior: UNet, schedule: Schedule, photo: Tensor, image_id: str, seed: int) -> UNet:
         """A copy of the prior, fine-tuned on samples that the photo [1, C, H, W] guides."""
-        model = copy.deepcopy(prior)
-        album.train(
-            model,
-            self.samples(prior, schedule, photo, image_id, seed).cpu(),
-            Alone(photo.device),
-            iterations=self.iterations,
-            batch=self.batch,
-            lr=self.lr,
-            seed=stream_seed(seed, "gen2res_finetune", image_id) & (2**63 - 1),
-        )
+        model, album = copy.deepcopy(prior), self.samples(prior, schedule, photo, image_id, seed).cpu()
+        tuning_seed = stream_seed(seed, "gen2res_finetune", image_id) & (2**63 - 1)
+        tune(model, album, self, tuning_seed, Session(Alone(photo.device)))
         return model
 
     def samples(self, prior: UNet, schedule: Schedule, photo: Tensor, image_id: str, seed: int) -> Tensor:

@@ -5,7 +5,8 @@ from typing import Annotated
 from pydantic import Field
 
 from tasks.methods.difbfsr import DifBfsr
-from tasks.methods.difface import DifFace, DifFaceInpaint
+from tasks.methods.difface import DifFace
+from tasks.methods.difface_inpaint import DifFaceInpaint
 from tasks.methods.feed_forward import FeedForward
 from tasks.methods.gen2res import Gen2Res, NoiseDenoise
 from tasks.methods.idm import Idm

@@ -5,7 +5,7 @@ from typing import Annotated
 
 from pydantic import AfterValidator
 
-from tasks.basics import BadInput, one_of, suggestion
+from tasks.basics import BadInput, PickedFrom, one_of, suggestion
 from tasks.metrics import (
     frechet,
     full_reference,
@@ -280,7 +280,7 @@ METRICS: dict[str, Metric] = {
     )
 }
 
-MetricName = Annotated[str, one_of("metric", METRICS)]
+MetricName = Annotated[str, one_of("metric", METRICS), PickedFrom(METRICS)]
 
 
 def find(name: str) -> Metric:
@@ -305,4 +305,4 @@ def _table_metric(name: str) -> str:
     return name
 
 
-TableMetric = Annotated[str, AfterValidator(_table_metric)]
+TableMetric = Annotated[str, AfterValidator(_table_metric), PickedFrom(METRICS, lambda name: column(name)[0])]

@@ -1,16 +1,12 @@
 """An entry of the section `models` of params.yaml: a network trained from scratch."""
 
-import re
 from typing import Annotated
 
-from pydantic import (
-    AfterValidator,
-    Field,
-)
+from pydantic import Field
 
-from tasks.basics import Strict
+from tasks.basics import Strict, checked_name
 from tasks.data.datasets import DrawnPhotos, FolderPhotos
-from tasks.models.kinds import AnyTraining
+from tasks.models.table import AnyTraining
 
 
 class Model(Strict):
@@ -21,10 +17,9 @@ class Model(Strict):
     is_half: bool = Field(default=False, description="stored as float16, half as large")
 
 
-def _model_name(name: str) -> str:
-    if not re.fullmatch("[a-z0-9_]+(/[a-z0-9_]+)?", name):
-        raise ValueError("a model's name is made of a-z, 0-9 and _, with at most one / before the last part")
+def checked_model_name(name: str) -> str:
+    """The name itself: where its weights go below data/weights, by a name or a folder's and its own. Or ValueError."""
+    folder, slash, last = name.rpartition("/")
+    for part in (folder, last) if slash else (last,):
+        checked_name(part)
     return name
-
-
-ModelName = Annotated[str, AfterValidator(_model_name)]

@@ -1,6 +1,5 @@
 """An experiment of params.yaml: its schema, and the checks that its sections fit together."""
 
-import re
 import typing
 from collections.abc import Collection
 from pathlib import Path
@@ -10,46 +9,40 @@ from pydantic import (
     AfterValidator,
     Discriminator,
     Field,
-    PositiveFloat,
     PositiveInt,
     Tag,
     model_validator,
 )
 
-from tasks.basics import BadInput, Strict, suggestion
-from tasks.data.datasets import Dataset, RealPhotos, Split
+from tasks.basics import BadInput, Name, Strict, suggestion
+from tasks.data.datasets import Dataset, Split
 from tasks.degradation.presets import DegradationName
 from tasks.diffusion.priors import Prior
 from tasks.methods.dt_bfr import PseudoTargets
 from tasks.methods.idm import Idm
 from tasks.methods.table import Settings
 from tasks.metrics.registry import DEFAULT, REAL, MetricName, TableMetric, column
+from tasks.models.idm import IdmTraining
+from tasks.models.prior import PriorTraining
 from tasks.report.content import Claim, Published
 from tasks.restorers.network import NetworkSpec
-from tasks.training.recipes import RECIPES, Recipe
-
-
-def _method_key(name: str) -> str:
-    if not re.fullmatch("[a-z0-9_]+", name) or name in typing.get_args(MethodName):
-        raise ValueError(
-            f"a method's key is made of a-z, 0-9 and _, and is none of {', '.join(typing.get_args(MethodName))}"
-        )
-    return name
-
-
-def _reference_name(name: str) -> str:
-    if not re.fullmatch("[a-z0-9_]+", name) or name in (REAL, DEFAULT):
-        raise ValueError(f"a reference set's key is made of a-z, 0-9 and _, and is neither {REAL!r} nor {DEFAULT!r}")
-    return name
-
-
-ReferenceName = Annotated[str, AfterValidator(lambda name: _reference_name(name))]
-
+from tasks.training.network import Averaged
+from tasks.training.recipes import Recipe, trainers
 
 MethodName = Literal["lq", "pretrained", "pseudo_target", "adapted"]
 
 
-MethodKey = Annotated[str, AfterValidator(lambda name: _method_key(name))]
+def _none_of(what: str, taken: Collection[str]) -> AfterValidator:
+    def check(name: str) -> str:
+        if name in taken:
+            raise ValueError(f"the name of a {what} is none of {', '.join(taken)}: choose another")
+        return name
+
+    return AfterValidator(check)
+
+
+MethodKey = Annotated[Name, _none_of("method", typing.get_args(MethodName))]
+ReferenceName = Annotated[Name, _none_of("reference set", (REAL, DEFAULT))]
 
 
 class Degradation(Strict):
@@ -95,21 +88,20 @@ Other = Annotated[
 ]
 
 
-class Downstream(Strict):
+class Downstream(Averaged):
     """IDM's downstream test: the experiment's prior, trained on the photos before and after cleaning, draws faces."""
 
-    iterations: PositiveInt
-    batch: PositiveInt
-    lr: PositiveFloat
-    ema: float = Field(ge=0, lt=1)
     from_scratch: bool = Field(description="false: both start from the experiment's prior")
-    bf16: bool = False
     respacing: str = Field(description="kept steps of the 1000 when drawing")
     count: PositiveInt = Field(description="faces to draw")
     metrics: tuple[MetricName, ...] = Field(description="against the photos of split `real`; published: fid …")
 
+    def training(self, arch: str, seed: int) -> PriorTraining:
+        """How the prior is trained."""
+        return PriorTraining.constant(self, kind="prior", arch=arch, seed=seed, clip=1.0)
 
-class Cleaning(Strict):
+
+class Cleaning(Averaged):
     """IDM's extrinsic iteration: the first model cleans the training photos, the second learns from these."""
 
     method: Idm
@@ -117,11 +109,12 @@ class Cleaning(Strict):
     degradation: DegradationName = Field(description="makes the training's LQ photos; published: idm")
     iterations: PositiveInt = Field(description="published: 100000")
     batch: PositiveInt = Field(description="published: 32")
-    lr: PositiveFloat
-    ema: float = Field(ge=0, lt=1)
-    bf16: bool = False
     metrics: tuple[MetricName, ...] = Field(description="of the photos before and after; published: nima")
     downstream: Downstream | None = None
+
+    def training(self, seed: int) -> IdmTraining:
+        """How both models are trained."""
+        return IdmTraining.constant(self, kind="idm", arch=self.method.arch, degradation=self.degradation, seed=seed)
 
 
 class Authenticity(Strict):
@@ -160,7 +153,7 @@ class Experiment(Strict):
     title: str
     seed: int
     dataset: Dataset
-    degradations: dict[str, Degradation] = Field(default_factory=dict)
+    degradations: dict[Name, Degradation] = Field(default_factory=dict)
     prior: Prior | None = None
     restorer: NetworkSpec | None = None
     pseudo_targets: PseudoTargets | None = None
@@ -171,18 +164,20 @@ class Experiment(Strict):
     references: dict[ReferenceName, Reference] = Field(default_factory=dict)
     cleaning: Cleaning | None = None
     authenticity: Authenticity | None = None
-    claims: tuple[Claim, ...] = ()
-    published: tuple[Published, ...] = ()
+    claims: tuple[Claim, ...] = Field(default=(), description="to be checked here; of data/published, not params.yaml")
+    published: tuple[Published, ...] = Field(default=(), description="the papers' numbers; of data/published too")
 
     @model_validator(mode="after")
     def _fits_together(self) -> "Experiment":
-        if (self.dataset.kind == "real") == bool(self.degradations):
+        if self.dataset.has_truth != bool(self.degradations):
             raise ValueError("degradations: real photos have none, other data sets need at least one")
-        if self.finetune and self.restorer and RECIPES.get(self.restorer.arch) != self.finetune.recipe:
+        if self.finetune and self.restorer and self.restorer.arch not in self.finetune.trains:
             raise ValueError(
                 f"finetune.recipe {self.finetune.recipe!r} does not train restorer.arch {self.restorer.arch!r};"
-                f" valid: {', '.join(f'{recipe!r} for {arch!r}' for arch, recipe in RECIPES.items())}"
+                f" valid: {', '.join(f'{recipe!r} for {arch!r}' for arch, recipe in trainers().items())}"
             )
+        if (targets := self.pseudo_targets) and targets.is_constrained and self.dataset.size % targets.factor:
+            raise ValueError(f"pseudo_targets.factor {targets.factor} does not divide dataset.size {self.dataset.size}")
         if self.cleaning and self.cleaning.downstream and self.prior is None:
             raise ValueError("cleaning.downstream: it needs the section `prior`, which is missing")
         for name, other in self.compare.items():
@@ -191,12 +186,8 @@ class Experiment(Strict):
         for metric in self.metrics:
             if (reference := column(metric)[1]) != DEFAULT:
                 _known(f"metrics: {metric!r}: reference set", reference, (REAL, *self.references))
-        for claim in self.claims:
-            known = {"degradation": self.parts, "metric": self.metrics, "better": self.table, "than": self.table}
-            for key, valid in known.items():
-                _known(f"claims: {claim.text!r}: {key}", getattr(claim, key), valid)
         if self.authenticity:
-            if self.dataset.kind == "real":
+            if not self.dataset.has_truth:
                 raise ValueError("authenticity: real photos have no clean version to check with; remove it")
             _known("authenticity.degradation", self.authenticity.degradation, self.parts)
             for name in self.authenticity.methods or ():
@@ -223,7 +214,7 @@ class Experiment(Strict):
     @property
     def parts(self) -> tuple[str, ...]:
         """What the tables are divided into: the degradations, or the sets of real photos."""
-        return tuple(self.dataset.sets if isinstance(self.dataset, RealPhotos) else self.degradations)
+        return (*self.dataset.lq, *self.degradations)
 
     @property
     def table(self) -> tuple[str, ...]:

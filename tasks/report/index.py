@@ -26,7 +26,7 @@ def write_index(out: Path) -> Path:
         "# Results",
         "",
         "The tables of the experiments of params.yaml that have run, as their reports have them; renewed by",
-        "`python -m flows.stage index`. Best: of the methods that restore, by the mean.",
+        "`bfr index`. Best: of the methods that restore, by the mean.",
         "",
         "| Experiment | Degradation | Photos | Metric | Best | Value | Commit | Device |",
         "|---|---|---:|---|---|---:|---|---|",

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from tasks.report.browse import render_browser
 from tasks.report.content import ReportData
+from tasks.report.findings import finding
 from tasks.report.latex import results_latex
 from tasks.report.markdown import results_markdown
 from tasks.report.page import render_page
@@ -14,13 +15,16 @@ from tasks.store.files import write_json
 
 def write_report(data: ReportData, out_dir: Path) -> None:
     """Write into `out_dir`: results.csv, results.md, results.tex and report.html, what the results say; metrics.json,
-    their means for DVC; scores.parquet, every photo's; origins.json; and browse.html, where the images have places.
+    their means for DVC; findings.json, a sentence for each degradation; scores.parquet, every photo's; origins.json;
+    and browse.html, where the images have places.
     """
     out_dir.mkdir(parents=True, exist_ok=True)
     results = compute_results(data)
     results_frame(results).to_csv(out_dir / "results.csv", index=False, float_format="%.6g")
     data.scores.to_parquet(out_dir / "scores.parquet", index=False)
     write_json(out_dir / "metrics.json", metrics_json(results))
+    sentences = {label: finding(data, results, name).sentence for name, label in data.degradations}
+    write_json(out_dir / "findings.json", sentences)
     write_json(out_dir / "origins.json", [asdict(origin) for origin in data.origins])
     texts = {
         "results.md": results_markdown(data, results),

@@ -11,7 +11,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from tasks.basics import Strict, one_of
+from tasks.basics import PickedFrom, Strict, one_of
 from tasks.restorers import faces, lama, srcnn, swinir
 
 Run = Callable[[Tensor], Tensor]
@@ -27,7 +27,7 @@ NETWORKS: dict[str, Callable[[Path, float, torch.device], Run]] = {
     "codeformer": faces.codeformer_runner,
 }
 
-NetworkName = Annotated[str, one_of("restorer", NETWORKS)]
+NetworkName = Annotated[str, one_of("restorer", NETWORKS), PickedFrom(NETWORKS)]
 
 
 class Architecture(Strict):

@@ -9,10 +9,11 @@ import torch
 from torch import Tensor
 
 from tasks.basics import BadInput
+from tasks.pixels import to_uint8
 from tasks.running.progress import track
 from tasks.running.stage import default_store
 from tasks.store.artifact import Artifact, ImageFolder, Manifest
-from tasks.store.files import Quarantined, to_uint8, write_png, write_quarantine
+from tasks.store.files import Quarantined, write_png, write_quarantine
 from tasks.store.keys import digest
 from tasks.store.publish import link_files
 

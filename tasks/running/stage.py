@@ -20,7 +20,7 @@ import torch
 from tasks.basics import ROOT, BadInput, Strict
 from tasks.running.batching import asked_number
 from tasks.store.artifact import ImageFolder, Manifest
-from tasks.store.keys import code_digest, contents_digest, digest
+from tasks.store.keys import FORMAT, code_digest, contents_digest, digest
 from tasks.store.store import Store
 
 
@@ -55,10 +55,10 @@ class Stage:
 
     def record(self, params: Strict, **inputs: Source) -> Manifest:
         """What the result will be, without making it; `record.key` is its key."""
-        code = code_digest(self.make.__module__)
+        code = code_digest(self.make.__module__, params)
         described = params.model_dump(mode="json")
         digests = {name: source_digest(name, source) for name, source in sorted(inputs.items())}
-        key = digest([self.name, described, digests, code])
+        key = digest([FORMAT, self.name, described, digests, code])
         return Manifest(stage=self.name, key=key, params=described, inputs=digests, code=code, files={})
 
     def is_built(self, params: Strict, **inputs: Source) -> bool:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,12 +10,9 @@ from pydantic import (
     PositiveInt,
 )
 
-from tasks.basics import BadInput, Strict
-from tasks.degradation.camera import load_camera
-from tasks.degradation.celeba_test import CelebaTest
+from tasks.basics import Strict
+from tasks.degradation.preset import degrade as degrade_image
 from tasks.degradation.presets import PRESETS, DegradationName
-from tasks.degradation.presets import degrade as degrade_image
-from tasks.degradation.raw import RawSettings
 from tasks.noise import numpy_stream
 from tasks.running.shards import build_in_shards
 from tasks.running.stage import shared_stage
@@ -41,10 +37,8 @@ def degrade(out: Path, params: DegradeParams, record: Manifest, hq: ImageFolder,
 
     preset = PRESETS[params.preset]
     if camera is not None:
-        if not isinstance(preset, RawSettings):
-            raise BadInput(f"degradation {params.name!r}: {params.preset!r} has no camera; remove `camera` and `iso`.")
-        assert params.iso is not None  # tasks/params.py: camera and iso go together
-        preset = replace(preset, camera=load_camera(camera), iso=params.iso)
+        assert params.iso is not None  # the schema of an experiment: camera and iso go together
+        preset = preset.with_camera(camera, params.iso)
 
     position = {image_id: n for n, image_id in enumerate(hq.ids)}
 
@@ -54,4 +48,4 @@ def degrade(out: Path, params: DegradeParams, record: Manifest, hq: ImageFolder,
             yield image_id, degrade_image(hq.read(image_id), preset, rng, position[image_id])
 
     # a position is not in a shard's key, so where it counts, all photos are one shard
-    build_in_shards(out, record, hq, len(hq.ids) if isinstance(preset, CelebaTest) else SHARD, lq)
+    build_in_shards(out, record, hq, len(hq.ids) if preset.needs_position else SHARD, lq)

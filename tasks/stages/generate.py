@@ -10,23 +10,24 @@ from pydantic import (
 )
 
 from tasks.basics import Strict
-from tasks.diffusion.priors import load_prior
+from tasks.diffusion.priors import PriorName, load_prior
 from tasks.diffusion.samplers import p_sample
 from tasks.diffusion.schedule import Schedule
 from tasks.noise import ImageStreams
+from tasks.pixels import to_uint8
 from tasks.running.device import held_device
 from tasks.running.progress import track
 from tasks.running.shards import batches
 from tasks.running.stage import stage
 from tasks.store.artifact import Manifest
-from tasks.store.files import to_uint8, write_png
+from tasks.store.files import write_png
 
 
 class GenerateParams(Strict):
     """Stage `generate`: faces that a prior draws."""
 
     seed: int
-    arch: str
+    arch: PriorName
     respacing: str
     count: PositiveInt
     size: PositiveInt

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from tasks.basics import BadInput, Strict
-from tasks.diffusion.priors import load_prior
+from tasks.diffusion.priors import PriorName, load_prior
 from tasks.diffusion.schedule import Schedule
 from tasks.methods.dt_bfr import PseudoTargets, step_indices, unconditional_targets
 from tasks.methods.dt_bfr import pseudo_targets as constrained_targets
@@ -27,7 +27,7 @@ class PseudoTargetParams(Strict):
     """Stage `pseudo_targets`."""
 
     seed: int
-    arch: str
+    arch: PriorName
     settings: PseudoTargets
 
 

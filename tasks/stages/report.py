@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 from pydantic import Field
 
-from tasks.basics import ROOT, Strict
+from tasks.basics import Strict
 from tasks.metrics.registry import MetricName, TableMetric, find
 from tasks.metrics.sets import SetScore
 from tasks.report.about import About
@@ -160,8 +160,7 @@ def read_scores(scores: Mapping[Pair, ImageFolder]) -> tuple[pd.DataFrame, pd.Da
         images.append(photo_scores(folder).assign(degradation=degradation, method=method))
         for metric, (value, spread) in set_scores(folder).items():
             sets.append((degradation, method, metric, value, math.nan if spread is None else spread))
-        reasons = read_json(folder.path("absent.json"))
-        absent |= {metric: reason.replace(f"{ROOT}/", "") for metric, reason in reasons.items()}
+        absent |= read_json(folder.path("absent.json"))
     return (
         pd.concat(images)[list(SCORE_COLUMNS)],
         pd.DataFrame(sets, columns=list(SET_SCORE_COLUMNS)),

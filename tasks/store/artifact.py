@@ -1,6 +1,6 @@
 """An artefact: a finished folder and the manifest that says what is in it and what made it."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any
@@ -11,7 +11,8 @@ from pydantic import AfterValidator, ValidationError
 from torch import Tensor
 
 from tasks.basics import BadInput, Strict
-from tasks.store.files import Quarantined, read_png, read_quarantine, to_tensor
+from tasks.pixels import to_tensor
+from tasks.store.files import Quarantined, read_png, read_quarantine
 from tasks.store.keys import digest, file_digest
 
 MANIFEST = "manifest.json"
@@ -121,15 +122,20 @@ def is_whole(folder: Path) -> bool:
         return False
 
 
-def damage(folder: Path) -> str:
-    """What is wrong with an artefact, every file hashed anew; "" for nothing."""
+def damage(folder: Path, wanted: Mapping[str, FileRecord]) -> str:
+    """Which files of an artefact are missing or have other bytes, every one hashed anew; "" for none.
+
+    Raises OSError where reading fails, which proves nothing about a file.
+    """
+    wrong = [name for name, record in wanted.items() if not _has_bytes(folder / name, record)]
+    return f"{wrong[0]} is missing or changed ({len(wrong)} files in all)" if wrong else ""
+
+
+def _has_bytes(path: Path, record: FileRecord) -> bool:
     try:
-        wanted = Artifact(folder).manifest.files
-        found = file_records(folder)
-    except (BadInput, OSError) as error:
-        return str(error)
-    wrong = [name for name in {**wanted, **found} if wanted.get(name) != found.get(name)]
-    return f"{wrong[0]} is missing, changed or not its own ({len(wrong)} files in all)" if wrong else ""
+        return path.stat().st_size == record.bytes and file_digest(path) == record.sha256
+    except (FileNotFoundError, NotADirectoryError):
+        return False
 
 
 def file_records(folder: Path) -> dict[str, FileRecord]:

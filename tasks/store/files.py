@@ -1,16 +1,17 @@
 """Images and small tables on disk, written so that no reader ever sees half a file."""
 
 import csv
+import errno
 import json
 import os
-from collections.abc import Sequence
+import shutil
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-import torch
 from PIL import Image
-from torch import Tensor
 
 from tasks.basics import BadInput
 
@@ -22,17 +23,6 @@ class Quarantined(NamedTuple):
 
     file: str
     reason: str
-
-
-def to_tensor(image: np.ndarray) -> Tensor:
-    """uint8 [H, W, 3] to float32 [3, H, W] in [0, 1]."""
-    return torch.from_numpy(image).permute(2, 0, 1).float().div_(255)
-
-
-def to_uint8(image: Tensor) -> np.ndarray:
-    """float [3, H, W] in [0, 1] to uint8 [H, W, 3]: clamped, rounded half to even."""
-    levels = image.detach().float().clamp(0, 1).mul(255).round().to("cpu", torch.uint8)
-    return np.ascontiguousarray(levels.permute(1, 2, 0).numpy())
 
 
 def read_png(path: Path) -> np.ndarray:
@@ -76,3 +66,25 @@ def read_quarantine(folder: Path) -> list[Quarantined]:
         return []
     with path.open(newline="", encoding="utf-8") as file:
         return [Quarantined(row["file"], row["reason"]) for row in csv.DictReader(file)]
+
+
+@contextmanager
+def disk_explained(root: Path, full: str, shut: str) -> Iterator[None]:
+    """Turn a full disk, and a folder that may not be written, into a BadInput. full, shut: what to do then."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS) and _concerns(root, error.filename):
+            raise BadInput(f"{error.filename}: this user may not write there ({error.strerror}). {shut}") from error
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            raise
+        where = next(path for path in (root, *root.parents) if path.exists())
+        free = shutil.disk_usage(where).free / 2**30
+        raise BadInput(
+            f"No space left to write a result into {root} ({free:.1f} GiB free: {error.strerror}). {full}"
+        ) from error
+
+
+def _concerns(root: Path, name: object) -> bool:
+    """Is the file that an error names below the folder, or one of the folders that lead to it?"""
+    return isinstance(name, str | Path) and (Path(name).is_relative_to(root) or root.is_relative_to(name))

@@ -7,10 +7,10 @@ costs nothing. Long stages build their result shard by shard in the same way. Th
 it when its process dies.
 """
 
-import errno
 import fcntl
 import logging
 import os
+import re
 import shutil
 import tempfile
 import time
@@ -19,11 +19,13 @@ from contextlib import ExitStack, contextmanager, suppress
 from contextvars import ContextVar
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from tasks.basics import BadInput
 from tasks.store.artifact import MANIFEST, Manifest, damage, file_records, is_whole
-from tasks.store.files import read_json, write_json
+from tasks.store.files import disk_explained, read_json, write_json
+from tasks.store.marker import KEY, OWN, STAGE, check_store, is_result, mark_store
+from tasks.store.ownership import foreign_names, manifest_of, remove_files, shown
 from tasks.store.provenance import circumstances
 
 
@@ -55,8 +57,21 @@ REUSED: ContextVar[float] = ContextVar("REUSED", default=0.0)
 """Seconds that once went into the parts which the build under way took from the store."""
 
 
+class Found(NamedTuple):
+    """A place in the store, what is to be said about it, and whether it was deleted."""
+
+    path: Path
+    reason: str
+    is_deleted: bool
+
+
 class Store:
-    """Content-addressed folders: `root/<stage>/<key>/`."""
+    """Content-addressed folders: `root/<stage>/<key>/`. A file in the root marks it as a store.
+
+    `prune`, `verify`, `artifacts` and `usage` look at nothing but folders of that form with a manifest of ours whose
+    stage and key are those of the place, and at what we name in the store's own folders. They, and the first build,
+    raise BadInput for a root that is anything else than a store.
+    """
 
     def __init__(self, root: Path) -> None:
         self.root = root
@@ -77,7 +92,7 @@ class Store:
         """
         if self.has(record.stage, record.key):
             return self._reuse(record)
-        with _disk_explained(self.root):
+        with self._in_use():
             is_member = int(os.environ.get("RANK", "0")) > 0  # of a distributed training, whose first process builds
             if is_member or (is_shared and self._is_being_built(record)):
                 with self._work_folder(record) as work:
@@ -89,7 +104,7 @@ class Store:
         """As `build`, but None while another process is at it."""
         if self.has(record.stage, record.key):
             return self._reuse(record)
-        with _disk_explained(self.root), locked(self._lock(record), wait=False) as is_ours:
+        with self._in_use(), locked(self._lock(record), wait=False) as is_ours:
             return self._make(record, make) if is_ours else None
 
     @contextmanager
@@ -98,7 +113,7 @@ class Store:
 
         They are artefacts when the block ends well. Each is said to have taken its share of the time.
         """
-        with _disk_explained(self.root), ExitStack() as stack:
+        with self._in_use(), ExitStack() as stack:
             free = [
                 record
                 for record in records
@@ -124,14 +139,18 @@ class Store:
         final = self.path(record.stage, record.key)
         if final.exists():
             logging.getLogger(__name__).warning("%s is damaged: it is made anew.", final)
-            shutil.rmtree(final)
+            if known := manifest_of(final):
+                refuse_foreign(final, known)
         final.parent.mkdir(parents=True, exist_ok=True)
         with self._work_folder(record) as work:
             started, before = time.monotonic(), REUSED.get()
             REUSED.set(0.0)
             yield work
-            write_json(work / MANIFEST, record.model_copy(update={"files": file_records(work)}).model_dump())
+            made = record.model_copy(update={"files": file_records(work)})
+            write_json(work / MANIFEST, made.model_dump())
             os.chmod(work, 0o777 & ~_umask())
+            if final.exists():
+                clear(final, made)
             os.rename(work, final)
             self.training_state(record.key).unlink(missing_ok=True)
             seconds = (time.monotonic() - started) / share + REUSED.get()
@@ -145,6 +164,13 @@ class Store:
             os.utime(final)
         REUSED.set(REUSED.get() + (self.seconds(record.key) or 0.0))
         return final
+
+    @contextmanager
+    def _in_use(self) -> Iterator[None]:
+        """Mark the store before anything is written into it; explain what the disk refuses."""
+        with disk_explained(self.root, FULL, SHUT):
+            mark_store(self.root)
+            yield
 
     def _lock(self, record: Manifest) -> Path:
         return self.root / "locks" / f"{record.stage}-{record.key}"
@@ -176,62 +202,138 @@ class Store:
         found: dict[str, Any] = read_json(path) if path.exists() else {}
         return found
 
-    def prune(self, keep_days: float) -> list[Path]:
-        """Delete artefacts, left-over work and unfinished trainings not used for `keep_days` days; returns them."""
+    def prune(self, keep_days: float, *, dry_run: bool = False) -> list[Found]:
+        """Delete artefacts, left-over work and unfinished trainings not used for `keep_days` days.
+
+        What cannot be read, or holds files that are not ours, stays and is among the findings. dry_run: only list.
+        """
         limit = time.time() - keep_days * 86400
-        known = [*filter(Path.is_dir, self.root.glob("*/*")), *filter(Path.is_file, self.root.glob("training/*"))]
-        old = [path for path in known if path.stat().st_mtime < limit]
-        for path in old:
+        found = []
+        for path, owner in [*self._results(), *((path, None) for path in self._left_over())]:
+            if isinstance(owner, BadInput):
+                continue
+            try:
+                if isinstance(owner, OSError):
+                    raise owner
+                if path.stat().st_mtime < limit:
+                    found.append(self._dispose(path, owner, f"not used for {keep_days:g} days", dry_run))
+            except OSError as error:
+                found.append(Found(path, str(error), False))
+        return found
+
+    def verify(self, *, dry_run: bool = False) -> list[Found]:
+        """Hash every file anew; artefacts that are not what their manifest says, and why.
+
+        Those with files that are missing, or have other bytes, are deleted. dry_run: only list.
+        """
+        found = []
+        for path, owner in self._results():
+            try:
+                if isinstance(owner, OSError | BadInput):
+                    raise owner
+                if reason := damage(path, owner.files):
+                    found.append(self._dispose(path, owner, reason, dry_run))
+                elif others := foreign_names(path, owner.files):
+                    found.append(Found(path, f"holds files that are not its own: {shown(others)}", False))
+            except (OSError, BadInput) as error:
+                found.append(Found(path, str(error), False))
+        return found
+
+    def _dispose(self, path: Path, owner: Manifest | None, reason: str, dry_run: bool) -> Found:
+        """Delete a result, unless somebody is making it or it holds foreign files, or left-overs (without owner)."""
+        if dry_run:
+            return Found(path, reason, False)
+        if owner is None:
             shutil.rmtree(path) if path.is_dir() else path.unlink()
-        return old
+            return Found(path, reason, True)
+        with locked(self._lock(owner), wait=False) as is_ours:
+            if not is_ours:
+                return Found(path, "is being made", False)
+            if others := foreign_names(path, owner.files):
+                return Found(path, f"{reason}, but holds files that are not its own: {shown(others)}", False)
+            remove_files(path, owner.files)
+        return Found(path, reason, True)
 
     def artifacts(self) -> Iterator[Path]:
         """Folders of all artefacts, shards included."""
-        yield from sorted(path.parent for path in self.root.glob(f"*/*/{MANIFEST}"))
+        return (path for path, owner in self._results() if isinstance(owner, Manifest))
 
-    def verify(self) -> list[tuple[Path, str]]:
-        """Hash every file anew; artefacts that are not what their manifest says, and why. They are deleted."""
-        found = [(folder, reason) for folder in self.artifacts() if (reason := damage(folder))]
-        for folder, _ in found:
-            shutil.rmtree(folder)
-        return found
+    def _results(self) -> Iterator[tuple[Path, Manifest | BadInput | OSError]]:
+        """Every folder `<stage>/<key>` with its manifest; or that it is not a result of ours, or cannot be read."""
+        check_store(self.root)
+        for stage in _listed(self.root):
+            if not stage.is_dir() or stage.name in OWN or not re.fullmatch(STAGE, stage.name):
+                continue
+            try:
+                folders = [path for path in _listed(stage) if re.fullmatch(KEY, path.name) and not path.is_symlink()]
+            except OSError as error:
+                yield stage, error
+                continue
+            yield from ((path, _owner(path)) for path in folders)
+
+    def _left_over(self) -> Iterator[Path]:
+        """What killed runs left: temporary folders, states of trainings."""
+        for name in ("tmp", "training"):
+            if not (self.root / name).is_symlink():
+                yield from (path for path in _listed(self.root / name) if re.fullmatch(OWN[name], path.name))
 
     def usage(self) -> dict[str, tuple[int, int]]:
         """(artefacts, bytes on disk) by stage, the largest first; a file that several share counts once."""
         seen: set[tuple[int, int]] = set()
         found: dict[str, tuple[int, int]] = {}
-        for folder in self.artifacts():
-            count, size = found.get(folder.parent.name, (0, 0))
-            for path in folder.rglob("*"):
-                status = path.stat()
-                if path.is_file() and (status.st_dev, status.st_ino) not in seen:
-                    seen.add((status.st_dev, status.st_ino))
-                    size += status.st_blocks * 512
-            found[folder.parent.name] = (count + 1, size)
-        if states := list(self.root.glob("training/*.pt")):
+        for folder, owner in self._results():
+            if isinstance(owner, BadInput):
+                continue
+            name = "not readable" if isinstance(owner, OSError) else folder.parent.name
+            count, size = found.get(name, (0, 0))
+            for path in () if isinstance(owner, OSError) else map(folder.joinpath, (*owner.files, MANIFEST)):
+                with suppress(OSError):
+                    status = path.stat()
+                    if (status.st_dev, status.st_ino) not in seen:
+                        seen.add((status.st_dev, status.st_ino))
+                        size += status.st_blocks * 512
+            found[name] = (count + 1, size)
+        if states := [path for path in self._left_over() if path.suffix == ".pt"]:
             found["unfinished trainings"] = (len(states), sum(path.stat().st_blocks * 512 for path in states))
         return dict(sorted(found.items(), key=lambda item: -item[1][1]))
 
 
-@contextmanager
-def _disk_explained(root: Path) -> Iterator[None]:
-    """Turn a full disk, and a store that may not be written, into a BadInput that says what to do."""
-    try:
-        yield
-    except OSError as error:
-        if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS) and str(error.filename).startswith(str(root)):
-            raise BadInput(
-                f"{error.filename}: this user may not write there ({error.strerror}), so nothing new can be computed. "
-                "Ask for write access to the store (a common group, umask 002), or set BFR_STORE to another folder."
-            ) from error
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-            raise
-        free = shutil.disk_usage(root).free / 2**30
+def refuse_foreign(folder: Path, *ours: Manifest) -> None:
+    """Raises BadInput if a result's folder in the store holds files that are not its own."""
+    if others := foreign_names(folder, (name for manifest in ours for name in manifest.files)):
         raise BadInput(
-            f"No space left to write a result into {root} ({free:.1f} GiB free: {error.strerror}). Nothing that was "
-            "finished is lost. Make room: `python -m flows.stage usage` shows what is large, `… prune --days 30` "
-            "deletes what was not used lately; or set BFR_STORE to a folder on another disk."
-        ) from error
+            f"{folder} is a damaged result, and holds files that are not its own: {shown(others)}. "
+            "Move these away and run again."
+        )
+
+
+def clear(folder: Path, made: Manifest) -> None:
+    """Delete a damaged result to make room for the one that was made anew. Raises BadInput for foreign files in it."""
+    ours = [manifest for manifest in (manifest_of(folder), made) if manifest]
+    refuse_foreign(folder, *ours)
+    remove_files(folder, [name for manifest in ours for name in manifest.files])
+
+
+def _owner(folder: Path) -> Manifest | BadInput | OSError:
+    try:
+        manifest = manifest_of(folder) if is_result(folder) else None
+    except OSError as error:
+        return error
+    return manifest or BadInput("is not a result of bfr, or its manifest is damaged: look at it, or delete it yourself")
+
+
+def _listed(folder: Path) -> list[Path]:
+    return sorted(folder.iterdir()) if folder.exists() else []
+
+
+FULL = (
+    "Nothing that was finished is lost. Make room: `bfr usage` shows what is large, "
+    "`bfr prune --days 30` deletes what was not used lately; or set BFR_STORE to a folder on another disk."
+)
+SHUT = (
+    "Nothing new can be computed. Ask for write access to the store (a common group, umask 002), "
+    "or set BFR_STORE to another folder."
+)
 
 
 @cache

@@ -7,7 +7,6 @@ and fusion blocks stay as they are.
 
 import copy
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Literal, NamedTuple
 
@@ -15,45 +14,16 @@ import torch
 from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt
 from torch import Tensor, nn
 
-from tasks.basics import Strict
+from tasks.noise import numpy_stream
+from tasks.restorers import faces
 from tasks.training import loop
+from tasks.training.finetuning import FineTuning, Photos
+from tasks.training.loop import Session
 from tasks.training.network import average
-
-
-class CodeFineTune(Strict):
-    """DT-BFR's fine-tuning of CodeFormer: code-level losses, Adam, the learning rate halved at milestones."""
-
-    recipe: Literal["codeformer"]
-    iterations: PositiveInt = Field(description="published: 40000")
-    batch: PositiveInt = Field(description="published: 8")
-    lr: PositiveFloat = Field(description="published: 1e-4")
-    milestones: tuple[PositiveInt, ...] = Field(description="published: 35000, 38000")
-    ema: float = Field(ge=0, lt=1, description="published: 0.995")
-    lambda_code: NonNegativeFloat = Field(description="published: 0.5")
-    perceptual: ClassVar[None] = None
-
+from tasks.weights.checkpoint import write_state_dict
 
 Network = Any  # spandrel_extra_arches is optional: its class cannot be named here
 FROZEN = ("quantize", "generator", "fuse_convs_dict")
-
-
-@dataclass(frozen=True)
-class CodeRecipe:
-    """Settings of one run.
-
-    iterations: optimiser steps; lr: halved after each of `milestones`; ema: decay of the averaged weights, which are
-    the result; lambda_code: weight of the cross-entropy (the feature loss has 1).
-    """
-
-    iterations: int
-    lr: float
-    milestones: tuple[int, ...]
-    ema: float
-    lambda_code: float
-    seed: int
-
-
-FINETUNE = CodeRecipe(40_000, 1e-4, (35_000, 38_000), 0.995, 0.5, seed=0)  # batch 8, mirrored at random
 
 
 class CodeLosses(NamedTuple):
@@ -63,45 +33,72 @@ class CodeLosses(NamedTuple):
     code: float
 
 
+class CodeFineTune(FineTuning):
+    """DT-BFR's fine-tuning of CodeFormer: code-level losses, Adam, the learning rate halved at milestones.
+
+    The result are the averaged weights; the feature loss has weight 1. Pairs are mirrored at random.
+    """
+
+    recipe: Literal["codeformer"]
+    iterations: PositiveInt = Field(description="published: 40000")
+    batch: PositiveInt = Field(description="published: 8")
+    lr: PositiveFloat = Field(description="published: 1e-4")
+    milestones: tuple[PositiveInt, ...] = Field(description="published: 35000, 38000")
+    ema: float = Field(ge=0, lt=1, description="published: 0.995")
+    lambda_code: NonNegativeFloat = Field(description="published: 0.5")
+    perceptual: ClassVar[None] = None
+    trains: ClassVar[tuple[str, ...]] = ("codeformer",)
+    losses: ClassVar[tuple[str, ...]] = CodeLosses._fields
+
+    def tune(self, photos: Photos, weights: Path, seed: int, session: Session) -> Network:
+        def batch_at(step: int) -> tuple[Tensor, Tensor]:
+            lq, target = photos.pairs(seed, self.batch, step)
+            is_mirrored = torch.from_numpy(numpy_stream(seed, "mirror", str(step)).random(len(lq)) < 0.5)
+            choice = is_mirrored[:, None, None, None]
+            return torch.where(choice, lq.flip(-1), lq), torch.where(choice, target.flip(-1), target)
+
+        return train(faces.load_codeformer(weights), batch_at, self, seed, session)
+
+    def save(self, model: Network, path: Path) -> None:
+        write_state_dict(path, model.state_dict())
+
+
 def train(
     model: Network,
     batch_at: Callable[[int], tuple[Tensor, Tensor]],
-    recipe: CodeRecipe,
-    accelerator: loop.Processes,
-    *,
-    resume: Path,
-    save_every: int,
-    on_step: Callable[[int, loop.Losses], None] = lambda step, losses: None,
+    settings: CodeFineTune,
+    seed: int,
+    session: Session,
 ) -> Network:
-    """Train `model` in place on the accelerator's device and return a copy with the averaged weights.
+    """Train `model` in place on the session's device and return a copy with the averaged weights.
 
     batch_at: the batch of step s (from 0): lq and pseudo-target, each [B, 3, 512, 512] float32 in [0, 1] on the CPU; a
     pure function that threads may call. Several processes share its images; B must be a multiple of their number.
-    resume, save_every, on_step: see `loop.drive`; the losses are CodeLosses.
+    The losses are CodeLosses.
     """
-    model.to(accelerator.device).train().requires_grad_(True)
+    model.to(session.device).train().requires_grad_(True)
     for name in FROZEN:
         getattr(model, name).requires_grad_(False)
     start = copy.deepcopy(model.encoder).eval().requires_grad_(False)
     averaged = copy.deepcopy(model)
-    optimizer = torch.optim.Adam((p for p in model.parameters() if p.requires_grad), recipe.lr, betas=(0.9, 0.99))
+    optimizer = torch.optim.Adam((p for p in model.parameters() if p.requires_grad), settings.lr, betas=(0.9, 0.99))
     parts: dict[str, loop.Stateful] = {"model": model, "start": start, "averaged": averaged, "adam": optimizer}
 
     def update(step: int, batch: tuple[Tensor, Tensor]) -> CodeLosses:
-        loop.set_lr(optimizer, recipe.lr * 0.5 ** sum(step >= milestone for milestone in recipe.milestones))
+        loop.set_lr(optimizer, settings.lr * 0.5 ** sum(step >= milestone for milestone in settings.milestones))
         optimizer.zero_grad()
-        losses = accumulate(model, start, batch, recipe, accelerator)
-        loop.ensure_finite(step + 1, losses, resume)
+        losses = accumulate(model, start, batch, settings, session.processes)
+        loop.ensure_finite(step + 1, losses, session.resume)
         optimizer.step()
-        average(averaged, model, recipe.ema)
+        average(averaged, model, settings.ema)
         return losses
 
-    loop.drive(parts, batch_at, update, recipe, accelerator, resume=resume, save_every=save_every, on_step=on_step)
+    loop.drive(parts, batch_at, update, settings, seed, session)
     return averaged
 
 
 def accumulate(
-    model: Network, start: Network, batch: tuple[Tensor, Tensor], recipe: CodeRecipe, accelerator: loop.Processes
+    model: Network, start: Network, batch: tuple[Tensor, Tensor], settings: CodeFineTune, accelerator: loop.Processes
 ) -> CodeLosses:
     """Add the gradient of one batch (this process' share of its images) to the model; returns the losses."""
     share = slice(accelerator.process_index, None, accelerator.num_processes)
@@ -110,7 +107,7 @@ def accumulate(
         codes = nearest_codes(model.quantize.embedding.weight, features(start, target))
     logits, lq_feat = predict_codes(model, lq)
     of_feature = feature_loss(model.quantize.embedding.weight, codes, lq_feat)
-    of_code = recipe.lambda_code * code_loss(logits, codes)
+    of_code = settings.lambda_code * code_loss(logits, codes)
     accelerator.backward((of_feature + of_code) / accelerator.num_processes)
     loop.sum_over_processes(accelerator, model)
     both = torch.stack([of_feature, of_code]).detach() / accelerator.num_processes

@@ -10,15 +10,16 @@ import os
 import pickle
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 import torch
+from pydantic import PositiveFloat, PositiveInt
 from torch import Tensor
 
-from tasks.basics import BadInput
+from tasks.basics import BadInput, Strict
 from tasks.noise import numpy_stream, stream_seed
 from tasks.running.read_ahead import read_ahead
 
@@ -67,49 +68,68 @@ class Alone:
         return tensor
 
 
-class Recipe(Protocol):
-    """The settings of a run, a dataclass. A run goes on only from a state of the same settings."""
-
-    __dataclass_fields__: ClassVar[dict[str, Any]]
+class Settings(Protocol):
+    """The settings of a run. It goes on only from a state of the same settings and seed."""
 
     @property
     def iterations(self) -> int: ...
-    @property
-    def seed(self) -> int: ...
+    def model_dump(self, *, mode: str) -> dict[str, Any]: ...
+
+
+class Steps(Strict):
+    """What the settings of every training say."""
+
+    iterations: PositiveInt
+    batch: PositiveInt
+    lr: PositiveFloat
 
 
 Losses = Sequence[float]
+
+
+@dataclass(frozen=True)
+class Session:
+    """Where a run goes and whom it tells, which does not change its result.
+
+    resume: state file, written every `save_every` steps and at the end; a run that finds it goes on from there. It has
+    the losses so far: on_step (which gets the number, from 1, and the losses) is called for the steps before as well.
+    """
+
+    processes: Processes
+    resume: Path | None = None
+    save_every: int = 500
+    on_step: Callable[[int, Losses], None] = lambda step, losses: None
+
+    @property
+    def device(self) -> torch.device:
+        return self.processes.device
 
 
 def drive(
     parts: Mapping[str, Stateful],
     batch_at: Callable[[int], Batch],
     update: Callable[[int, Batch], Losses],
-    recipe: Recipe,
-    accelerator: Processes,
-    *,
-    resume: Path | None,
-    save_every: int,
-    on_step: Callable[[int, Losses], None],
+    settings: Settings,
+    seed: int,
+    session: Session,
 ) -> None:
     """Call `update` for every step (from 0) that an earlier run has not done.
 
     parts: networks and optimisers, which `update` changes; it returns the step's losses. batch_at: see `read_ahead`.
-    resume: state file, written every `save_every` steps and at the end; a run that finds it goes on from there. It has
-    the losses so far: on_step (which gets the number, from 1, and the losses) is called for the steps before as well.
     """
-    done, history = resume_from(resume, parts, asdict(recipe), accelerator.device) if resume else (0, [])
+    described, resume = {**settings.model_dump(mode="json"), "seed": seed}, session.resume
+    done, history = resume_from(resume, parts, described, session.device) if resume else (0, [])
     for step, losses in enumerate(history):
-        on_step(step + 1, losses)
-    steps = range(done, recipe.iterations)
+        session.on_step(step + 1, losses)
+    steps = range(done, settings.iterations)
     for step, batch in zip(steps, read_ahead(batch_at, steps), strict=True):
-        with step_randomness(recipe.seed, step, accelerator):
+        with step_randomness(seed, step, session.processes):
             losses = update(step, batch)
         history.append(losses)
-        is_due = (step + 1) % save_every == 0 or step + 1 == recipe.iterations
-        if resume and is_due and accelerator.is_main_process:
-            save_state(resume, parts, asdict(recipe), history)
-        on_step(step + 1, losses)
+        is_due = (step + 1) % session.save_every == 0 or step + 1 == settings.iterations
+        if resume and is_due and session.processes.is_main_process:
+            save_state(resume, parts, described, history)
+        session.on_step(step + 1, losses)
 
 
 def batch_indices(seed: int, n: int, batch: int, step: int) -> list[int]:

@@ -5,114 +5,118 @@ DT-BFR's SwinIR trains against a discriminator (`swinir_gan`), and its CodeForme
 
 import copy
 from collections.abc import Callable
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Literal, TypeVar
+from typing import Any, Protocol, Self, TypeVar
 
 import torch
+from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt
 from torch import Tensor, nn
 
 from tasks.training import loop
+from tasks.training.loop import Session, Steps
 
 Network = TypeVar("Network", bound=nn.Module)
 Objective = Callable[..., Tensor]
 """objective(network, *tensors of the batch): the mean loss over the images. The network's output comes as float32."""
 
 
-@dataclass(frozen=True)
-class Recipe:
-    """Settings of one run.
+class Averaged(Steps):
+    """Training whose result are the averaged weights."""
 
-    iterations: optimiser steps (AdamW without weight decay); lr: falls to lr_min along a cosine or a line (`schedule`),
-    after a linear rise over `warmup` steps; ema: decay of the averaged weights, 0 averages nothing; clip: largest norm
-    of the gradient; micro_batch: images of a forward pass, whose gradients add up (None: the whole batch); bf16:
-    bfloat16 autocast.
-    """
-
-    iterations: int
-    lr: float
-    lr_min: float
-    ema: float
-    seed: int
-    schedule: Literal["cosine", "line"] = "cosine"
-    warmup: int = 1
-    clip: float | None = None
-    micro_batch: int | None = None
-    bf16: bool = False
+    ema: float = Field(ge=0, lt=1, description="decay of the averaged weights, which are the result; 0: the last ones")
+    bf16: bool = Field(default=False, description="bfloat16 autocast")
 
 
-DIFFACE = Recipe(300_000, 5e-5, 5e-6, ema=0.0, seed=10_000)  # batch 32, losses.l1
+class Recipe(Averaged):
+    """AdamW without weight decay; the learning rate falls along a cosine."""
+
+    lr_min: NonNegativeFloat = Field(description="the learning rate falls to it along a cosine; lr: constant")
+    warmup: PositiveInt = Field(default=1, description="steps over which the learning rate rises first")
+    clip: PositiveFloat | None = Field(default=None, description="largest norm of the gradient")
+    micro_batch: PositiveInt | None = Field(default=None, description="images of a forward pass; default: the batch")
+
+    def lr_at(self, step: int) -> float:
+        """Learning rate of step `step` (from 0)."""
+        return min(1.0, (step + 1) / self.warmup) * loop.cosine_lr(step, self.iterations, self.lr, self.lr_min)
+
+    @classmethod
+    def constant(cls, steps: Averaged, **others: Any) -> Self:
+        """The settings with these steps at their learning rate, which stays as it is."""
+        return cls(**{name: getattr(steps, name) for name in Averaged.model_fields}, lr_min=steps.lr, **others)
+
+
+class Settings(loop.Settings, Protocol):
+    """What `train` asks of the settings of a run: those of a `Recipe`, or of `Steps` that fix the rest."""
+
+    @property
+    def lr(self) -> float: ...
+    @property
+    def ema(self) -> float: ...
+    @property
+    def bf16(self) -> bool: ...
+    @property
+    def clip(self) -> float | None: ...
+    @property
+    def micro_batch(self) -> int | None: ...
+    def lr_at(self, step: int) -> float: ...
 
 
 def train(
     model: Network,
     objective: Objective,
     batch_at: Callable[[int], tuple[Tensor, ...]],
-    recipe: Recipe,
-    accelerator: loop.Processes,
-    *,
-    resume: Path | None,
-    save_every: int = 500,
-    on_step: Callable[[int, loop.Losses], None] = lambda step, losses: None,
+    settings: Settings,
+    seed: int,
+    session: Session,
 ) -> Network:
-    """Train `model` in place on the accelerator's device; returns a copy with the averaged weights, or itself.
+    """Train `model` in place on the session's device; returns a copy with the averaged weights, or itself.
 
     batch_at: the batch of step s (from 0), tensors of the same first size on the CPU; a pure function that threads may
-    call. Several processes share its images. resume, save_every, on_step: see `loop.drive`.
+    call. Several processes share its images.
     """
-    device = accelerator.device
-    model.to(device).to(memory_format=torch.channels_last).train().requires_grad_(True)  # type: ignore[call-overload]
-    averaged = copy.deepcopy(model) if recipe.ema else model
-    optimizer = loop.adamw(model, recipe.lr)
+    model.to(session.device).to(memory_format=torch.channels_last).train().requires_grad_(True)  # type: ignore[call-overload]
+    averaged = copy.deepcopy(model) if settings.ema else model
+    optimizer = loop.adamw(model, settings.lr)
     parts: dict[str, loop.Stateful] = {"model": model, "adamw": optimizer}
-    if recipe.ema:
+    if settings.ema:
         parts["averaged"] = averaged
 
     def update(step: int, batch: tuple[Tensor, ...]) -> loop.Losses:
-        loop.set_lr(optimizer, lr_at(recipe, step))
+        loop.set_lr(optimizer, settings.lr_at(step))
         optimizer.zero_grad()
-        loss = accumulate(model, objective, batch, recipe, accelerator)
-        loop.ensure_finite(step + 1, [loss], resume)
-        if recipe.clip is not None:
-            nn.utils.clip_grad_norm_(model.parameters(), recipe.clip)
+        loss = accumulate(model, objective, batch, settings, session.processes)
+        loop.ensure_finite(step + 1, [loss], session.resume)
+        if settings.clip is not None:
+            nn.utils.clip_grad_norm_(model.parameters(), settings.clip)
         optimizer.step()
-        if recipe.ema:
-            average(averaged, model, recipe.ema)
+        if settings.ema:
+            average(averaged, model, settings.ema)
         return [loss]
 
-    loop.drive(parts, batch_at, update, recipe, accelerator, resume=resume, save_every=save_every, on_step=on_step)
+    loop.drive(parts, batch_at, update, settings, seed, session)
     return averaged
 
 
 def accumulate(
-    model: nn.Module, objective: Objective, batch: tuple[Tensor, ...], recipe: Recipe, accelerator: loop.Processes
+    model: nn.Module, objective: Objective, batch: tuple[Tensor, ...], settings: Settings, accelerator: loop.Processes
 ) -> float:
     """Add the gradient of one batch (this process' share of its images) to the model; returns the loss."""
 
     def network(*inputs: Tensor) -> Tensor:
-        with torch.autocast(accelerator.device.type, torch.bfloat16, enabled=recipe.bf16):
+        with torch.autocast(accelerator.device.type, torch.bfloat16, enabled=settings.bf16):
             output: Tensor = model(*inputs)
         return output.float()
 
     images = len(batch[0])
     share = range(accelerator.process_index, images, accelerator.num_processes)
     total = torch.zeros((), device=accelerator.device)
-    for first in range(0, len(share), recipe.micro_batch or images):
-        rows = list(share[first : first + (recipe.micro_batch or images)])
+    for first in range(0, len(share), settings.micro_batch or images):
+        rows = list(share[first : first + (settings.micro_batch or images)])
         some = [part[rows].to(accelerator.device) for part in batch]
         loss = objective(network, *some) * (len(rows) / images)
         accelerator.backward(loss)
         total += loss.detach()
     loop.sum_over_processes(accelerator, model)
     return float(accelerator.reduce(total, "sum"))
-
-
-def lr_at(recipe: Recipe, step: int) -> float:
-    """Learning rate of step `step` (from 0). The line stays at lr for two steps, as gen2res' code is one step late."""
-    warm = min(1.0, (step + 1) / recipe.warmup)
-    if recipe.schedule == "line":
-        return warm * (recipe.lr_min + (recipe.lr - recipe.lr_min) * (1 - max(step - 1, 0) / recipe.iterations))
-    return warm * loop.cosine_lr(step, recipe.iterations, recipe.lr, recipe.lr_min)
 
 
 @torch.no_grad()

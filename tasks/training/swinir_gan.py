@@ -11,78 +11,20 @@ in training mode: G with stochastic depth, D with three power iterations of its 
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import ClassVar, Literal, NamedTuple, Self
 
 import torch
-from pydantic import (
-    Field,
-    NonNegativeFloat,
-    PositiveFloat,
-    PositiveInt,
-    model_validator,
-)
+from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt, model_validator
 from torch import Tensor, nn
 
-from tasks.basics import Strict
+from tasks.basics import WEIGHTS
+from tasks.metrics.perceptual import perceptual_module
+from tasks.restorers import swinir
 from tasks.training import loop, losses
-
-
-class FineTune(Strict):
-    """Eq. 8 of DT-BFR: L1 + lambda_lpips LPIPS + lambda_gan GAN, AdamW, cosine learning rate. For SwinIR."""
-
-    recipe: Literal["swinir_gan"] = "swinir_gan"
-    iterations: PositiveInt = Field(description="published: 20000")
-    batch: PositiveInt = Field(description="published: 16")
-    micro_batch: PositiveInt = Field(description="images a forward pass; LPIPS is summed over it. Published: 4")
-    lr: PositiveFloat = Field(description="published: 2e-5")
-    lr_min: NonNegativeFloat = Field(description="end of the restorer's cosine; published: 5e-6")
-    lambda_lpips: NonNegativeFloat = Field(description="published: 0.1")
-    lambda_gan: NonNegativeFloat = Field(description="published: 0.1")
-    perceptual: Literal["lpips", "lpips_seeded"] = Field(description="published: lpips (VGG-16)")
-    discriminator_width: PositiveInt = Field(description="published: 64")
-    bf16: bool = Field(default=False, description="bfloat16 autocast of the restorer; published: float32")
-    has_leak: bool = Field(
-        default=True, description="the released code's slip: G's adversarial gradient also reaches D. The paper: false"
-    )
-
-    @model_validator(mode="after")
-    def _divides(self) -> "FineTune":
-        if self.batch % self.micro_batch:
-            raise ValueError(f"micro_batch {self.micro_batch} must divide batch {self.batch}")
-        return self
-
-
-Batch = tuple[Tensor, Tensor, Tensor]
-"""lq, pseudo target, real: each [B, 3, H, W] float32 in [0, 1], on the CPU."""
-
-
-@dataclass(frozen=True)
-class GanRecipe:
-    """Settings of one run.
-
-    iterations: optimiser steps; batch: images a step, given in micro-batches of `micro_batch` (which weighs the
-    perceptual loss too, see `losses.perceptual_sum`); lr: constant for D, falling to lr_min along a cosine for G.
-    has_leak: as in the released code, D is frozen in G's pass of the first micro-batch only, so that in the others G's
-    adversarial gradient also flows into D. False is what the paper describes.
-    bf16: bfloat16 autocast for G and the perceptual network, while D stays float32. Published: False.
-    """
-
-    iterations: int
-    batch: int
-    micro_batch: int
-    lr: float
-    lr_min: float
-    lambda_lpips: float
-    lambda_gan: float
-    has_leak: bool
-    bf16: bool
-    seed: int
-
-
-FINETUNE = GanRecipe(20_000, 16, 4, 2e-5, 5e-6, 0.1, 0.1, has_leak=True, bf16=False, seed=10_000)
-PRETRAIN = GanRecipe(800_000, 16, 4, 1e-4, 5e-6, 0.1, 0.1, has_leak=True, bf16=False, seed=10_000)
+from tasks.training.discriminator import OFFICIAL_WIDTH, UNetDiscriminator
+from tasks.training.finetuning import FineTuning, Photos
+from tasks.training.loop import Session, Steps
 
 
 class GanLosses(NamedTuple):
@@ -95,30 +37,90 @@ class GanLosses(NamedTuple):
     fake: float
 
 
+class Adversarial(Steps):
+    """L1 + lambda_lpips LPIPS + lambda_gan GAN, AdamW; the discriminator's learning rate stays at `lr`.
+
+    has_leak: as in the released code, D is frozen in G's pass of the first micro-batch only, so that in the others G's
+    adversarial gradient also flows into D. False is what the paper describes.
+    """
+
+    iterations: PositiveInt = Field(description="published: 20000, before the adaptation 800000")
+    batch: PositiveInt = Field(description="published: 16")
+    micro_batch: PositiveInt = Field(description="images a forward pass; LPIPS is summed over it. Published: 4")
+    lr: PositiveFloat = Field(description="published: 2e-5, before the adaptation 1e-4")
+    lr_min: NonNegativeFloat = Field(description="end of the restorer's cosine; published: 5e-6")
+    lambda_lpips: NonNegativeFloat = Field(description="published: 0.1")
+    lambda_gan: NonNegativeFloat = Field(description="published: 0.1")
+    perceptual: Literal["lpips", "lpips_seeded"] = Field(default="lpips", description="published: lpips (VGG-16)")
+    discriminator_width: PositiveInt = Field(default=OFFICIAL_WIDTH, description="published: 64")
+    bf16: bool = Field(
+        default=False, description="bfloat16 autocast of the restorer and LPIPS, not of D; published: float32"
+    )
+    has_leak: bool = Field(
+        default=True, description="the released code's slip: G's adversarial gradient also reaches D. The paper: false"
+    )
+
+    @model_validator(mode="after")
+    def _divides(self) -> Self:
+        if self.batch % self.micro_batch:
+            raise ValueError(f"micro_batch {self.micro_batch} must divide batch {self.batch}")
+        return self
+
+    def train_restorer(
+        self, model: nn.Module, batch_at: Callable[[int], "Batch"], seed: int, session: Session
+    ) -> nn.Module:
+        """`train` against a new discriminator; returns the model, trained in place."""
+        critic = UNetDiscriminator(self.discriminator_width, seed)
+        perceptual = perceptual_module(self.perceptual, WEIGHTS).to(session.device)
+        train(model, critic, perceptual, batch_at, self, seed, session)
+        return model
+
+
+class FineTune(Adversarial, FineTuning):
+    """Eq. 8 of DT-BFR. For SwinIR."""
+
+    recipe: Literal["swinir_gan"] = "swinir_gan"
+    trains: ClassVar[tuple[str, ...]] = ("swinir",)
+    losses: ClassVar[tuple[str, ...]] = GanLosses._fields
+
+    def tune(self, photos: Photos, weights: Path, seed: int, session: Session) -> nn.Module:
+        def batch_at(step: int) -> Batch:
+            return *photos.pairs(seed, self.batch, step), photos.unpaired(seed + 1, self.batch, step)
+
+        return self.train_restorer(swinir.load(weights), batch_at, seed, session)
+
+    def save(self, model: nn.Module, path: Path) -> None:
+        swinir.save(model, path)
+
+
+FINETUNE = FineTune(iterations=20_000, batch=16, micro_batch=4, lr=2e-5, lr_min=5e-6, lambda_lpips=0.1, lambda_gan=0.1)
+
+
+Batch = tuple[Tensor, Tensor, Tensor]
+"""lq, pseudo target, real: each [B, 3, H, W] float32 in [0, 1], on the CPU."""
+
+
 def train(
     generator: nn.Module,
     discriminator: nn.Module,
     perceptual: losses.Perceptual,
     batch_at: Callable[[int], Batch],
-    recipe: GanRecipe,
-    accelerator: loop.Processes,
-    *,
-    resume: Path,
-    save_every: int,
-    on_step: Callable[[int, loop.Losses], None] = lambda step, losses: None,
+    settings: Adversarial,
+    seed: int,
+    session: Session,
 ) -> None:
-    """Train `generator` (and `discriminator`) in place, on the accelerator's device.
+    """Train `generator` (and `discriminator`) in place, on the session's device.
 
     batch_at: the batch of step s (from 0), a pure function that threads may call; see `loop.batch_indices`.
     perceptual: already on the device, in evaluation mode, its parameters frozen.
-    resume, save_every, on_step: see `loop.drive`; the losses are GanLosses.
+    The losses are GanLosses.
 
     Several processes (`accelerate launch`) share the micro-batches of a step and add up their gradients. That equals
     one process but for D's power iterations, of which each process then does fewer.
     """
-    generator.to(accelerator.device).train()
-    discriminator.to(accelerator.device).train()
-    step_g, step_d = loop.adamw(generator, recipe.lr), loop.adamw(discriminator, recipe.lr)
+    generator.to(session.device).train()
+    discriminator.to(session.device).train()
+    step_g, step_d = loop.adamw(generator, settings.lr), loop.adamw(discriminator, settings.lr)
     parts: dict[str, loop.Stateful] = {
         "generator": generator,
         "discriminator": discriminator,
@@ -127,16 +129,16 @@ def train(
     }
 
     def update(step: int, batch: Batch) -> GanLosses:
-        loop.set_lr(step_g, loop.cosine_lr(step, recipe.iterations, recipe.lr, recipe.lr_min))
+        loop.set_lr(step_g, loop.cosine_lr(step, settings.iterations, settings.lr, settings.lr_min))
         step_g.zero_grad()
         step_d.zero_grad()
-        step_losses = accumulate(generator, discriminator, perceptual, batch, recipe, accelerator)
-        loop.ensure_finite(step + 1, step_losses, resume)
+        step_losses = accumulate(generator, discriminator, perceptual, batch, settings, session.processes)
+        loop.ensure_finite(step + 1, step_losses, session.resume)
         step_g.step()
         step_d.step()
         return step_losses
 
-    loop.drive(parts, batch_at, update, recipe, accelerator, resume=resume, save_every=save_every, on_step=on_step)
+    loop.drive(parts, batch_at, update, settings, seed, session)
 
 
 def accumulate(
@@ -144,22 +146,22 @@ def accumulate(
     discriminator: nn.Module,
     perceptual: losses.Perceptual,
     batch: Batch,
-    recipe: GanRecipe,
+    settings: Adversarial,
     accelerator: loop.Processes,
 ) -> GanLosses:
     """Add one batch's gradients to both networks, micro-batch by micro-batch, and return its losses."""
-    micro_batches = list(zip(*(torch.split(images, recipe.micro_batch) for images in batch), strict=True))
+    micro_batches = list(zip(*(torch.split(images, settings.micro_batch) for images in batch), strict=True))
     total = torch.zeros(len(GanLosses._fields), device=accelerator.device)
     for index in range(accelerator.process_index, len(micro_batches), accelerator.num_processes):
-        is_frozen = index == 0 or not recipe.has_leak
+        is_frozen = index == 0 or not settings.has_leak
         lq, target, real = (images.to(accelerator.device) for images in micro_batches[index])
-        with torch.autocast(accelerator.device.type, torch.bfloat16, enabled=recipe.bf16):
+        with torch.autocast(accelerator.device.type, torch.bfloat16, enabled=settings.bf16):
             output = generator(lq)
-            lpips = recipe.lambda_lpips * losses.perceptual_sum(perceptual, output, target)
+            lpips = settings.lambda_lpips * losses.perceptual_sum(perceptual, output, target)
         output = output.float()
         l1 = losses.l1(output, target)
         discriminator.requires_grad_(not is_frozen)
-        gan = recipe.lambda_gan * losses.labelled_real(discriminator(output))
+        gan = settings.lambda_gan * losses.labelled_real(discriminator(output))
         accelerator.backward((l1 + lpips + gan) / len(micro_batches))
         discriminator.requires_grad_(True)
         of_real = losses.labelled_real(discriminator(real))

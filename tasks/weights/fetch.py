@@ -36,9 +36,7 @@ def required(path: Path, needed_by: str) -> Path:
     if path.is_file():
         return verified(path, file) if file else path
     if file:
-        advice = (
-            f"Download it from {file.url} ({file.licence}) and put it there: python -m flows.stage fetch {file.place}"
-        )
+        advice = f"Download it from {file.url} ({file.licence}) and put it there: bfr fetch {file.place}"
     elif path.is_relative_to(WEIGHTS / "demo"):
         advice = "It comes with the repository: dvc pull -r demo data/weights/dvc.yaml"
     else:
@@ -58,7 +56,7 @@ def verified(path: Path, file: WeightFile) -> Path:
         if not found.startswith(expected):
             raise BadInput(
                 f"{path} is not the file that it should be: SHA-256 {found}, expected {expected}…\n"
-                f"Delete it and fetch it again: python -m flows.stage fetch {file.place}"
+                f"Delete it and fetch it again: bfr fetch {file.place}"
             )
         if file.place not in recorded:
             logging.getLogger(__name__).warning("%s: %s", file.place, file.licence)

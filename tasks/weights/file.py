@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from tasks.basics import BadInput
+from tasks.basics import BadInput, shown_path
 
 
 class Unavailable(BadInput):
@@ -35,7 +35,7 @@ class WeightFile:
         path = Path(weights_dir) / self.place
         if not path.is_file():
             raise MissingWeights(
-                f"{path} is missing (needed by {metric}).\n"
+                f"{shown_path(path)} is missing (needed by {metric}).\n"
                 f"Download it from {self.url} ({self.licence}) and put it there."
             )
         return path

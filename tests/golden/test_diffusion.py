@@ -21,7 +21,7 @@ from tasks.diffusion.unet import UNet, UNetConfig, timestep_embedding
 from tasks.methods import difface, gen2res
 from tasks.methods.dt_bfr import pseudo_targets, unconditional_targets
 from tasks.training import network
-from tasks.training.loop import Alone
+from tasks.training.loop import Alone, Session
 
 Near = Callable[..., None]
 
@@ -355,16 +355,17 @@ def test_gen2res_fine_tuning(case, near):
         return terms[-1]["loss"].mean()
 
     steps, lr = int(file["lr_anneal_steps"]), float(file["base_lr"])
-    recipe = network.Recipe(steps, lr, lr_min=0.0, ema=0.0, seed=0, schedule="line")
+    settings = gen2res.Personalization(iterations=steps, batch=len(file["batch_index"][0]), lr=lr)
 
     def on_step(step, losses):
         if step == len(file["batch_index"]):
             raise StopIteration  # before the learning rate is zero
 
+    session = Session(Alone(torch.device("cpu")), on_step=on_step)
     with pytest.raises(StopIteration):
-        network.train(model, objective, batch_at, recipe, Alone(torch.device("cpu")), resume=None, on_step=on_step)
+        network.train(model, objective, batch_at, settings, 0, session)
     for step, losses in enumerate(terms):
-        near("learning rate", network.lr_at(recipe, step), file["lr"][step], 1e-12)
+        near("learning rate", settings.lr_at(step), file["lr"][step], 1e-12)
         for name in ("mse", "vb", "loss"):
             near(name, losses[name].detach(), file[name][step], 2e-5)
     near("probe after", model(probe_x, probe_t).detach(), file["probe_after"], 2e-4)

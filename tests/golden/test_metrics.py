@@ -15,7 +15,8 @@ from tasks.metrics import arcface, identity, landmarks, registry
 from tasks.metrics.frechet import frechet_distance
 from tasks.metrics.neighbours import precision_recall
 from tasks.metrics.sets import feature_statistics
-from tasks.store.files import read_png, to_tensor
+from tasks.pixels import to_tensor
+from tasks.store.files import read_png
 from tasks.weights import official
 from tasks.weights.file import WeightFile
 

@@ -17,6 +17,7 @@ from tasks.restorers import faces as official
 from tasks.restorers import lama, srcnn, swinir
 from tasks.training import codeformer, losses
 from tasks.training.discriminator import OFFICIAL_WIDTH, UNetDiscriminator
+from tasks.training.loop import Session
 
 RELATIVE = 1e-4  # of the largest value of the output
 
@@ -234,16 +235,11 @@ def test_two_steps_of_codeformer(case, near, tmp_path):
             expected = float(file[f"delta_norm_iter{step}/{module}"])
             near("distance moved", moved(model, module), expected, 2e-3 * expected)
 
-    recipe = codeformer.CodeRecipe(2, 1e-4, (), 0.995, 0.5, seed=0)
-    averaged = codeformer.train(
-        model,
-        lambda step: batch,
-        recipe,
-        Accelerator(cpu=True),
-        resume=tmp_path / "state.pt",
-        save_every=100,
-        on_step=compare,
+    recipe = codeformer.CodeFineTune(
+        recipe="codeformer", iterations=2, batch=1, lr=1e-4, milestones=(), ema=0.995, lambda_code=0.5
     )
+    session = Session(Accelerator(cpu=True), tmp_path / "state.pt", 100, compare)
+    averaged = codeformer.train(model, lambda step: batch, recipe, 0, session)
     for module in set(modules) - set(codeformer.FROZEN):
         expected = float(file[f"ema_delta_norm_iter2/{module}"])
         near("distance of the average", moved(averaged, module), expected, 2e-3 * expected)

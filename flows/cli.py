@@ -1,0 +1,45 @@
+"""The command `bfr`. Results go to standard output (as text, or as JSON for programs), what happens to standard error.
+
+Exit codes: 0 done, 1 failed, 2 wrong usage, 130 interrupted. The commands are in flows/commands.
+"""
+
+import json
+import signal
+import sys
+
+from cyclopts import CycloptsError
+
+from flows.command import PLAIN, Result, app
+from flows.commands import experiments, files, photos  # noqa: F401 (they register their commands)
+from tasks.basics import BadInput
+
+
+def call(tokens: list[str] | None = None) -> int:
+    """Run a command line; its exit code."""
+    try:
+        command, bound, _ = app.parse_args(tokens, exit_on_error=False, print_error=True)
+        bound.arguments.get("output", PLAIN).apply()
+        result = command(*bound.args, **bound.kwargs)
+    except CycloptsError:
+        return 2
+    except BadInput as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return 130
+    if isinstance(result, Result):
+        text = json.dumps(result.data, indent=1, ensure_ascii=False) if result.output.json else result.text
+        if text:
+            print(text)
+        return result.code
+    return 0
+
+
+def _interrupted(*_: object) -> None:
+    raise KeyboardInterrupt
+
+
+def main() -> None:
+    signal.signal(signal.SIGTERM, _interrupted)
+    sys.exit(call())

@@ -1,0 +1,178 @@
+"""Commands for weight files, stored results and reports."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from flows.command import FILES, PLAIN, Output, Result, app
+from tasks.basics import ROOT, BadInput
+
+if TYPE_CHECKING:
+    from tasks.store.store import Found, Store
+
+
+@app.command(group=FILES)
+def fetch(*files: str, output: Output = PLAIN) -> Result:
+    """Download official weights into data/weights, verified by their SHA-256; a broken download goes on.
+
+    Parameters
+    ----------
+    files
+        As `bfr weights` lists them.
+    """
+    from tasks.basics import suggestion
+    from tasks.weights.fetch import fetch as fetch_file
+    from tasks.weights.fetch import registered
+
+    known = registered()
+    if not files:
+        raise BadInput("Which files? `bfr weights` lists them.")
+    for name in files:
+        if name not in known:
+            raise BadInput(f"There is no registered file {name!r}.{suggestion(name, known)} `bfr weights` lists them.")
+    paths = {name: str(fetch_file(known[name])) for name in files}
+    return Result("\n".join(f"{path} ({known[name].licence})" for name, path in paths.items()), paths, output=output)
+
+
+@app.command(group=FILES)
+def weights(*, output: Output = PLAIN) -> Result:
+    """List the registered weight files: which are there, their size and licence."""
+    from tasks.basics import WEIGHTS
+    from tasks.weights.fetch import registered
+
+    known = dict(sorted(registered().items()))
+    sizes = {name: (WEIGHTS / name).stat().st_size if (WEIGHTS / name).is_file() else None for name in known}
+    text = [f"{_mebibytes(sizes[name]):>11} {name}  ({file.licence})" for name, file in known.items()]
+    data = {name: {"bytes": sizes[name], "licence": file.licence, "url": file.url} for name, file in known.items()}
+    return Result("\n".join(text), data, output=output)
+
+
+@app.command(group=FILES)
+def usage(*, output: Output = PLAIN) -> Result:
+    """Show how much disk the stored results take, by stage."""
+    from tasks.running.stage import default_store
+
+    store = default_store()
+    found = store.usage()
+    lines = [f"{_mebibytes(size):>11} {count:6d} {name}" for name, (count, size) in found.items()]
+    total = sum(size for _, size in found.values())
+    data = {name: {"results": count, "bytes": size} for name, (count, size) in found.items()}
+    return Result("\n".join([*lines, f"{_mebibytes(total):>11} in all, {store.root}"]), data, output=output)
+
+
+@app.command(group=FILES)
+def verify(*, dry_run: bool = False, output: Output = PLAIN) -> Result:
+    """Hash every stored result anew; delete those that are damaged.
+
+    Parameters
+    ----------
+    dry_run
+        Only list them.
+    """
+    from tasks.running.stage import default_store
+
+    store = default_store()
+    return found_in(store, store.verify(dry_run=dry_run), output)
+
+
+@app.command(group=FILES)
+def prune(*, days: float, dry_run: bool = False, output: Output = PLAIN) -> Result:
+    """Delete stored results that were not used lately.
+
+    Parameters
+    ----------
+    days
+        Results not used for so many days are deleted.
+    dry_run
+        Only list them.
+    """
+    from tasks.running.stage import default_store
+
+    store = default_store()
+    return found_in(store, store.prune(days, dry_run=dry_run), output, code=0)
+
+
+def found_in(store: "Store", found: "list[Found]", output: Output, code: int = 1) -> Result:
+    """What `prune` or `verify` found, line by line; the exit code is for finding anything."""
+    lines = [f"{path}: {reason}{'. Deleted.' if is_deleted else ''}" for path, reason, is_deleted in found]
+    deleted = sum(each.is_deleted for each in found)
+    text = f"{store.root}: {deleted} results deleted, {len(found) - deleted} listed that are still there."
+    data = [{"path": str(each.path), "reason": each.reason, "deleted": each.is_deleted} for each in found]
+    return Result("\n".join([*lines, text]), data, code if found else 0, output)
+
+
+@app.command(group=FILES)
+def diff(old: Path, new: Path, *, out: Path, output: Output = PLAIN) -> Result:
+    """Write a page about what changed between two runs.
+
+    Parameters
+    ----------
+    old, new
+        Experiment folders, like data/demo.
+    out
+        The page.
+    """
+    from tasks.report.difference import write_difference
+
+    write_difference(old, new, out)
+    return Result(str(out), {"page": str(out)}, output=output)
+
+
+@app.command(group=FILES)
+def index(*, output: Output = PLAIN) -> Result:
+    """Collect the tables of all experiments that have run in results/."""
+    from tasks.report.index import write_index
+
+    page = write_index(ROOT / "results")
+    return Result(str(page), {"page": str(page)}, output=output)
+
+
+@app.command(group=FILES)
+def ballot(
+    *folders: str, out: Path, lq: Path | None = None, trials: int = 40, seed: int = 0, output: Output = PLAIN
+) -> Result:
+    """Write a page for a blind side-by-side vote.
+
+    Parameters
+    ----------
+    folders
+        NAME=FOLDER: a method and its PNGs.
+    out
+        Folder of the page.
+    lq
+        Folder of the inputs, to show beside.
+    trials
+        Pairs to vote on.
+    seed
+        Of their choice and order.
+    """
+    from tasks.report.voting import write_ballot
+
+    wrong = [text for text in folders if "=" not in text]
+    if wrong or len(folders) < 2:
+        raise BadInput(f"expected at least two NAME=FOLDER, found {' '.join(folders) or 'nothing'}")
+    named = {name: Path(folder) for name, _, folder in (text.partition("=") for text in folders)}
+    write_ballot(named, out, trials, seed, lq)
+    page, key = out / "vote.html", out / "key.json"
+    return Result(f"{page} is for the voters, {key} for you", {"page": str(page), "key": str(key)}, output=output)
+
+
+@app.command(group=FILES)
+def tally(key: Path, *votes: Path, output: Output = PLAIN) -> Result:
+    """Preference rates from saved votes.
+
+    Parameters
+    ----------
+    key
+        key.json of the ballot.
+    votes
+        The voters' files.
+    """
+    from tasks.report.voting import tally as count
+    from tasks.report.voting import tally_markdown
+
+    found = count(key, votes)
+    return Result(tally_markdown(found), [row.__dict__ for row in found], output=output)
+
+
+def _mebibytes(size: int | None) -> str:
+    return "missing" if size is None else f"{size / 2**20:.1f} MiB"

@@ -1,0 +1,137 @@
+"""Commands for a user's own photos. They need no server: the same functions run as Prefect flows, too."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Literal
+
+from flows.command import PHOTOS, PLAIN, Output, Result, app
+from flows.commands.experiments import report_of
+
+Fit = Literal["aligned", "crop"]
+
+
+@app.command(group=PHOTOS)
+def restore(
+    folder: Path,
+    *,
+    method: str = "pretrained",
+    experiment: str = "demo",
+    weights: Path | None = None,
+    seed: int | None = None,
+    masks: Path | None = None,
+    out: Path | None = None,
+    fit: Fit = "crop",
+    output: Output = PLAIN,
+) -> Result:
+    """Restore a folder of photos with a named method.
+
+    Parameters
+    ----------
+    folder
+        Your photos, aligned face crops; nothing is written there.
+    method
+        pretrained (the experiment's restorer), pseudo_target (and the prior after it), or one of its `compare`.
+    experiment
+        The entry of params.yaml whose models and settings to use.
+    weights
+        Another checkpoint for the method, like OUT/model/model.safetensors of `bfr adapt`.
+    seed
+        Another one gives other samples of a diffusion method.
+    masks
+        A folder with a mask for each photo, by the same name, white where the photo is to be filled.
+    out
+        Where the results go; default: FOLDER_restored.
+    fit
+        What to do with photos that are not square: take their centre, or set them aside (aligned).
+    """
+    from flows.restore import restore as restore_photos
+
+    paths = {"weights": _given(weights), "seed": seed, "masks": _given(masks), "out": _given(out)}
+    work = restore_photos(str(_given(folder)), method, experiment, **paths, fit=fit)  # type: ignore[arg-type]
+    return _restored(work, output)
+
+
+@app.command(group=PHOTOS)
+def adapt(
+    folder: Path,
+    *,
+    hq: Path | None = None,
+    experiment: str = "demo",
+    out: Path | None = None,
+    fit: Fit = "crop",
+    output: Output = PLAIN,
+) -> Result:
+    """Adapt the restorer to a folder of LQ photos, without ground truth, and restore them with the result.
+
+    Parameters
+    ----------
+    folder
+        Your LQ photos, aligned face crops; nothing is written there.
+    hq
+        Ground truth by the same names, if you have it: it scores the results and is used for nothing else.
+    experiment
+        The entry of params.yaml whose models and settings to use.
+    out
+        Where checkpoint, restored photos and report go; default: FOLDER_adapted.
+    fit
+        What to do with photos that are not square: take their centre, or set them aside (aligned).
+    """
+    from flows.adapt import adapt as adapt_to
+
+    work = adapt_to(str(_given(folder)), _given(hq), experiment, _given(out), fit)
+    found = report_of(work.root / "report", output)
+    photos = work.root / "photos"
+    return replace(found, text=f"{found.text}\nPhotos: {photos}", data=found.data | {"photos": str(photos)})
+
+
+@app.command(group=PHOTOS)
+def personalize(
+    folder: Path,
+    *,
+    album: Path,
+    experiment: str = "demo",
+    iterations: int = 5000,
+    batch: int = 4,
+    lr: float = 1e-5,
+    start_t: int = 200,
+    respacing: int = 1000,
+    out: Path | None = None,
+    fit: Fit = "crop",
+    output: Output = PLAIN,
+) -> Result:
+    """Fine-tune the prior on an album of one subject, and restore photos of that subject with it (gen2res).
+
+    Parameters
+    ----------
+    folder
+        Degraded photos of the subject, aligned face crops; nothing is written there.
+    album
+        Folder of about 20 clean photos of the same subject, aligned alike.
+    experiment
+        The entry of params.yaml whose prior to use.
+    iterations, batch, lr
+        Of the fine-tuning; the defaults are the published values.
+    start_t
+        K, the noise level of 1000 to restore from: more is more realistic and less faithful.
+    respacing
+        How many of the 1000 steps to keep.
+    out
+        Where the results go; default: FOLDER_personal.
+    fit
+        What to do with photos that are not square: take their centre, or set them aside (aligned).
+    """
+    from flows.personalize import personalize as personalize_on
+
+    folders = str(_given(album)), str(_given(folder))
+    work = personalize_on(*folders, experiment, iterations, batch, lr, start_t, respacing, _given(out), fit)
+    return _restored(work, output)
+
+
+def _given(path: Path | None) -> str | None:
+    """A path of the command line, as seen from where the command was typed."""
+    return None if path is None else str(path.expanduser().absolute())
+
+
+def _restored(work: Any, output: Output) -> Result:
+    photos = work.root / "photos"
+    return Result(f"Photos: {photos}", {"photos": str(photos)}, output=output)

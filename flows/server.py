@@ -1,0 +1,222 @@
+"""The Prefect process behind the command line: a server and a serve process, started where none answers.
+
+A run is what `prefect deployment run` starts. It is followed by its id through Prefect's API, and it outlives a server
+that was lost and comes back.
+"""
+
+import fcntl
+import json
+import os
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.parse
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import IO, Any
+
+from flows.terminal import Screen
+from tasks.basics import ROOT, BadInput
+from tasks.store.store import locked
+
+HOME = ROOT / "data" / ".prefect"
+API = os.environ.get("PREFECT_API_URL", "http://127.0.0.1:4200/api")
+START_TIMEOUT_S = 180
+LOST_SERVER_S = 120  # how long a lost server may take to come back
+POLL_S = 1.0
+ENDED = ("COMPLETED", "FAILED", "CRASHED", "CANCELLED")
+INFO, WARNING = 20, 30
+PREFECT = str(Path(sys.executable).with_name("prefect"))
+
+
+def settings() -> dict[str, str]:
+    """Environment of the server and the flows: one home, below data/, no telemetry, loopback without a proxy."""
+    direct = {os.environ.get(name, "") for name in ("no_proxy", "NO_PROXY")} | {"127.0.0.1", "localhost", "::1"}
+    without_proxy = ",".join(sorted(filter(None, direct)))
+    return {
+        "PREFECT_HOME": str(HOME),
+        "PREFECT_LOCAL_STORAGE_PATH": str(HOME / "results"),
+        "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+        "PREFECT_RUNNER_POLL_FREQUENCY": "1",
+        "PREFECT_LOGGING_EXTRA_LOGGERS": "flows,tasks",
+        "DO_NOT_TRACK": "1",
+        **os.environ,
+        "PREFECT_API_URL": API,
+        "no_proxy": without_proxy,
+        "NO_PROXY": without_proxy,
+    }
+
+
+def ask(path: str, query: Any = None) -> Any:
+    """JSON of an API address (POST if there is a query); None while it does not answer with success."""
+    body = None if query is None else json.dumps(query).encode()
+    request = urllib.request.Request(f"{API}/{path}", data=body, headers={"Content-Type": "application/json"})
+    direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    try:
+        with direct.open(request, timeout=5) as reply:
+            return json.load(reply)
+    except (urllib.error.URLError, TimeoutError, ConnectionError):
+        return None
+
+
+# What is started where it is missing.
+
+
+@contextmanager
+def serving(deployment: str) -> Iterator[None]:
+    """While the block runs, a server answers and this checkout's deployments are served.
+
+    What was started for it stays until the last of the runs that use it has ended.
+    """
+    with ExitStack() as stack:
+        users = stack.enter_context(_shared_lock(HOME / "users.lock"))
+        with locked(HOME / "start.lock"):
+            stack.enter_context(server())
+            if not _is_served(deployment):
+                log = HOME / "serve.log"
+                process = stack.enter_context(_background([sys.executable, "-m", "flows", "serve"], log))
+                _wait_for(f"The deployment {deployment!r}", lambda: _is_served(deployment), process, log)
+        yield
+        fcntl.flock(users, fcntl.LOCK_EX)
+
+
+@contextmanager
+def server() -> Iterator[None]:
+    """A Prefect server at `API`: the one that answers there, or one of our own while the block runs."""
+    if ask("health") is True:
+        yield
+        return
+    address = urllib.parse.urlsplit(API)
+    command = [PREFECT, "server", "start", "--host", str(address.hostname), "--port", str(address.port)]
+    log = HOME / "server.log"
+    with _background(command, log) as process:
+        _wait_for("The Prefect server", lambda: ask("health") is True, process, log)
+        yield
+
+
+def serve() -> None:
+    """Serve every deployment of this checkout until interrupted. Raises BadInput where another process does."""
+    with locked(HOME / "serve.lock", wait=False) as is_ours:
+        if not is_ours:
+            raise BadInput("The deployments of this checkout are already being served.")
+        with server():
+            os.environ.update(settings())
+            from flows.deployments import serve_all  # Prefect reads its settings from the environment on import
+
+            serve_all()
+
+
+def _is_served(name: str) -> bool:
+    """Is the deployment registered, and a serve process of this checkout alive? (A killed one leaves its entry.)"""
+    deployment = ask(f"deployments/name/{urllib.parse.quote(name)}")
+    return isinstance(deployment, dict) and not deployment["paused"] and _serve_lock_is_held()
+
+
+def _serve_lock_is_held() -> bool:
+    with locked(HOME / "serve.lock", wait=False) as is_free:
+        return not is_free
+
+
+@contextmanager
+def _shared_lock(path: Path) -> Iterator[IO[str]]:
+    """Hold a lock that any number of processes can hold together."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_SH)
+        yield file
+
+
+@contextmanager
+def _background(command: list[str], log: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """A child process with its output in a log file, out of reach of the terminal's Ctrl-C; ended with the block."""
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with log.open("wb") as file:
+        process = subprocess.Popen(
+            command, env=settings(), cwd=ROOT, stdout=file, stderr=subprocess.STDOUT, start_new_session=True
+        )
+    try:
+        yield process
+    finally:
+        process.terminate()
+        try:
+            process.wait(30)
+        except subprocess.TimeoutExpired:
+            process.kill()
+
+
+def _wait_for(what: str, is_there: Callable[[], bool], process: subprocess.Popen[bytes], log: Path) -> None:
+    """Poll until `is_there`; BadInput if the process ends or the time is up."""
+    deadline = time.monotonic() + START_TIMEOUT_S
+    while not is_there():
+        if process.poll() is not None or time.monotonic() > deadline:
+            raise BadInput(f"{what} did not start at {API}. Its log: {log}\n{log.read_text()[-2000:]}")
+        time.sleep(0.5)
+
+
+# Runs.
+
+
+def run(deployment: str, parameters: dict[str, Any], screen: Screen) -> dict[str, Any]:
+    """Run a deployment and show how it goes on; its last state {type, message}. An interrupt cancels the run."""
+    with serving(deployment):
+        found = ask(f"deployments/name/{urllib.parse.quote(deployment)}")
+        query = {"parameters": parameters, "state": {"type": "SCHEDULED"}}
+        if not (begun := ask(f"deployments/{found['id']}/create_flow_run", query)):
+            raise BadInput(f"The Prefect server at {API} did not take the run of {deployment!r}.")
+        try:
+            return follow(begun["id"], screen)
+        except KeyboardInterrupt:
+            screen.line("Cancelling …")
+            ask(f"flow_runs/{begun['id']}/set_state", {"state": {"type": "CANCELLING"}, "force": True})
+            follow(begun["id"], screen)
+            raise
+
+
+def follow(run_id: str, screen: Screen) -> dict[str, Any]:
+    """Show the log and the progress of a run until it has ended; its last state.
+
+    A server that is away for LOST_SERVER_S, in which nothing can be said about the run, is a failure.
+    """
+    shown, deadline = 0, time.monotonic() + LOST_SERVER_S
+    while time.monotonic() < deadline:
+        if found := ask(f"flow_runs/{run_id}"):
+            deadline = time.monotonic() + LOST_SERVER_S
+            shown = _show_log(run_id, shown, screen)
+            if found["state"]["type"] in ENDED:
+                return dict(found["state"])
+            _show_progress(run_id, screen)
+        time.sleep(POLL_S)
+    return {"type": "FAILED", "message": f"The Prefect server at {API} does not answer. Start it, and run this again."}
+
+
+def _show_log(run_id: str, shown: int, screen: Screen) -> int:
+    """What the pipeline says of itself, and every warning; how many entries were shown in all."""
+    query = {
+        "logs": {"flow_run_id": {"any_": [run_id]}, "level": {"ge_": INFO}},
+        "sort": "TIMESTAMP_ASC",
+        "offset": shown,
+        "limit": 200,
+    }
+    entries = ask("logs/filter", query) or []
+    for entry in entries:
+        if entry["level"] >= WARNING:
+            screen.warning(entry["message"])
+        elif entry["name"].startswith(("flows", "tasks")):
+            screen.line(entry["message"])
+        else:
+            screen.detail(entry["message"])
+    return shown + len(entries)
+
+
+def _show_progress(run_id: str, screen: Screen) -> None:
+    """The newest progress artefact of the run."""
+    query = {
+        "artifacts": {"flow_run_id": {"any_": [run_id]}, "type": {"any_": ["progress"]}},
+        "sort": "UPDATED_DESC",
+        "limit": 1,
+    }
+    for artifact in ask("artifacts/filter", query) or []:
+        screen.progress(artifact["description"], float(artifact["data"]) / 100)

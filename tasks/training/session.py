@@ -1,0 +1,27 @@
+"""The session of a stage that trains: a device, a state that a killed run goes on from, a bar and curves."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from accelerate import Accelerator
+
+from tasks.running.device import held_device
+from tasks.running.stage import default_store
+from tasks.store.artifact import Manifest
+from tasks.training.curves import Curves
+from tasks.training.loop import Session
+
+
+@contextmanager
+def session_of(
+    record: Manifest, what: str, losses: Sequence[str], iterations: int, save_every: int, out: Path
+) -> Iterator[Session]:
+    """While the block runs, a session for one training of `iterations` steps; at its end, losses.csv in `out`.
+
+    record: of the stage, whose key names the state file; what: is trained, as the bar calls it; losses: their names.
+    """
+    state = default_store().training_state(record.key)
+    with held_device() as device, Curves(what, losses, iterations, state.with_suffix(".live")) as curves:
+        yield Session(Accelerator(cpu=device.type == "cpu"), state, save_every, curves.note)
+    curves.write(out)

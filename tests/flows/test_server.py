@@ -1,0 +1,101 @@
+"""How a run is followed: lines, warnings and progress are shown, and a lost server is waited for."""
+
+import io
+import json
+import socket
+import threading
+from http.server import BaseHTTPRequestHandler, HTTPServer
+
+import pytest
+
+from flows import server
+from flows.terminal import Screen, duration
+
+PROGRESS = [{"description": "finetune (steps)", "data": 40.0}]
+LOG = [
+    {"level": 20, "name": "prefect.flow_runs", "message": "Beginning flow run"},
+    {"level": 20, "name": "flows.steps", "message": "photos             3 results           12 s"},
+    {"level": 30, "name": "tasks.store.store", "message": "x is damaged: it is made anew."},
+    {"level": 20, "name": "flows.steps", "message": "degrade            4 results            1 s"},
+]
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.fixture
+def api(monkeypatch):
+    """A Prefect API that answers with a run which ends at the third question; answers may be None: no answer."""
+    states = ["RUNNING", None, "RUNNING", "COMPLETED"]
+
+    class Api(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            state = states.pop(0)
+            self.answer({"state": {"type": state, "message": ""}} if state else None)
+
+        def do_POST(self) -> None:
+            query = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+            self.answer(PROGRESS if "artifacts" in query else LOG[query["offset"] : query["offset"] + 2])
+
+        def answer(self, value: object) -> None:
+            self.send_response(200 if value else 503)
+            self.end_headers()
+            self.wfile.write(json.dumps(value).encode())
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with HTTPServer(("127.0.0.1", 0), Api) as listening:
+        threading.Thread(target=listening.serve_forever, daemon=True).start()
+        monkeypatch.setattr(server, "API", f"http://127.0.0.1:{listening.server_port}/api")
+        monkeypatch.setattr(server, "POLL_S", 0.0)
+        yield states
+        listening.shutdown()
+
+
+@pytest.mark.parametrize(
+    ("verbosity", "lines"),
+    [
+        (0, ["warning: x is damaged: it is made anew."]),
+        (1, [LOG[1]["message"], "warning: x is damaged: it is made anew.", LOG[3]["message"]]),
+        (2, [LOG[0]["message"], LOG[1]["message"], "warning: x is damaged: it is made anew.", LOG[3]["message"]]),
+    ],
+)
+def test_a_run_shows_its_steps_and_warnings_once_and_survives_a_lost_server(api, verbosity, lines):
+    shown = io.StringIO()
+    assert server.follow("1", Screen(verbosity, shown))["type"] == "COMPLETED"
+    assert shown.getvalue().splitlines() == lines
+    assert not api
+
+
+def test_progress_is_one_live_line_that_the_next_text_replaces(api):
+    shown = Terminal()
+    server.follow("1", Screen(1, shown))
+    assert "finetune (steps)                 ████████░░░░░░░░░░░░  40 %" in shown.getvalue()
+    assert shown.getvalue().count("\n") == 3
+
+
+def test_a_server_that_stays_away_is_an_error(monkeypatch):
+    with socket.socket() as nobody:  # bound, but it does not listen
+        nobody.bind(("127.0.0.1", 0))
+        monkeypatch.setattr(server, "API", f"http://127.0.0.1:{nobody.getsockname()[1]}/api")
+        monkeypatch.setattr(server, "LOST_SERVER_S", 0.05)
+        monkeypatch.setattr(server, "POLL_S", 0.0)
+        state = server.follow("1", Screen(0))
+    assert state["type"] == "FAILED"
+    assert "does not answer" in state["message"]
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"), [(4.6, "5 s"), (59.6, "1 min 0 s"), (125, "2 min 5 s"), (4200, "1 h 10 min")]
+)
+def test_durations_are_said_in_units_of_their_size(seconds, text):
+    assert duration(seconds) == text
+
+
+def test_loopback_never_goes_through_a_proxy(monkeypatch):
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
+    monkeypatch.setenv("no_proxy", "example.org")
+    assert server.settings()["no_proxy"] == server.settings()["NO_PROXY"] == "127.0.0.1,::1,example.org,localhost"

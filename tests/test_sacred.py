@@ -1,0 +1,485 @@
+"""Nothing of a user's is ever lost: what bfr did not make is neither replaced nor moved nor deleted."""
+
+import errno
+import json
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from flows.workspace import Workspace, results_folder
+from tasks.basics import ROOT, BadInput
+from tasks.data.ingest import PhotoFolder, discover, image_ids, own_names
+from tasks.running.stage import default_store
+from tasks.stages.ingest import IngestParams, ingest
+from tasks.store.artifact import MANIFEST, Artifact, ImageFolder, Manifest
+from tasks.store.files import write_png
+from tasks.store.marker import MARKER
+from tasks.store.publish import publish
+from tasks.store.store import Store
+
+CROP = IngestParams(size=16, fit="crop")
+
+
+def record(key: str) -> Manifest:
+    return Manifest(stage="work", key=key * 64, params=None, inputs={}, code="", files={})
+
+
+def fill(folder: Path, level: int = 7) -> None:
+    for name in ("a", "b"):
+        write_png(folder / f"{name}.png", np.full((4, 5, 3), level, np.uint8))
+    (folder / "sub").mkdir()
+    (folder / "sub" / "x.txt").write_text(f"{level}")
+
+
+def result(key: str = "1") -> Path:
+    """A result in the store; other keys, other contents."""
+    return default_store().build(record(key), lambda folder: fill(folder, int(key, 16)))
+
+
+def photos_in(folder: Path, *names: str) -> Path:
+    for n, name in enumerate(names or ("one.png", "two.png")):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        write_png(folder / name, np.random.default_rng(n).integers(0, 256, (20, 20, 3), dtype=np.uint8))
+    return folder
+
+
+def aged(folder: Path) -> Path:
+    os.utime(folder, (0, 0))
+    return folder
+
+
+def bytes_below(*roots: Path) -> dict[Path, bytes]:
+    return {path: path.read_bytes() for root in roots for path in root.rglob("*") if path.is_file()}
+
+
+@contextmanager
+def unchanged(*roots: Path) -> Iterator[None]:
+    before = bytes_below(*roots)
+    yield
+    assert bytes_below(*roots) == before
+
+
+# ------------------------------------------------------------------------------------------------ the store
+
+
+def test_a_store_is_marked_at_its_first_use(store_folder):
+    result()
+    assert json.loads((store_folder / MARKER).read_text()) == {"format": 1}
+
+
+@pytest.mark.parametrize("use", ["build", "prune", "verify", "usage", "artifacts"])
+@pytest.mark.parametrize(
+    "other", ["notes.txt", "photos/2024/a.png", f"work/{'1' * 64}/manifest.json", "tmp/x", "locks/y"]
+)
+def test_a_folder_of_something_else_is_refused_as_a_store(use, other, store_folder):
+    (store_folder / other).parent.mkdir(parents=True)
+    (store_folder / other).write_text("{}")
+    store = default_store()
+    uses = {"build": result, "prune": lambda: store.prune(0), "artifacts": lambda: [*store.artifacts()]}
+    with unchanged(store_folder), pytest.raises(BadInput, match="cannot be the store: it is not empty"):
+        uses.get(use, getattr(store, use))()
+
+
+def test_a_store_of_the_version_before_is_adopted_and_one_of_a_later_refused(store_folder):
+    path = result()
+    (store_folder / "training").mkdir()
+    (store_folder / "training" / f"{'2' * 64}.pt").touch()
+    (store_folder / MARKER).unlink()
+    assert default_store().usage()["work"][0] == 1
+    assert not (store_folder / MARKER).exists()
+    result("2")
+    assert (store_folder / MARKER).exists()
+    assert path.is_dir()
+    (store_folder / MARKER).write_text('{"format": 99}')
+    with pytest.raises(BadInput, match="found 99: a newer bfr"):
+        result("3")
+    with pytest.raises(BadInput, match="found 99: a newer bfr"):
+        default_store().prune(0)
+
+
+def test_prune_and_verify_touch_only_what_is_ours(store_folder):
+    ours = aged(result())
+    for place in ("photos/2024", f"photos/{'2' * 64}", f"work/{'3' * 64}", "work/notes", "tmp/mine", "training/mine"):
+        (store_folder / place).mkdir(parents=True)
+        (store_folder / place / MANIFEST).write_text('{"name": "an app"}')
+        aged(store_folder / place)
+    moved = store_folder / "work" / ("4" * 64)
+    shutil.copytree(ours, moved)  # a result of ours at another key's place
+    (moved / "a.png").write_bytes(b"changed")
+    aged(moved)
+    elsewhere = photos_in(store_folder.parent / "elsewhere")
+    (store_folder / "work" / ("5" * 64)).symlink_to(elsewhere)
+    mine = [path for path in bytes_below(store_folder, elsewhere) if ours not in path.parents]
+    before = {path: path.read_bytes() for path in mine}
+    assert not [found for found in default_store().verify() if found.is_deleted]
+    assert [found.path for found in default_store().prune(30) if found.is_deleted] == [ours]
+    assert {path: path.read_bytes() for path in mine} == before
+
+
+def test_a_result_that_holds_a_users_file_stays_whatever_happens_to_it(store_folder):
+    folder = result()
+    (folder / "notes.txt").write_text("mine")
+    (folder / "a.png").write_bytes(b"damaged")
+    aged(folder)
+    with unchanged(folder):
+        for found in (default_store().verify(), default_store().prune(30)):
+            assert [("notes.txt" in each.reason, each.is_deleted) for each in found] == [(True, False)]
+        with pytest.raises(BadInput, match=r"files that are not its own: notes\.txt"):
+            result()
+    (folder / MANIFEST).write_text("{")  # the disk lost it
+    with unchanged(folder), pytest.raises(BadInput, match=r"files that are not its own: notes\.txt"):
+        result()
+    (folder / "notes.txt").unlink()
+    assert result() == folder
+    assert Artifact(folder).digest
+
+
+@pytest.mark.parametrize("number", [errno.EACCES, errno.EIO, errno.ESTALE])
+def test_what_cannot_be_read_is_reported_and_never_deleted(number, monkeypatch):
+    folder = aged(result())
+
+    def fail(*_: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    with unchanged(folder), monkeypatch.context() as broken:
+        broken.setattr("tasks.store.artifact.file_digest", fail)
+        assert [(found.path, found.is_deleted) for found in default_store().verify()] == [(folder, False)]
+        broken.setattr("tasks.store.store.is_result", fail)
+        for found in (default_store().verify(), default_store().prune(30)):
+            assert [(each.path, each.is_deleted) for each in found] == [(folder, False)]
+        assert default_store().usage() == {"not readable": (1, 0)}
+    assert [found.is_deleted for found in default_store().prune(30)] == [True]
+
+
+# ------------------------------------------------------------------------------------------------ publish
+
+
+MINE: dict[str, Callable[[Path], object]] = {
+    "notes.txt": lambda folder: (folder / "notes.txt").write_text("mine"),
+    "c.png": lambda folder: write_png(folder / "c.png", np.zeros((3, 3, 3), np.uint8)),
+    "sub/mine.txt": lambda folder: (folder / "sub" / "mine.txt").write_text("mine"),
+    "b.png": lambda folder: write_png(folder / "b.png", np.zeros((9, 9, 3), np.uint8)),
+    "sub/x.txt": lambda folder: (folder / "sub" / "x.txt").write_text("8"),  # the same size
+    "linked": lambda folder: (folder / "linked").symlink_to(folder.parent),
+}
+
+
+@pytest.mark.parametrize("name", MINE)
+@pytest.mark.parametrize("next_key", ["1", "2"])
+def test_a_published_result_that_a_user_added_to_or_changed_is_refused(name, next_key, tmp_path):
+    destination = tmp_path / "out" / "lq"
+    publish(result(), destination)
+    MINE[name](destination)
+    with unchanged(tmp_path / "out"), pytest.raises(BadInput, match=f"{name}.*move it away, or delete it yourself"):
+        publish(result(next_key), destination)
+    assert [path.name for path in destination.parent.iterdir()] == ["lq"]
+
+
+def test_a_folder_of_a_user_is_refused_and_so_is_a_link_to_one(tmp_path):
+    photos = photos_in(tmp_path / "photos")
+    (tmp_path / "linked").symlink_to(photos)
+    with unchanged(tmp_path / "photos"):
+        for destination in (photos, tmp_path / "linked", photos / "one.png"):
+            with pytest.raises(BadInput, match="move it away"):
+                publish(result(), destination)
+        (photos / MANIFEST).write_text('{"name": "an app"}')
+        with pytest.raises(BadInput, match=r"manifest\.json"):
+            publish(result(), photos)
+        (photos / MANIFEST).unlink()
+
+
+def test_an_older_result_that_is_whole_or_half_there_is_replaced(tmp_path):
+    destination = tmp_path / "lq"
+    publish(result("1"), destination)
+    publish(result("2"), destination)
+    (destination / "a.png").unlink()  # half a checkout
+    (destination / ".DS_Store").touch()
+    publish(result("3"), destination)
+    assert Artifact(destination).digest == Artifact(result("3")).digest
+    shutil.rmtree(destination)
+    shutil.copytree(result("2"), destination)  # as a checkout does: the times say nothing, contents are compared
+    publish(result("3"), destination)
+    assert Artifact(destination).digest == Artifact(result("3")).digest
+    assert sorted(path.name for path in destination.iterdir()) == ["a.png", "b.png", MANIFEST, "sub"]
+
+
+def test_an_unchanged_folder_is_replaced_without_hashing_it(tmp_path, monkeypatch):
+    destination = tmp_path / "lq"
+    publish(result("1"), destination)
+    later = (destination / MANIFEST).stat().st_mtime_ns + 10**9
+    os.utime(destination / MANIFEST, ns=(later, later))
+    result("2")
+    monkeypatch.setattr("tasks.store.ownership.file_digest", lambda path: pytest.fail(f"{path} was hashed"))
+    publish(result("2"), destination)
+
+
+@pytest.mark.parametrize("renames", [1, 2])
+def test_an_interrupted_swap_loses_nothing_and_is_mended(renames, tmp_path, monkeypatch):
+    destination, rename, count = tmp_path / "out" / "lq", os.rename, 0
+    publish(result("1"), destination)
+    result("2")
+
+    def killed(*paths: object) -> None:
+        nonlocal count
+        count += 1
+        if count >= renames:
+            raise KeyboardInterrupt
+        rename(*paths)
+
+    with monkeypatch.context() as broken:
+        broken.setattr(os, "rename", killed)
+        broken.setattr("tasks.store.publish._clear", lambda *_: None)  # a killed process does not clean up
+        with pytest.raises(KeyboardInterrupt):
+            publish(result("2"), destination)
+    publish(result("2"), destination)
+    assert Artifact(destination).digest == Artifact(result("2")).digest
+    assert [path.name for path in destination.parent.iterdir()] == ["lq"]
+
+
+def test_a_file_that_comes_during_the_swap_stays(tmp_path, monkeypatch, caplog):
+    destination, rename = tmp_path / "lq", os.rename
+    publish(result("1"), destination)
+    result("2")
+
+    def late(old: Path, new: Path) -> None:
+        if Path(old) == destination:
+            (destination / "late.txt").write_text("mine")
+        rename(old, new)
+
+    monkeypatch.setattr(os, "rename", late)
+    publish(result("2"), destination)
+    assert [path.read_text() for path in tmp_path.rglob("late.txt")] == ["mine"]
+    assert "holds files that are not of bfr" in caplog.text
+
+
+def test_names_that_differ_only_by_case_are_refused_where_the_disk_ignores_it(tmp_path, monkeypatch):
+    publish(result(), tmp_path / "Noise")
+    publish(result("2"), tmp_path / "noise")  # this disk tells them apart
+    shutil.rmtree(tmp_path / "noise")
+    monkeypatch.setattr("os.path.lexists", lambda path: True)
+    with unchanged(tmp_path / "Noise"), pytest.raises(BadInput, match="'noise' would be the same folder"):
+        publish(result("2"), tmp_path / "noise")
+
+
+# ------------------------------------------------------------------------------------------------ a user's folders
+
+
+def restored_like(work: Workspace, folder: Path) -> ImageFolder:
+    """What the flows for a user's photos do, with a method that does nothing."""
+    lq = Workspace(work.root / "details").make("lq", ingest, CROP, folder=PhotoFolder(folder))
+    work.publish_photos(lq, folder)
+    return lq
+
+
+def test_results_have_the_photos_own_names_and_folders(tmp_path):
+    names = ("one.png", "trip/two.png", "trip/two.jpg", "ünï/çö dé.png", "a/b/c.png", "v1.2.png")
+    folder = photos_in(tmp_path / "grandma", *names)
+    root, paths = results_folder(None, "restored", {"folder": str(folder), "masks": None})
+    assert (root, paths) == (tmp_path / "grandma_restored", {"folder": folder})
+    with unchanged(folder):
+        restored_like(Workspace(root), folder)
+    made = {path.relative_to(root / "photos").as_posix() for path in root.glob("photos/**/*.png")}
+    two = {"trip__two_jpg.png", "trip__two_png.png"}
+    assert made == {"one.png", "ünï/çö dé.png", "a/b/c.png", "v1.2.png", *two}
+    assert {path.name for path in root.iterdir()} == {"photos", "details"}
+
+
+def test_a_photo_that_is_named_like_a_folder_does_not_hide_it(tmp_path):
+    folder = photos_in(tmp_path / "in", "a.jpg", "a.png/b.png")
+    names = own_names(image_ids(discover(folder), folder), folder)
+    assert names == {"a": "a.png", "a.png__b": "a.png__b.png"}
+
+
+def test_results_below_the_input_are_not_taken_as_photos(tmp_path, caplog):
+    folder = photos_in(tmp_path / "all" / "grandma", "one.png", "sub/two.png")
+    before = PhotoFolder(tmp_path / "all").digest
+    for _ in range(3):
+        root, _ = results_folder(None, "restored", {"folder": str(folder)})
+        assert len(restored_like(Workspace(root), folder).ids) == 2
+        assert len(discover(tmp_path / "all")) == 2
+    assert PhotoFolder(tmp_path / "all").digest == before
+    assert f"{root / 'photos'} is a result of bfr" in caplog.text
+    assert len(discover(root / "photos")) == 2  # named itself, it is a folder like any other
+    with pytest.raises(BadInput, match=r"no image files but results of bfr \(details/lq, photos\)"):
+        ingest(CROP, folder=PhotoFolder(root))
+
+
+@pytest.mark.parametrize("out", ["grandma", "grandma/restored", ".", "linked/x", "notes.txt", "other", "other/photos"])
+def test_results_never_go_where_a_users_files_are(out, tmp_path):
+    folder = photos_in(tmp_path / "in" / "grandma")
+    photos_in(tmp_path / "in" / "other" / "photos")
+    (tmp_path / "in" / "notes.txt").write_text("mine")
+    (tmp_path / "in" / "linked").symlink_to(folder)
+    with unchanged(tmp_path / "in"), pytest.raises(BadInput, match=r"lie in one another|not results of bfr|is a file"):
+        results_folder(str(tmp_path / "in" / out), "restored", {"folder": str(folder)})
+
+
+def test_a_folder_of_results_with_a_users_file_is_refused_before_any_work(tmp_path):
+    folder = photos_in(tmp_path / "grandma")
+    root, _ = results_folder(None, "restored", {"folder": str(folder)})
+    restored_like(Workspace(root), folder)
+    assert results_folder(None, "restored", {"folder": str(folder)})[0] == root
+    for place in ("mine.png", "photos/mine.png", "details/mine.png", "photos/one.png"):
+        kept = (root / place).read_bytes() if (root / place).exists() else None
+        (root / place).write_bytes(b"mine")
+        with unchanged(root), pytest.raises(BadInput, match=Path(place).name):
+            results_folder(None, "restored", {"folder": str(folder)})
+        (root / place).write_bytes(kept) if kept else (root / place).unlink()
+    shutil.rmtree(root / "details")
+    (root / "details").symlink_to(folder)
+    with unchanged(folder), pytest.raises(BadInput, match="details"):
+        results_folder(None, "restored", {"folder": str(folder)})
+    with unchanged(folder), pytest.raises(BadInput, match="details is a link"):
+        Workspace(root).make("details/lq", ingest, CROP, folder=PhotoFolder(folder))
+
+
+@pytest.mark.parametrize("name", ["folder", "out", "hq"])
+@pytest.mark.parametrize("path", ["photos", "./photos", "../photos"])
+def test_relative_paths_are_refused(name, path, tmp_path):
+    paths = {"folder": str(photos_in(tmp_path / "in")), "out": None, "hq": None} | {name: path}
+    with pytest.raises(BadInput, match=f"{name}: expected an absolute path"):
+        results_folder(paths.pop("out"), "adapted", paths)
+
+
+@pytest.mark.parametrize("place", ["", "data", "data/demo", "data/demo/lq", "data/.store", "data/weights/x", ".."])
+def test_what_is_bfrs_own_is_neither_input_nor_output(place, tmp_path):
+    folder = photos_in(tmp_path / "in")
+    with pytest.raises(BadInput, match=r"bfr's own"):
+        results_folder(str(tmp_path / "out"), "restored", {"folder": str(ROOT / place)})
+    with pytest.raises(BadInput, match=r"bfr's own"):
+        results_folder(str(ROOT / place), "restored", {"folder": str(folder)})
+    store = default_store().root
+    with pytest.raises(BadInput, match=r"bfr's own"):
+        results_folder(str(store / "mine"), "restored", {"folder": str(folder)})
+    with pytest.raises(BadInput, match=r"into the checkout of bfr\. Name a folder"):
+        results_folder(None, "restored", {"folder": str(ROOT / "docs")})
+
+
+def test_results_of_a_removed_degradation_go_and_a_users_files_stay(tmp_path, caplog):
+    first = Workspace(tmp_path / "work", lambda stage, params: Artifact(result(params)))
+    for at, key in (("lq/old/test", "1"), ("lq/mine/test", "2"), ("lq/kept/test", "3"), ("report", "4")):
+        first.make(at, None, key)
+    for name in ("metrics.json", "lq/notes.txt", "lq/mine/test/notes.txt"):
+        (first.root / name).write_text("mine")
+    second = Workspace(first.root, first.run_stage)
+    second.make("lq/kept/test", None, "3")
+    second.remove_others(keep="report")
+    assert sorted(path.relative_to(first.root).as_posix() for path in first.root.rglob("*") if path.is_file()) == [
+        *("lq/kept/test/a.png", "lq/kept/test/b.png", "lq/kept/test/manifest.json", "lq/kept/test/sub/x.txt"),
+        *("lq/mine/test/a.png", "lq/mine/test/b.png", "lq/mine/test/manifest.json", "lq/mine/test/notes.txt"),
+        *("lq/mine/test/sub/x.txt", "lq/notes.txt", "metrics.json"),
+        *("report/a.png", "report/b.png", "report/manifest.json", "report/sub/x.txt"),
+    ]
+    assert "mine/test does not belong to this experiment, but stays" in caplog.text
+    assert not (first.root / "lq" / "old").exists()
+
+
+# ------------------------------------------------------------------------------------------------ all of it
+
+NAMES = st.sampled_from(["a.png", "b.png", "notes.txt", "manifest.json", "x", ".hidden", "bfr.json", "ü.jpg"])
+FOLDERS = st.sampled_from(
+    [
+        *(
+            "",
+            "in",
+            "in/sub",
+            "out",
+            "out/photos",
+            "out/details",
+            "out/details/lq",
+            "in_restored",
+            "in_restored/photos",
+        ),
+        *("store", "store/work", f"store/work/{'1' * 64}", f"store/work/{'f' * 64}", "store/tmp", "store/locks"),
+        *("store/training", "store/photos", f"store/photos/{'2' * 64}", "store/timings"),
+        *("work", "work/lq", "work/lq/1", "work/lq/2/sub", "work/report"),
+    ]
+)
+CONTENTS = st.sampled_from([b"", b"mine", b"{}", b"x" * 99])
+STEPS = st.lists(
+    st.one_of(
+        st.tuples(st.just("add"), FOLDERS, NAMES, CONTENTS),
+        st.tuples(st.sampled_from(["build", "publish", "damage"]), st.sampled_from("123")),
+        st.tuples(st.just("edit"), st.sampled_from(["work", "in_restored", "out"]), st.integers(0, 20)),
+        st.tuples(st.sampled_from(["prune", "verify", "usage", "others", "restore", "restore out"])),
+    ),
+    min_size=3,
+    max_size=12,
+)
+
+
+class House:
+    """A user's disk, and what bfr does there; `mine` is what the user made, by place."""
+
+    def __init__(self, root: Path) -> None:
+        self.root, self.store, self.work = root, Store(root / "store"), Workspace(root / "work")
+        self.mine = {path: path.read_bytes() for path in photos_in(root / "in").iterdir()}
+
+    def build(self, key: str) -> Path:
+        return self.store.build(record(key), lambda folder: fill(folder, int(key)))
+
+    def do(self, what: str, *args: Any) -> None:
+        workspace = Workspace(self.root / "work", lambda stage, params: Artifact(self.build(params)))
+        match what:
+            case "add":
+                self.add(self.root / args[0] / args[1], args[2])
+            case "build":
+                self.build(args[0])
+            case "damage":
+                (path := self.build(args[0]) / "a.png").unlink()
+                self.add(path, b"damaged by the disk", is_mine=False)
+            case "edit":
+                made = sorted(path for path in (self.root / args[0]).rglob("*") if path.is_file())
+                for path in made[args[1] : args[1] + 1]:
+                    path.write_bytes(b"mine" + path.read_bytes()[4:])  # of the same size
+                    self.mine[path] = path.read_bytes()
+            case "publish":
+                workspace.make(f"lq/{args[0]}", None, args[0])
+            case "prune":
+                self.store.prune(-1)
+            case "verify":
+                self.store.verify()
+            case "usage":
+                self.store.usage()
+            case "others":
+                workspace.make("lq/3", None, "3")
+                workspace.remove_others(keep="report")
+            case "restore" | "restore out":
+                out = str(self.root / "out") if what == "restore out" else None
+                root, paths = results_folder(out, "restored", {"folder": str(self.root / "in")})
+                restored_like(Workspace(root), paths["folder"])
+
+    def add(self, path: Path, contents: bytes, is_mine: bool = True) -> None:
+        """A file where there is none yet: the user's, or the disk's."""
+        with suppress(OSError):  # a file is where the folder should be
+            path.parent.mkdir(parents=True, exist_ok=True)
+            if not path.exists():
+                path.write_bytes(contents)
+                self.mine |= {path: contents} if is_mine else {}
+
+
+@settings(
+    max_examples=int(os.environ.get("BFR_SACRED", "60")),
+    deadline=None,
+    derandomize=True,
+    database=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
+@given(todo=STEPS)
+def test_every_file_that_bfr_did_not_make_is_there_with_its_bytes(todo, tmp_path_factory):
+    house = House(tmp_path_factory.mktemp("house"))
+    for what, *args in todo:
+        with pytest.MonkeyPatch.context() as environment, suppress(BadInput):
+            environment.setenv("BFR_STORE", str(house.store.root))
+            house.do(what, *args)
+        lost = [path for path, contents in house.mine.items() if not path.exists() or path.read_bytes() != contents]
+        assert not lost, (what, args)
+    shutil.rmtree(house.root)
