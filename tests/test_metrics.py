@@ -17,17 +17,12 @@ from hypothesis import strategies as st
 from pydantic import TypeAdapter
 
 from tasks.basics import BadInput
-from tasks.metrics import bootstrap, distribution, full_reference, landmarks, perceptual, registry
-from tasks.metrics.distribution import (
-    FeatureStatistics,
-    ReferenceSet,
-    feature_statistics,
-    frechet_distance,
-    official_statistics,
-    precision_recall,
-)
+from tasks.metrics import bootstrap, full_reference, kid, landmarks, perceptual, registry
+from tasks.metrics.frechet import frechet_distance
 from tasks.metrics.inception import fid_seeded_features
 from tasks.metrics.metric import SetMetric
+from tasks.metrics.neighbours import precision_recall
+from tasks.metrics.sets import FeatureStatistics, ReferenceSet, SetScore, feature_statistics, official_statistics
 from tasks.noise import numpy_stream
 from tasks.pixels import to_tensor
 from tasks.store.files import read_png
@@ -103,13 +98,13 @@ def save(state, folder, file):
     ],
 )
 def test_psnr_and_ssim_are_those_of_the_evaluation_scripts(metric, key, tolerance, name):
-    value = registry.build(metric, Path(), CPU)(*pair(name))
+    value = registry.find(metric).build(Path(), CPU)(*pair(name))
     assert value.item() == pytest.approx(PAIRS[name]["official"][key], abs=tolerance, rel=0)
 
 
 @pytest.mark.parametrize("metric", ["psnr", "ssim", "psnr_matched", "ssim_matched", "lpips_seeded"])
 def test_an_image_has_the_same_value_in_any_batch(metric):
-    scorer = registry.build(metric, Path(), CPU)
+    scorer = registry.find(metric).build(Path(), CPU)
     reference = tiles("gt_c256.png")[:3]
     restored = torch.stack([noisy(reference[0], 0.1), reference[1] * 0.9, blurred(reference[2:], 2)[0]])
     single = torch.cat([scorer(r[None], g[None]) for r, g in zip(restored, reference, strict=True)])
@@ -146,7 +141,7 @@ def test_ssim_says_how_large_an_image_must_be():
 
 @pytest.mark.parametrize("name", ["c256_blur", "a203x257_noise"])
 def test_lpips_is_that_of_the_reference(weights, name):
-    value = registry.build("lpips", weights, CPU)(*pair(name))
+    value = registry.find("lpips").build(weights, CPU)(*pair(name))
     expected = json.loads((GOLDEN / "lpips.json").read_text())[name]["vgg"]
     assert value.item() == pytest.approx(expected, abs=1e-5, rel=0)
 
@@ -173,7 +168,7 @@ def test_lpips_seeded_is_symmetric_and_zero_for_equal_images():
 
 @pytest.mark.parametrize("name", ["gt_c256.png", "gt_a203x257.png", "gt_c512.png"])
 def test_lpips_seeded_rises_with_noise_and_with_blur(name):
-    scorer = registry.build("lpips_seeded", Path(), CPU)
+    scorer = registry.find("lpips_seeded").build(Path(), CPU)
     x = tiles(name)
     for worse in ([noisy(x, s) for s in (0.02, 0.05, 0.1, 0.2)], [blurred(x, s) for s in (0.5, 1, 2, 4)]):
         values = torch.stack([scorer(y, x) for y in worse])
@@ -209,7 +204,7 @@ def test_seeded_networks_neither_use_nor_move_the_global_generator(build):
 
 
 def test_the_seeded_fid_network_is_the_start_of_the_fid_inception(weights):
-    whole = registry.build("fid", weights, CPU).network.network
+    whole = registry.find("fid").build(weights, CPU).network.network
     start = fid_seeded_features()
     trained = torch.nn.Sequential(*whole.blocks[:2]).state_dict()
     start.load_state_dict(dict(zip(start.state_dict(), trained.values(), strict=True)))
@@ -224,7 +219,7 @@ def test_the_seeded_fid_network_is_the_start_of_the_fid_inception(weights):
 def test_fid_features_are_those_of_the_reference(weights):
     golden = np.load(GOLDEN / "inception_features.npz")
     expected = dict(zip(golden["files"], golden["features"], strict=True))
-    scorer = registry.build("fid", weights, CPU)
+    scorer = registry.find("fid").build(weights, CPU)
     for name in ("gt_a203x257.png", "res_c256_blur.png", "res_c512_colorcast.png"):
         found = scorer.features(image(name))[0, ::4].numpy()
         assert np.abs(found - expected[name]).max() <= 1e-4 * np.abs(expected[name]).max()
@@ -302,7 +297,7 @@ def described(features, network="fid_seeded"):
 
 def features_of(images):
     """Seeded features [N, 192]."""
-    return registry.build("fid_seeded", Path(), CPU).features(images)
+    return registry.find("fid_seeded").build(Path(), CPU).features(images)
 
 
 def value(metric, features, reference):
@@ -353,22 +348,22 @@ def two_sets(n, m, d=6):
 
 def test_kid_of_small_sets_is_the_unbiased_mmd_of_the_whole_sets():
     x, y = two_sets(9, 9)
-    score = distribution.kid(x.float(), described(y.float()))
+    score = kid.kid(x.float(), described(y.float()))
     assert score.value == pytest.approx(plain_mmd2(x.float(), y.float()), rel=1e-9)
     assert score.spread is None
 
 
 def test_kid_is_the_mean_over_subsets_and_their_deviation(monkeypatch):
-    monkeypatch.setattr(distribution, "KID_SUBSETS", 7)
-    monkeypatch.setattr(distribution, "KID_SUBSET_SIZE", 5)
+    monkeypatch.setattr(kid, "SUBSETS", 7)
+    monkeypatch.setattr(kid, "SUBSET_SIZE", 5)
     x, y = two_sets(11, 14)
     stream, found = numpy_stream(0, "kid", ""), []
     for _ in range(7):
         some, others = stream.choice(11, 5, replace=False), stream.choice(14, 5, replace=False)
         found.append(plain_mmd2(x[some], y[others]))
-    score = distribution.kid(x, described(y))
+    score = kid.kid(x, described(y))
     assert score == pytest.approx((np.mean(found), np.std(found)), rel=1e-9)
-    assert distribution.kid(x, described(y)) == score
+    assert kid.kid(x, described(y)) == score
 
 
 def test_kid_is_that_of_pyiqa():
@@ -376,23 +371,23 @@ def test_kid_is_that_of_pyiqa():
     from pyiqa.archs.fid_arch import mmd_polynomial_kernel
 
     x, y = two_sets(40, 40, d=64)
-    assert distribution.kid(x, described(y)).value == pytest.approx(mmd_polynomial_kernel(x.numpy(), y.numpy()))
+    assert kid.kid(x, described(y)).value == pytest.approx(mmd_polynomial_kernel(x.numpy(), y.numpy()))
 
 
 def test_kid_of_two_samples_of_one_set_is_zero_within_its_spread():
     rng = np.random.default_rng(0)
     x, y = (torch.from_numpy(rng.standard_normal((1500, 16))) for _ in range(2))
-    score = distribution.kid(x, described(y))
+    score = kid.kid(x, described(y))
     assert abs(score.value) < 3 * score.spread < 0.02
 
 
 def test_kid_takes_a_set_smaller_than_the_other_whole_and_then_has_no_spread(monkeypatch):
-    monkeypatch.setattr(distribution, "KID_SUBSET_SIZE", 5)
+    monkeypatch.setattr(kid, "SUBSET_SIZE", 5)
     x, y = two_sets(4, 14)
-    assert distribution.kid(x, described(y)).spread is None
-    assert distribution.kid(y, described(x)).spread is None
+    assert kid.kid(x, described(y)).spread is None
+    assert kid.kid(y, described(x)).spread is None
     with pytest.raises(Unavailable, match="KID needs 2 images in each set, found 14 and 1"):
-        distribution.kid(x[:1], described(y))
+        kid.kid(x[:1], described(y))
 
 
 # -------------------------------------------------------------------------------------------- no reference
@@ -415,7 +410,7 @@ def test_musiq_scores_as_the_library_does(tmp_path, offline_only):
     library = pyiqa.create_metric("musiq", pretrained=False, device=CPU)
     save(library.net.state_dict(), tmp_path, official.MUSIQ_KONIQ)
     x = tiles("gt_c256.png")[:2]
-    found = registry.build("musiq", tmp_path, CPU)(x)
+    found = registry.find("musiq").build(tmp_path, CPU)(x)
     torch.testing.assert_close(found, library(x).flatten().double())
 
 
@@ -435,7 +430,7 @@ def test_maniqa_scores_as_the_library_does(tmp_path, offline_only, monkeypatch):
     library = pyiqa.create_metric("maniqa-pipal", pretrained=False, device=CPU)
     save({"params": library.net.state_dict()}, tmp_path, official.MANIQA_PIPAL)
     x = tiles("gt_c256.png")[:2]
-    found = registry.build("maniqa_pipal", tmp_path, CPU)(x)
+    found = registry.find("maniqa_pipal").build(tmp_path, CPU)(x)
     (tmp_path / official.MANIQA_PIPAL.place).unlink()
     torch.testing.assert_close(found, library(x).flatten().double(), rtol=1e-4, atol=1e-6)
     assert asked == [True, False], "the backbone comes with the checkpoint, so nothing is downloaded"
@@ -454,7 +449,7 @@ def niqe(tmp_path):
     path = tmp_path / official.NIQE_PARAMETERS.place
     path.parent.mkdir(parents=True)
     scipy.io.savemat(path, {"mu_prisparam": rng.standard_normal((1, 36)), "cov_prisparam": root @ root.T})
-    return registry.build("niqe", tmp_path, CPU)
+    return registry.find("niqe").build(tmp_path, CPU)
 
 
 def test_niqe_scores_every_image_by_itself(niqe):
@@ -484,7 +479,7 @@ def forests(niqe, tmp_path):
 
 def test_nrqm_and_pi_follow_their_formulas(niqe, forests):
     x = torch.rand(2, 3, 200, 200)
-    nrqm, pi = (registry.build(name, forests, CPU) for name in ("nrqm", "pi"))
+    nrqm, pi = (registry.find(name).build(forests, CPU) for name in ("nrqm", "pi"))
     torch.testing.assert_close(nrqm(x), torch.full((2,), 7.0, dtype=torch.float64))
     torch.testing.assert_close(pi(x), (10 - 7 + niqe(x[..., 4:-4, 4:-4])) / 2)
 
@@ -495,7 +490,7 @@ def test_nrqm_and_pi_follow_their_formulas(niqe, forests):
 @pytest.mark.parametrize("metric", [metric for metric in registry.METRICS.values() if metric.needs])
 def test_missing_weights_are_named_with_source_licence_and_place(metric, tmp_path):
     with pytest.raises(MissingWeights) as caught:
-        registry.build(metric.name, tmp_path, CPU)
+        registry.find(metric.name).build(tmp_path, CPU)
     file, *_ = metric.needs
     for part in (str(tmp_path / file.place), f"needed by {metric.label.split()[0]}", file.url, file.licence):
         assert part in str(caught.value)
@@ -505,7 +500,7 @@ def test_without_pyiqa_its_metrics_say_what_to_install_and_under_which_licence(t
     save({}, tmp_path, official.MUSIQ_KONIQ)
     monkeypatch.setitem(sys.modules, "pyiqa", None)
     with pytest.raises(MissingPackage, match=r"pip install pyiqa.*non-commercial use only"):
-        registry.build("musiq", tmp_path, CPU)
+        registry.find("musiq").build(tmp_path, CPU)
 
 
 def truncated(path):
@@ -532,7 +527,7 @@ def test_unusable_weights_are_named_and_never_executed(metric, file, damage, tmp
     save({"weight": torch.zeros(1000)}, tmp_path, file)
     damage(tmp_path / file.place)
     with pytest.raises(BadInput, match=f"{Path(file.place).name} does not hold the expected weights"):
-        registry.build(metric, tmp_path, CPU)
+        registry.find(metric).build(tmp_path, CPU)
 
 
 # ------------------------------------------------------------------------------------------------ registry
@@ -542,7 +537,7 @@ def test_an_unknown_metric_is_refused_with_the_nearest_name():
     with pytest.raises(
         BadInput, match=r"unknown metric 'lpip_seeded'\. Did you mean 'lpips_seeded'\? Valid: psnr, ssim"
     ):
-        registry.build("lpip_seeded", Path(), CPU)
+        registry.find("lpip_seeded").build(Path(), CPU)
 
 
 def test_labels_are_unique_and_protocols_are_one_line():
@@ -552,7 +547,7 @@ def test_labels_are_unique_and_protocols_are_one_line():
 
 
 def test_a_full_reference_metric_needs_a_ground_truth_of_the_same_shape():
-    scorer = registry.build("psnr", Path(), CPU)
+    scorer = registry.find("psnr").build(Path(), CPU)
     with pytest.raises(BadInput, match=r"PSNR \(dB\) compares with a ground truth"):
         scorer(torch.zeros(1, 3, 16, 16))
     with pytest.raises(BadInput, match="shape, 1 x 3 x 16 x 16, found 1 x 3 x 16 x 12"):
@@ -576,7 +571,7 @@ def test_a_set_metric_is_its_entry_and_its_function(monkeypatch):
     """No other place knows its name: it computes what its entry says, whatever it is called."""
 
     def farthest(features, reference):
-        return distribution.SetScore(float(torch.cdist(features, reference.features).max()))
+        return SetScore(float(torch.cdist(features, reference.features).max()))
 
     fid = registry.find("fid_seeded")
     metric = SetMetric("fiddle", "Fiddle", "lower", "…", features=fid.features, compare=farthest, needs_features=True)

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 from scipy.stats import wilcoxon
 
-from tasks.metrics.distribution import SetScore
+from tasks.metrics.sets import SetScore
 from tasks.report.charts import heat_maps, scatters
 from tasks.report.checks import downstream_table
 from tasks.report.content import PUBLISHED_COLUMNS, SCORE_COLUMNS, SET_SCORE_COLUMNS, Method, MetricInfo, ReportData

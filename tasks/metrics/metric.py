@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from tasks.basics import BadInput
-from tasks.metrics.distribution import ReferenceSet, SetScore
+from tasks.metrics.sets import ReferenceSet, SetScore
 from tasks.weights.file import WeightFile
 
 Kind = Literal["full_reference", "no_reference", "distribution"]
@@ -89,7 +89,9 @@ class ImageMetric(Described):
         return tuple(filter(None, (self.measure, self.make)))
 
     def build(self, weights_dir: Path, device: torch.device) -> "ImageScorer":
-        """Ready to measure. Raises Unavailable (MissingWeights, MissingPackage) where that cannot be done here."""
+        """Ready to measure; nothing is ever downloaded. Raises Unavailable where it cannot be measured here
+        (MissingWeights, MissingPackage).
+        """
         measure = self.measure or (self.make and self.make(weights_dir, device))
         assert measure is not None, f"the entry of {self.name} has neither `measure` nor `make`"
         return ImageScorer(self, measure, device)
@@ -135,7 +137,9 @@ class SetMetric(Described):
         return self.features.make, self.compare
 
     def build(self, weights_dir: Path, device: torch.device) -> "SetScorer":
-        """Ready to measure. Raises Unavailable (MissingWeights, MissingPackage) where that cannot be done here."""
+        """Ready to extract features; nothing is ever downloaded. Raises Unavailable where that cannot be done here
+        (MissingWeights, MissingPackage).
+        """
         network = self.features.make(*(need.find(weights_dir, self.label) for need in self.needs))
         return SetScorer(self, network.to(device), device)
 

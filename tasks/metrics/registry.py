@@ -1,15 +1,23 @@
 """The table of all metrics. To add one: write its function, and give it an entry here."""
 
 from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
 from typing import Annotated
 
-import torch
 from pydantic import AfterValidator
 
 from tasks.basics import BadInput, PickedFrom, one_of, suggestion
-from tasks.metrics import distribution, full_reference, identity, inception, landmarks, no_reference, perceptual
-from tasks.metrics.metric import Features, ImageMetric, ImageScorer, Metric, SetMetric, SetScorer
+from tasks.metrics import (
+    frechet,
+    full_reference,
+    identity,
+    inception,
+    kid,
+    landmarks,
+    neighbours,
+    no_reference,
+    perceptual,
+)
+from tasks.metrics.metric import Features, ImageMetric, Metric, SetMetric
 from tasks.weights import official
 
 REAL = "real"  # the reference set of the unpaired HQ photos, which every experiment has
@@ -29,8 +37,8 @@ SSIM = "11 x 11 Gaussian window of sigma 1.5, valid region, mean over channels"
 MANIQA = f"20 crops of 224 on a fixed grid, {_package('pyiqa')}; not comparable with MANIQA of other weights"
 SEEDED = "random features, seeded: for comparisons inside this table only"
 SUBSETS = (
-    f"unbiased MMD^2 with the kernel (x.y / D + 1)^3, mean of {distribution.KID_SUBSETS} random pairs of subsets of "
-    f"{distribution.KID_SUBSET_SIZE} images (a smaller set whole); ±: their standard deviation, where no set is "
+    f"unbiased MMD^2 with the kernel (x.y / D + 1)^3, mean of {kid.SUBSETS} random pairs of subsets of "
+    f"{kid.SUBSET_SIZE} images (a smaller set whole); ±: their standard deviation, where no set is "
     "taken whole"
 )
 
@@ -96,7 +104,7 @@ METRICS: dict[str, Metric] = {
             "FID Inception of 2015-12-05, RGB mapped to [-1, 1], bilinear 299 x 299, 2048 pool features, sample "
             f"covariance; {_package('pytorch-fid')}; biased by small sets",
             features=INCEPTION,
-            compare=distribution.frechet,
+            compare=frechet.fid,
             needs_features=False,
         ),
         SetMetric(
@@ -106,7 +114,7 @@ METRICS: dict[str, Metric] = {
             "Frechet distance on the FID Inception up to its second pooling (192 features, mean over positions, "
             f"original size) with {SEEDED}; not FID",
             features=SEEDED_INCEPTION,
-            compare=distribution.frechet,
+            compare=frechet.fid,
             needs_features=False,
         ),
         SetMetric(
@@ -115,7 +123,7 @@ METRICS: dict[str, Metric] = {
             "lower",
             f"{SUBSETS}; features of FID; {_package('pytorch-fid')}",
             features=INCEPTION,
-            compare=distribution.kid,
+            compare=kid.kid,
             needs_features=True,
         ),
         SetMetric(
@@ -124,7 +132,7 @@ METRICS: dict[str, Metric] = {
             "lower",
             f"{SUBSETS}; features of FID (seeded): {SEEDED}; not KID",
             features=SEEDED_INCEPTION,
-            compare=distribution.kid,
+            compare=kid.kid,
             needs_features=True,
         ),
         SetMetric(
@@ -133,7 +141,7 @@ METRICS: dict[str, Metric] = {
             "higher",
             f"share of the images among the reference, k = 3, features of FID; {_package('pytorch-fid')}",
             features=INCEPTION,
-            compare=distribution.precision,
+            compare=neighbours.precision,
             needs_features=True,
         ),
         SetMetric(
@@ -142,7 +150,7 @@ METRICS: dict[str, Metric] = {
             "higher",
             f"share of the images among the reference, k = 3, features of FID (seeded): {SEEDED}; not precision",
             features=SEEDED_INCEPTION,
-            compare=distribution.precision,
+            compare=neighbours.precision,
             needs_features=True,
         ),
         SetMetric(
@@ -151,7 +159,7 @@ METRICS: dict[str, Metric] = {
             "higher",
             f"share of the reference among the images, k = 3, features of FID; {_package('pytorch-fid')}",
             features=INCEPTION,
-            compare=distribution.recall,
+            compare=neighbours.recall,
             needs_features=True,
         ),
         SetMetric(
@@ -160,7 +168,7 @@ METRICS: dict[str, Metric] = {
             "higher",
             f"share of the reference among the images, k = 3, features of FID (seeded): {SEEDED}; not recall",
             features=SEEDED_INCEPTION,
-            compare=distribution.recall,
+            compare=neighbours.recall,
             needs_features=True,
         ),
         ImageMetric(
@@ -298,12 +306,3 @@ def _table_metric(name: str) -> str:
 
 
 TableMetric = Annotated[str, AfterValidator(_table_metric), PickedFrom(METRICS, lambda name: column(name)[0])]
-
-
-def build(name: str, weights_dir: Path, device: torch.device) -> ImageScorer | SetScorer:
-    """A metric ready to measure.
-
-    Raises BadInput for an unknown name, and Unavailable (MissingWeights, MissingPackage) for a metric that
-    cannot be computed here. Nothing is ever downloaded.
-    """
-    return find(name).build(weights_dir, device)

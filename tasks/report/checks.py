@@ -7,9 +7,9 @@ from collections.abc import Mapping, Sequence
 import pandas as pd
 
 from tasks.metrics.bootstrap import Interval, paired_difference
-from tasks.metrics.distribution import SetScore
 from tasks.metrics.metric import Metric
 from tasks.metrics.registry import find
+from tasks.metrics.sets import SetScore
 from tasks.report.content import Claim, Extra, Method
 from tasks.report.results import VERDICTS, Verdict, finite, is_better, scores_of
 from tasks.report.text import digits_for, interval, number, plus_minus

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from tasks.basics import WEIGHTS, BadInput, Strict
-from tasks.metrics.metric import ImageMetric, ImageScorer, SetMetric, SetScorer
+from tasks.metrics.metric import ImageMetric, ImageScorer, Metric, SetMetric, SetScorer
 from tasks.metrics.registry import TableMetric, column, find
 from tasks.running.batching import batch_size
 from tasks.running.device import held_device
@@ -141,7 +141,7 @@ class Scorers:
             except Unavailable as reason:
                 self.absent[name] = str(reason)
 
-    def _add(self, metric: ImageMetric | SetMetric, device: torch.device) -> None:
+    def _add(self, metric: Metric, device: torch.device) -> None:
         if isinstance(metric, ImageMetric):
             self.images[metric.name] = metric.build(WEIGHTS, device)
         elif metric.features.name not in self.features:

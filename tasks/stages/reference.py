@@ -11,9 +11,9 @@ import torch
 from pydantic import PositiveInt
 
 from tasks.basics import WEIGHTS, BadInput, Strict
-from tasks.metrics.distribution import FeatureStatistics, ReferenceSet, feature_statistics, statistics_of_others
 from tasks.metrics.metric import SetMetric, SetScorer
 from tasks.metrics.registry import MetricName, find
+from tasks.metrics.sets import FeatureStatistics, ReferenceSet, feature_statistics, statistics_of_others
 from tasks.running.batching import batch_size
 from tasks.running.device import held_device
 from tasks.running.read_ahead import read_ahead

@@ -15,8 +15,8 @@ import pandas as pd
 from pydantic import Field
 
 from tasks.basics import Strict
-from tasks.metrics.distribution import SetScore
 from tasks.metrics.registry import MetricName, TableMetric, find
+from tasks.metrics.sets import SetScore
 from tasks.report.about import About
 from tasks.report.checks import authenticity_table, claims_table, cleaning_table, cost_table, downstream_table
 from tasks.report.content import (

@@ -12,7 +12,9 @@ from golden.restorer_weights import arrays, load_manifest
 from torch import Tensor
 
 from tasks.metrics import arcface, identity, landmarks, registry
-from tasks.metrics.distribution import feature_statistics, frechet_distance, precision_recall
+from tasks.metrics.frechet import frechet_distance
+from tasks.metrics.neighbours import precision_recall
+from tasks.metrics.sets import feature_statistics
 from tasks.pixels import to_tensor
 from tasks.store.files import read_png
 from tasks.weights import official
@@ -51,14 +53,14 @@ def stand_in(folder: Path, manifest: Path, file: WeightFile) -> None:
     ],
 )
 def test_psnr_and_ssim(case, near, metric, key, tolerance):
-    score = registry.build(metric, case.parent, CPU)
+    score = registry.find(metric).build(case.parent, CPU)
     for name, pair in json.loads(case.read_text()).items():
         near(metric, score(*images_of(case, name))[0], pair["official"][key], tolerance)
 
 
 @pytest.mark.golden("metrics/image_metrics.json")
 def test_piqe_is_the_library_s(case, near):
-    score = registry.build("piqe", case.parent, CPU)
+    score = registry.find("piqe").build(case.parent, CPU)
     for name, pair in json.loads(case.read_text()).items():
         for photo, key in zip(images_of(case, name), ("piqe_restored", "piqe_gt"), strict=True):
             near("piqe", score(photo)[0], pair["pyiqa"][key], 1e-3)
@@ -67,7 +69,7 @@ def test_piqe_is_the_library_s(case, near):
 @pytest.mark.golden("metrics/lpips.json")
 def test_lpips(case, near, tmp_path):
     stand_in(tmp_path, case.parent / "manifests" / "vgg16_features.json", official.VGG16)
-    score = registry.build("lpips", tmp_path, CPU)
+    score = registry.find("lpips").build(tmp_path, CPU)
     for name, values in json.loads(case.read_text()).items():
         near("VGG", score(*images_of(case, name))[0], values["vgg"], 1e-5)
 
@@ -76,7 +78,7 @@ def test_lpips(case, near, tmp_path):
 def test_the_fid_features(case, near, tmp_path):
     file = np.load(case)
     stand_in(tmp_path, case.parent / "manifests" / "fid_inception.json", official.INCEPTION)
-    scorer = registry.build("fid", tmp_path, CPU)
+    scorer = registry.find("fid").build(tmp_path, CPU)
     for name, expected in zip(file["files"].tolist(), file["features"], strict=True):
         features = scorer.features(image(case, name))[0]
         step = len(features) // len(expected)
@@ -96,7 +98,7 @@ def test_the_frechet_distance(case, near):
 def test_identity(case, near, tmp_path):
     manifest = case.parent.parent / "restorers" / "manifests" / "arcface18.json"
     stand_in(tmp_path, manifest, official.ARCFACE18)
-    score = registry.build("ids", tmp_path, CPU)
+    score = registry.find("ids").build(tmp_path, CPU)
     network = arcface.load(tmp_path / official.ARCFACE18.place)
     for name, values in json.loads(case.read_text()).items():
         restored, reference = images_of(case, name)
