@@ -19,7 +19,12 @@ FOLDS: dict[str, Fold] = {
     "neck": ([(0.02, 6.02), (0.2, 6.03), (0.4, 6.10)], 0.022, 0.35),
     "neck low": ([(0.02, 5.86), (0.2, 5.88), (0.38, 5.95)], 0.020, 0.25),
 }
-CROW_FEET = [((0.54, 7.30), (0.65, 7.37)), ((0.55, 7.27), (0.67, 7.28)), ((0.54, 7.24), (0.65, 7.20)), ((0.52, 7.21), (0.61, 7.13))]
+CROW_FEET = [
+    ((0.54, 7.30), (0.65, 7.37)),
+    ((0.55, 7.27), (0.67, 7.28)),
+    ((0.54, 7.24), (0.65, 7.20)),
+    ((0.52, 7.21), (0.61, 7.13)),
+]
 FOREHEAD = (7.64, 7.72, 7.81, 7.90)
 YOUNG = 0.22  # share of a fold's depth that a young face has
 
@@ -42,7 +47,9 @@ def draw_creases(person: Person, smile: float) -> np.ndarray:
     return np.array(lines)
 
 
-def polyline(rng: np.random.Generator, points: list[tuple[float, float]], side: int, width: float, depth: float) -> list:
+def polyline(
+    rng: np.random.Generator, points: list[tuple[float, float]], side: int, width: float, depth: float
+) -> list:
     """Segments of a fold, slightly shifted at random, half as deep at its ends."""
     at = (np.array(points) + 0.012 * rng.normal(size=(len(points), 2))) * [side, 1]
     taper = np.interp(np.linspace(0, 1, len(points) - 1), [0, 0.5, 1], [0.7, 1.0, 0.6])

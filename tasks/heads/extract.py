@@ -215,13 +215,20 @@ def catmull_clark(quads: np.ndarray, count: int) -> tuple[sparse.csr_matrix, np.
     edge = scaled(np.where(inner, 0.5, 1.0), middle) + scaled(np.where(inner, 0.5, 0.0), faces_of_edge)
     vertex = vertex_rule(quads, edges, inner, face, middle, count)
     matrix = sparse.vstack([vertex, edge, face]).tocsr()
-    corner = [np.stack([quads[:, k], count + side[:, k], count + len(edges) + np.arange(n), count + side[:, k - 1]], 1)
-              for k in range(4)]
+    corner = [
+        np.stack([quads[:, k], count + side[:, k], count + len(edges) + np.arange(n), count + side[:, k - 1]], 1)
+        for k in range(4)
+    ]
     return matrix, np.stack(corner, 1).reshape(-1, 4)
 
 
 def vertex_rule(
-    quads: np.ndarray, edges: np.ndarray, inner: np.ndarray, face: sparse.csr_matrix, middle: sparse.csr_matrix, count: int
+    quads: np.ndarray,
+    edges: np.ndarray,
+    inner: np.ndarray,
+    face: sparse.csr_matrix,
+    middle: sparse.csr_matrix,
+    count: int,
 ) -> sparse.csr_matrix:
     """Where the old vertices go [count, count]: (F + 2 E + (n - 3) V) / n inside, half way to the border's edges on it."""
     faces = average(quads.ravel(), np.repeat(np.arange(len(quads)), 4), (count, len(quads))) @ face

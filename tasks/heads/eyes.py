@@ -100,7 +100,11 @@ def paint_mouth(pixels: Pixels, material: Material, person: Person) -> np.ndarra
     rng = stream(person.seed, "teeth")
     teeth, tongue = pixels.part == TEETH, pixels.part == TONGUE
     gap = np.exp(-((np.abs(np.abs(pixels.rest[teeth, 0])[:, None] - GAPS).min(1) / 0.007) ** 2))
-    colour = np.array([0.72, 0.66, 0.56]) * rng.uniform(0.75, 1.02) * np.exp(-0.25 * person.wrinkled * np.array([0.2, 0.5, 1]))
+    colour = (
+        np.array([0.72, 0.66, 0.56])
+        * rng.uniform(0.75, 1.02)
+        * np.exp(-0.25 * person.wrinkled * np.array([0.2, 0.5, 1]))
+    )
     material.albedo[teeth] = colour * (1 - 0.3 * gap)[:, None]
     material.albedo[tongue] = TONGUE_AND_GUMS * 1.2
     material.roughness[teeth | tongue] = 0.3

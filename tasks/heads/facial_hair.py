@@ -178,7 +178,9 @@ def grow_lashes(person: Person, surface: Surface) -> Strands:
     points = np.stack([root, root * 0.45 + tip * 0.55, tip], 1)
     n = len(points)
     dark = np.maximum(0.25 * person.hair_colour, 0.010)
-    return Strands("lash", points, np.tile(dark, (n, 1)), np.full(n, 0.006), np.full(n, 0.4 if person.is_male else 0.55))
+    return Strands(
+        "lash", points, np.tile(dark, (n, 1)), np.full(n, 0.006), np.full(n, 0.4 if person.is_male else 0.55)
+    )
 
 
 def root_first(rest: np.ndarray, quad: np.ndarray) -> np.ndarray:

@@ -255,8 +255,9 @@ def waves(
     amount = rng.uniform(0.0, 0.045) if style.curl[0] < 0.1 else rng.uniform(0.03, 0.08)
     turns = rng.uniform(3, 8) * (1.6 if style.curl[0] > 0.3 else 1)
     s = np.linspace(0, 1, steps)
-    phase = 6.3 * uniforms(strand_rng, LOCKS)[lock][:, None] + turns * s * np.exp(
-        0.15 * normals(strand_rng, LOCKS)[lock]
-    )[:, None]
+    phase = (
+        6.3 * uniforms(strand_rng, LOCKS)[lock][:, None]
+        + turns * s * np.exp(0.15 * normals(strand_rng, LOCKS)[lock])[:, None]
+    )
     size = amount * style.falls * ramp(s, 0.1, 0.5)
     return np.stack([size * np.sin(phase), 0 * phase, size * np.cos(phase)], -1)

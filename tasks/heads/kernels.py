@@ -106,9 +106,7 @@ def march_all(density, origin, cell, points, light, steps, stride):  # type: ign
     """`march` from every one of points [N, 3]."""
     total = np.empty(len(points), np.float32)
     for i in range(len(points)):
-        total[i] = march(
-            density, origin, cell, points[i, 0], points[i, 1], points[i, 2], light, steps, stride
-        )
+        total[i] = march(density, origin, cell, points[i, 0], points[i, 1], points[i, 2], light, steps, stride)
     return total
 
 

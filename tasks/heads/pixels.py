@@ -79,7 +79,12 @@ ATTRIBUTES = {  # of a vertex, in the order of `attribute_table`
 
 
 def gather(
-    depth: np.ndarray, index: np.ndarray, weights: np.ndarray, triangles: np.ndarray, parts: np.ndarray, table: np.ndarray
+    depth: np.ndarray,
+    index: np.ndarray,
+    weights: np.ndarray,
+    triangles: np.ndarray,
+    parts: np.ndarray,
+    table: np.ndarray,
 ) -> Pixels:
     """Interpolate the vertices' attributes (table [V, A], columns as in ATTRIBUTES) at every covered pixel."""
     covered = index >= 0

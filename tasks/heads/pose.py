@@ -9,9 +9,18 @@ from tasks.heads.geometry import ramp, rotation, unit
 from tasks.heads.mesh import Mesh
 from tasks.heads.person import Person, stream
 
-TEMPLATE = np.array(  # FFHQ's five points in a 512-pixel crop, scaled to the side 1: eyes, nose, corners of the mouth
-    [(192.98138, 239.94708), (318.90277, 240.1936), (256.63416, 314.01935), (201.26117, 371.41043), (313.08905, 371.15118)]
-) / 512
+TEMPLATE = (
+    np.array(  # FFHQ's five points in a 512-pixel crop, scaled to the side 1: eyes, nose, corners of the mouth
+        [
+            (192.98138, 239.94708),
+            (318.90277, 240.1936),
+            (256.63416, 314.01935),
+            (201.26117, 371.41043),
+            (313.08905, 371.15118),
+        ]
+    )
+    / 512
+)
 CENTRE = np.array([0.0, 7.5, 0.6])  # origin of view space: the middle of the head
 NECK = np.array([0.0, 6.5, 0.3])  # the head turns about the top of the neck
 
@@ -46,7 +55,9 @@ def draw_pose(person: Person) -> Pose:
     rng = stream(person.seed, "pose")
     wide = 0.34 if rng.random() < 0.35 else 0.17
     yaw, pitch, roll = np.clip(rng.normal(0, [wide, 0.09, 0.06]), -0.75, 0.75)
-    chest = rotation(yaw * rng.uniform(-0.2, 0.7) + 0.12 * rng.normal(), 0.04 * rng.normal(), roll + 0.06 * rng.normal())
+    chest = rotation(
+        yaw * rng.uniform(-0.2, 0.7) + 0.12 * rng.normal(), 0.04 * rng.normal(), roll + 0.06 * rng.normal()
+    )
     follow = rng.uniform(0.6, 1.0) if rng.random() < 0.8 else 0.0
     side, up = rng.normal(0, 0.07), rng.normal(0, 0.04)
     gaze_yaw = np.clip(side - follow * yaw, -0.5, 0.5)

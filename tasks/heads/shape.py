@@ -32,9 +32,7 @@ class Expression:
 EXPRESSIONS = {
     "neutral": Expression(0.24, {}, {}),
     "faint smile": Expression(0.14, {"mouthSmile*": (0.1, 0.4), "cheekSquint*": (0.0, 0.2)}, {}),
-    "smile": Expression(
-        0.14, {"mouthSmile*": (0.4, 0.7), "cheekSquint*": (0.2, 0.45), "eyeSquint*": (0.1, 0.3)}, {}
-    ),
+    "smile": Expression(0.14, {"mouthSmile*": (0.4, 0.7), "cheekSquint*": (0.2, 0.45), "eyeSquint*": (0.1, 0.3)}, {}),
     "grin": Expression(
         0.18,
         {"mouthSmile*": (0.6, 0.9), "cheekSquint*": (0.25, 0.5), "eyeSquint*": (0.1, 0.3)}
@@ -57,9 +55,7 @@ EXPRESSIONS = {
         {"jawOpen": (0.06, 0.22), "mouthFunnel": (0.0, 0.2), "mouthPucker": (0.0, 0.15), "mouthUpperUp*": (0.0, 0.3)},
         {},
     ),
-    "stern": Expression(
-        0.05, {"browDown*": (0.2, 0.5), "mouthFrown*": (0.1, 0.35), "mouthPress*": (0.1, 0.35)}, {}
-    ),
+    "stern": Expression(0.05, {"browDown*": (0.2, 0.5), "mouthFrown*": (0.1, 0.35), "mouthPress*": (0.1, 0.35)}, {}),
     "surprise": Expression(
         0.03,
         {"eyeWide*": (0.2, 0.4), "browOuterUp*": (0.2, 0.5), "browInnerUp": (0.2, 0.5), "jawOpen": (0.05, 0.2)},

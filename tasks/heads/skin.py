@@ -46,7 +46,9 @@ def draw_pigment(rng: np.random.Generator, pixels: Pixels, person: Person, noise
     blood += flush(rest, pixels.ears) * rng.uniform(0.1, 0.55) * (1 + 0.25 * coarse)
     rings = blob(rest, (0.29, 7.13, 1.38), (0.14, 0.06, 0.2))
     sockets = blob(rest, (0.27, 7.36, 1.35), (0.17, 0.07, 0.2))
-    dark = (rng.uniform(0.04, 0.22) * rings + rng.uniform(0.02, 0.12) * sockets + 0.08 * pixels.lids) * (0.35 + person.melanin)
+    dark = (rng.uniform(0.04, 0.22) * rings + rng.uniform(0.02, 0.12) * sockets + 0.08 * pixels.lids) * (
+        0.35 + person.melanin
+    )
     melanin = melanin + dark + freckles(rng, pixels, person, noise) + moles(rng, rest)
     blood = blood + rng.uniform(0.1, 0.4) * rings + 0.25 * pixels.lids + 0.12 * sockets
     forehead = blob(rest, (0, 7.8, 1.4), (0.4, 0.25, 0.3))
@@ -72,7 +74,12 @@ def moles(rng: np.random.Generator, rest: np.ndarray) -> np.ndarray:
     """Extra melanin [P] of up to three moles."""
     extra = np.zeros(len(rest))
     for _ in range(rng.integers(0, 4)):
-        x, y, size, amount = rng.uniform(-0.55, 0.55), rng.uniform(6.3, 7.9), rng.uniform(0.007, 0.014), rng.uniform(0.3, 1)
+        x, y, size, amount = (
+            rng.uniform(-0.55, 0.55),
+            rng.uniform(6.3, 7.9),
+            rng.uniform(0.007, 0.014),
+            rng.uniform(0.3, 1),
+        )
         d2 = (rest[:, 0] - x) ** 2 + (rest[:, 1] - y) ** 2
         extra += amount * np.exp(-d2 / (2 * size**2)) * (rest[:, 2] > 0.9)
     return extra
