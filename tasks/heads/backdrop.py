@@ -42,23 +42,23 @@ def add_wall(rng: np.random.Generator, picture: np.ndarray) -> np.ndarray:
 
 def add_room(rng: np.random.Generator, picture: np.ndarray) -> np.ndarray:
     """Furniture, frames, doors, windows as blurred boxes."""
-    picture = np.ascontiguousarray(picture)
+    picture, wall = np.ascontiguousarray(picture), picture.mean((0, 1))
     for _ in range(rng.integers(4, 14)):
-        colour = (
-            np.exp(rng.normal(-1.1, 1.0)) * draw_hue(rng, 0.2) * np.exp(rng.choice([0, 0, 0, 0.3]) * rng.normal(size=3))
-        )
+        colour = wall * np.exp(0.7 * rng.normal()) * draw_hue(rng, 0.15)
+        colour = colour * np.exp(0.25 * (rng.random() < 0.2) * rng.normal(size=3))
         x, y, width, height = rng.uniform(-0.2, 1), rng.uniform(-0.2, 1), rng.uniform(0.04, 0.5), rng.uniform(0.05, 0.9)
         low, high = (int(x * GRID), int(y * GRID)), (int((x + width) * GRID), int((y + height) * GRID))
         cv2.rectangle(picture, low, high, colour.tolist(), -1)
     picture = picture * np.exp(0.06 * patches(rng, 16))[..., None]
-    return cv2.GaussianBlur(picture, (0, 0), GRID * float(np.exp(rng.uniform(-4.6, -2.7))))
+    return cv2.GaussianBlur(picture, (0, 0), GRID * float(np.exp(rng.uniform(-3.9, -2.5))))
 
 
 def add_leaves(rng: np.random.Generator, picture: np.ndarray) -> np.ndarray:
     """Foliage: patches at all scales, green."""
     for cells in (4, 8, 16, 32, 64):
         picture = picture * np.exp(patches(rng, cells)[..., None] * [0.35, 0.36, 0.28] * (8 / (cells + 4)) ** 0.35)
-    picture = picture * np.exp(np.array([-0.08, 0.06, -0.35]) + 0.15 * rng.normal(size=3))
+    grey = picture @ LUMA
+    picture = grey[..., None] * np.exp(np.array([-0.08, 0.06, -0.4]) + 0.12 * rng.normal(size=3))
     return cv2.GaussianBlur(picture, (0, 0), GRID * float(np.exp(rng.uniform(-5, -3.2))))
 
 

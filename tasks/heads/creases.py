@@ -76,8 +76,8 @@ def carve(pixels: Pixels, pose: Pose, creases: np.ndarray, noise: Noise, person:
     warped = rest[:, :2] + 0.012 * noise.vectors(rest, (9.0,), 40.0)[:, :2]
     depth, slope = crease_field(warped, creases)
     tilt = slope @ pose.head[:, :2].T
-    tilt += rng.uniform(0.012, 0.03) * (1 + person.wrinkled) * noise.vectors(rest, (5.0, 11.0), 50.0)
-    tilt += rng.uniform(0.02, 0.035) * (1 + 0.6 * person.wrinkled) * noise.vectors(rest, (24.0, 50.0, 110.0), 60.0)
+    tilt += rng.uniform(0.008, 0.02) * (1 + person.wrinkled) * noise.vectors(rest, (5.0, 11.0), 50.0)
+    tilt += rng.uniform(0.012, 0.024) * (1 + 0.6 * person.wrinkled) * noise.vectors(rest, (24.0, 50.0, 110.0), 60.0)
     bare = (1 - 0.6 * pixels.lips[on_face])[:, None]
     pixels.normal = pixels.normal.copy()
     pixels.normal[on_face] = unit(pixels.normal[on_face] + tilt * bare)

@@ -16,7 +16,7 @@ IRIS = np.array(  # linear albedo: dark brown, brown, hazel, green, blue, grey
     + [(0.085, 0.100, 0.055), (0.085, 0.125, 0.155), (0.125, 0.140, 0.150)]
 )
 IRIS_RADIUS = 0.44  # radians on the eyeball
-WHITE = np.array([0.58, 0.53, 0.50])
+WHITE = np.array([0.50, 0.455, 0.43])
 GAPS = np.array([0.0, 0.08, 0.145, 0.2, 0.25])  # dm from the middle: between the upper teeth
 
 
@@ -101,7 +101,7 @@ def paint_mouth(pixels: Pixels, material: Material, person: Person) -> np.ndarra
     teeth, tongue = pixels.part == TEETH, pixels.part == TONGUE
     gap = np.exp(-((np.abs(np.abs(pixels.rest[teeth, 0])[:, None] - GAPS).min(1) / 0.007) ** 2))
     colour = (
-        np.array([0.72, 0.66, 0.56])
+        np.array([0.62, 0.56, 0.48])
         * rng.uniform(0.75, 1.02)
         * np.exp(-0.25 * person.wrinkled * np.array([0.2, 0.5, 1]))
     )
@@ -110,6 +110,6 @@ def paint_mouth(pixels: Pixels, material: Material, person: Person) -> np.ndarra
     material.roughness[teeth | tongue] = 0.3
     skin = pixels.part == SKIN
     if teeth.any() and skin.any():  # lips are translucent: teeth lie less in the dark than their vertices say
-        pixels.irradiance[teeth] = np.maximum(pixels.irradiance[teeth], 0.6 * np.median(pixels.irradiance[skin], 0))
+        pixels.irradiance[teeth] = np.maximum(pixels.irradiance[teeth], 0.5 * np.median(pixels.irradiance[skin], 0))
     deep = ramp(1.5 - pixels.rest[:, 2], 0.0, 0.45)
     return np.where(teeth | tongue | (pixels.inside > 0.5), 0.85 * (1 - 0.85 * deep), 1.0)

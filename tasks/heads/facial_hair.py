@@ -26,7 +26,7 @@ CUTS = {
     "none": Cut(0.48, (), (0, 0), 0, 0),
     "stubble": Cut(0.2, EVERYWHERE, (0.015, 0.03), 0.8, 0.0045),
     "short": Cut(0.15, EVERYWHERE, (0.05, 0.11), 0.7, 0.007),
-    "full": Cut(0.07, EVERYWHERE, (0.15, 0.4), 0.6, 0.008),
+    "full": Cut(0.07, EVERYWHERE, (0.12, 0.28), 0.8, 0.007),
     "moustache": Cut(0.05, ("moustache",), (0.06, 0.11), 0.08, 0.008),
     "goatee": Cut(0.05, ("moustache", "link", "patch", "chin"), (0.05, 0.14), 0.18, 0.008),
 }
@@ -126,9 +126,9 @@ def grow_brows(person: Person, surface: Surface) -> Strands:
         outer=rng.uniform(0.5, 0.57),
         height=7.46 + 0.012 * rng.normal(),
         arch=rng.uniform(0.02, 0.065),
-        thickness=rng.uniform(0.028, 0.045) if person.is_male else rng.uniform(0.018, 0.03),
+        thickness=rng.uniform(0.032, 0.052) if person.is_male else rng.uniform(0.024, 0.038),
     )
-    full, fade = rng.uniform(0.5, 1.0), rng.uniform(0.35, 0.65)
+    full, fade = rng.uniform(0.6, 1.3), rng.uniform(0.4, 0.7)
     roots = brow_roots(surface, shape, stream(person.seed, "brow strands"), int(900 * full))
     n = len(roots.points)
     directions = brow_directions(rng, shape, roots)

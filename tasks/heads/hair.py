@@ -37,11 +37,11 @@ STYLES = {
     "wavy": Style((1.0, 2.4), "parted", 0.45, (0.15, 0.35), (0.4, 0.75), (0.05, 0.2), falls=True),
     "curly": Style((0.6, 1.5), "parted", 0.35, (0.35, 0.6), (0.6, 0.85), (0.05, 0.2), falls=True),
     "tied": Style((1.0, 1.0), "back", 0.08, (0.01, 0.05), (0.2, 0.4), (0.01, 0.06)),
-    "back": Style((0.5, 0.9), "back", 0.08, (0.04, 0.15), (0.3, 0.6), (0.04, 0.16), trimmed=(0.4, 0.8)),
-    "side": Style((0.4, 0.75), "side", 0.12, (0.03, 0.15), (0.3, 0.6), (0.03, 0.14), trimmed=(0.4, 0.85)),
-    "short": Style((0.25, 0.55), "forward", 0.12, (0.05, 0.25), (0.3, 0.65), trimmed=(0.3, 0.75)),
+    "back": Style((0.45, 0.85), "back", 0.3, (0.04, 0.15), (0.3, 0.6), (0.04, 0.16), trimmed=(0.4, 0.8)),
+    "side": Style((0.35, 0.7), "side", 0.45, (0.03, 0.15), (0.3, 0.6), (0.03, 0.14), trimmed=(0.4, 0.85)),
+    "short": Style((0.22, 0.5), "forward", 0.3, (0.05, 0.25), (0.3, 0.65), trimmed=(0.3, 0.75)),
     "crop": Style((0.12, 0.22), "forward", 0.1, (0.05, 0.2), (0.2, 0.4), trimmed=(0.3, 0.7), density=1.2),
-    "pixie": Style((0.3, 0.65), "side", 0.2, (0.05, 0.2), (0.35, 0.6), (0.03, 0.12), trimmed=(0.1, 0.4)),
+    "pixie": Style((0.3, 0.65), "side", 0.5, (0.05, 0.2), (0.35, 0.6), (0.03, 0.12), trimmed=(0.1, 0.4)),
     "buzz": Style((0.03, 0.09), "out", 0.0, (0.2, 0.3), (0.0, 0.0), density=1.3),
     "coily": Style((0.12, 0.35), "out", 0.0, (0.8, 1.0), (0.3, 0.5), density=1.3),
     "afro": Style((0.4, 0.9), "out", 0.0, (0.8, 1.0), (0.25, 0.4), density=1.3),
@@ -215,7 +215,8 @@ class Walk:
         """Points [N, steps, 3]."""
         n = len(roots.points)
         p, wander = roots.points, normals(rng, n, 3)
-        direction = unit(roots.normals * (0.4 if style.comb == "back" else 0.8) + 0.8 * self.comb)
+        rise = {"back": 0.4, "parted": 0.3, "side": 0.5}.get(style.comb, 0.8)
+        direction = unit(rise * roots.normals + 0.8 * self.comb)
         points = [p - 0.01 * roots.normals]
         for k in range(1, steps):
             wander = 0.6 * wander + 0.8 * normals(rng, n, 3)
@@ -232,8 +233,8 @@ class Walk:
         """The next direction: along the skull as combed, down by gravity, sideways by curl."""
         flat = self.comb
         if style.comb != "out":
-            flat = flat - 0.85 * (flat * outward).sum(1, keepdims=True) * outward
-        turned = unit(0.55 * direction + 0.45 * unit(flat) + style.gravity * at * DOWN + 0.35 * self.curl * wander)
+            flat = flat - 0.95 * (flat * outward).sum(1, keepdims=True) * outward
+        turned = unit(0.55 * direction + 0.45 * flat + style.gravity * at * DOWN + 0.35 * self.curl * wander)
         return unit(turned + 0.9 * ramp(at, 0.2, 0.5) * DOWN) if style.falls else turned
 
     def off_the_face(self, p: np.ndarray) -> np.ndarray:

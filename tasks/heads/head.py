@@ -11,7 +11,7 @@ from tasks.heads.facial_hair import Beard, grow_beard, grow_brows, grow_lashes
 from tasks.heads.geometry import vertex_normals
 from tasks.heads.glasses import Glasses, draw_glasses
 from tasks.heads.hair import Hair, grow_hair
-from tasks.heads.mesh import Mesh, load_mesh
+from tasks.heads.mesh import TEETH, TONGUE, Mesh, load_mesh
 from tasks.heads.person import Person, draw_person
 from tasks.heads.pose import Crop, Pose, draw_pose, five_points
 from tasks.heads.shape import draw_expression, draw_shape, lid_weights
@@ -41,7 +41,7 @@ def build_head(seed: int) -> Head:
     mesh, person = load_mesh(), draw_person(seed)
     pose, shape = draw_pose(person), draw_shape(mesh, person)
     expression, actions = draw_expression(person)
-    vertices = mesh.vertices(shape | actions | lid_weights(pose.lid_pitch))
+    vertices = set_teeth(mesh, mesh.vertices(shape | actions | lid_weights(pose.lid_pitch)))
     balls, outfit = eyeballs(mesh, vertices), draw_outfit(person)
     return Head(
         mesh=mesh,
@@ -56,6 +56,15 @@ def build_head(seed: int) -> Head:
         collar=make_collar(mesh, mesh.vertices(shape), outfit),
         glasses=draw_glasses(person, balls),
     )
+
+
+def set_teeth(mesh: Mesh, vertices: np.ndarray) -> np.ndarray:
+    """Teeth and tongue moved down: the mesh's upper teeth end at the closed lips, so that a smile would show the lower."""
+    moved = vertices.copy()
+    teeth, tongue = (np.unique(mesh.triangles[mesh.parts == part]) for part in (TEETH, TONGUE))
+    moved[teeth] -= [0, 0.065, 0]
+    moved[tongue] -= [0, 0.06, 0.1]
+    return moved
 
 
 def smile_of(actions: dict[str, float]) -> float:

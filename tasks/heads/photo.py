@@ -31,11 +31,11 @@ def draw_camera(seed: int) -> Camera:
     rng = stream(seed, "camera")
     return Camera(
         exposure=float(np.exp(0.22 * rng.normal())),
-        balance=draw_hue(rng, 0.06),
+        balance=draw_hue(rng, 0.05),
         blur=0.0045 * rng.beta(1, 2.5),
-        sharpening=rng.uniform(0.1, 0.9),
+        sharpening=rng.uniform(0.0, 0.6),
         contrast=float(np.clip(rng.normal(1.1, 0.12), 0.85, 1.4)),
-        saturation=float(np.clip(rng.normal(0.98, 0.12), 0.6, 1.3)),
+        saturation=float(np.clip(rng.normal(0.88, 0.10), 0.55, 1.2)),
         glow=rng.uniform(0.01, 0.06),
         vignette=rng.uniform(0, 0.35) * (rng.random() < 0.5),
         grain=0.003 + 0.014 * rng.beta(1, 2),
@@ -61,7 +61,7 @@ def develop(picture: np.ndarray, size: int, camera: Camera, light: Light, seed: 
     """Linear light [S, S, 3], exposed, to uint8 [size, size, 3] sRGB; S a multiple of size."""
     picture = cv2.resize(np.clip(picture, 0, 8).astype(np.float32), (size, size), interpolation=cv2.INTER_AREA)
     picture = lens(picture, camera)
-    picture = picture * (camera.balance / light.cast**0.72).astype(np.float32)
+    picture = picture * (camera.balance / light.cast**0.85).astype(np.float32)
     picture = tone(picture, camera)
     picture = sharpen(picture, camera, size)
     picture = picture + grain(picture, camera, stream(seed, "grain"))
@@ -84,7 +84,7 @@ def tone(picture: np.ndarray, camera: Camera) -> np.ndarray:
     soft = np.where(picture > 0.6, 0.6 + 0.4 * (1 - np.exp(-(picture - 0.6) / 0.5)), picture)
     coded = np.where(soft < 0.0031308, 12.92 * soft, 1.055 * np.maximum(soft, 1e-6) ** (1 / 2.4) - 0.055)
     curved = 0.5 + 0.5 * np.tanh((coded - 0.5) * 2 * camera.contrast) / np.tanh(camera.contrast)
-    mixed = coded + (curved - coded) * 0.65
+    mixed = coded + (curved - coded) * 0.5
     grey = (mixed @ LUMA)[..., None]
     return (grey + (mixed - grey) * camera.saturation).astype(np.float32)
 

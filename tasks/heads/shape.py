@@ -30,32 +30,32 @@ class Expression:
 
 
 EXPRESSIONS = {
-    "neutral": Expression(0.24, {}, {}),
-    "faint smile": Expression(0.14, {"mouthSmile*": (0.1, 0.4), "cheekSquint*": (0.0, 0.2)}, {}),
-    "smile": Expression(0.14, {"mouthSmile*": (0.4, 0.7), "cheekSquint*": (0.2, 0.45), "eyeSquint*": (0.1, 0.3)}, {}),
-    "grin": Expression(
-        0.18,
-        {"mouthSmile*": (0.6, 0.9), "cheekSquint*": (0.25, 0.5), "eyeSquint*": (0.1, 0.3)}
-        | {"mouthUpperUp*": (0.5, 0.85), "mouthLowerDown*": (0.15, 0.35), "jawOpen": (0.02, 0.07)},
-        {},
+    "neutral": Expression(0.22, {}, {}),
+    "faint smile": Expression(0.14, {"mouthSmile*": (0.15, 0.45), "cheekSquint*": (0.0, 0.2)}, {}),
+    "smile": Expression(
+        0.13, {"cheekSquint*": (0.2, 0.45), "eyeSquint*": (0.1, 0.3)}, {"mouth-corner-puller": (0.3, 0.75)}
     ),
-    "wide grin": Expression(
-        0.12,
-        {"mouthSmile*": (0.15, 0.3), "cheekSquint*": (0.3, 0.5), "eyeSquint*": (0.15, 0.3), "jawOpen": (0.0, 0.05)},
-        {"mouth-corner-puller": (0.4, 0.75), "mouth-part-later": (0.4, 0.8)},
+    "grin": Expression(
+        0.27,
+        {"mouthSmile*": (0.0, 0.25), "cheekSquint*": (0.2, 0.5), "eyeSquint*": (0.1, 0.3)},
+        {"mouth-corner-puller": (0.35, 0.65), "mouth-part-later": (0.3, 0.7)},
+    ),
+    "broad smile": Expression(
+        0.06,
+        {"cheekSquint*": (0.3, 0.5), "eyeSquint*": (0.15, 0.3)},
+        {"mouth-corner-puller": (0.4, 0.65), "mouth-upward-retraction": (0.3, 0.6), "mouth-part-later": (0.1, 0.3)},
     ),
     "laugh": Expression(
         0.04,
-        {"mouthSmile*": (0.7, 0.95), "cheekSquint*": (0.4, 0.65), "eyeSquint*": (0.2, 0.4)}
-        | {"mouthUpperUp*": (0.6, 0.9), "mouthLowerDown*": (0.15, 0.3), "jawOpen": (0.12, 0.28)},
-        {},
+        {"cheekSquint*": (0.4, 0.65), "eyeSquint*": (0.2, 0.4), "jawOpen": (0.1, 0.22)},
+        {"mouth-corner-puller": (0.45, 0.7), "mouth-part-later": (0.5, 0.75)},
     ),
     "talk": Expression(
         0.06,
-        {"jawOpen": (0.06, 0.22), "mouthFunnel": (0.0, 0.2), "mouthPucker": (0.0, 0.15), "mouthUpperUp*": (0.0, 0.3)},
+        {"jawOpen": (0.05, 0.18), "mouthFunnel": (0.0, 0.2), "mouthPucker": (0.0, 0.15), "mouthUpperUp*": (0.0, 0.3)},
         {},
     ),
-    "stern": Expression(0.05, {"browDown*": (0.2, 0.5), "mouthFrown*": (0.1, 0.35), "mouthPress*": (0.1, 0.35)}, {}),
+    "stern": Expression(0.05, {"browDown*": (0.2, 0.5), "mouthFrown*": (0.1, 0.3), "mouthPress*": (0.1, 0.3)}, {}),
     "surprise": Expression(
         0.03,
         {"eyeWide*": (0.2, 0.4), "browOuterUp*": (0.2, 0.5), "browInnerUp": (0.2, 0.5), "jawOpen": (0.05, 0.2)},
@@ -125,7 +125,7 @@ def draw_expression(person: Person) -> tuple[str, dict[str, float]]:
     expression = EXPRESSIONS[name]
     strength = rng.uniform(0, 1)
     actions = {action: low + strength * (high - low) for action, (low, high) in expression.actions.items()}
-    for action, most in (("eyeWide*", 0.25), ("browOuterUp*", 0.2), ("browInnerUp", 0.15), ("browDown*", 0.2)):
+    for action, most in (("eyeWide*", 0.1), ("eyeBlink*", 0.22), ("browOuterUp*", 0.2), ("browInnerUp", 0.15), ("browDown*", 0.2)):
         actions[action] = actions.get(action, 0.0) + most * rng.beta(1, 2)
     weights = {}
     for action, weight in actions.items():

@@ -25,7 +25,7 @@ def paint_skin(pixels: Pixels, person: Person, noise: Noise, hair_colour: np.nda
     pigment = draw_pigment(rng, pixels, person, noise)
     albedo = skin_colour(pigment.melanin, pigment.blood)
     albedo = beard_shadow(pixels, albedo, person.hair_colour)
-    albedo = mix(albedo, 0.6 * hair_colour + 0.25 * albedo, 0.8 * pixels.scalp)
+    albedo = mix(albedo, 0.7 * hair_colour + 0.1 * albedo, 0.92 * pixels.scalp)
     albedo = paint_lips(rng, pixels, person, noise, albedo)
     albedo = np.where((pixels.inside > 0.5)[:, None], TONGUE_AND_GUMS, albedo)
     oily = blob(pixels.rest, (0, 7.2, 1.55), (0.12, 0.6, 0.3)) + ramp(pixels.lips, 0.3, 0.8)
@@ -41,8 +41,8 @@ def draw_pigment(rng: np.random.Generator, pixels: Pixels, person: Person, noise
     rest = pixels.rest
     coarse, fine = noise(rest, (3.0, 6.0)), noise(rest, (12.0, 24.0, 48.0, 100.0), 7.0)
     uneven = 1 + 0.6 * person.wrinkled
-    melanin = person.melanin * np.exp(0.035 * coarse + rng.uniform(0.02, 0.045) * uneven * fine)
-    blood = person.blood * np.exp(0.07 * noise(rest, (3.5, 7.0), 13.0) + 0.05 * noise(rest, (14.0, 28.0, 60.0), 17.0))
+    melanin = person.melanin * np.exp(0.035 * coarse + rng.uniform(0.01, 0.026) * uneven * fine)
+    blood = person.blood * np.exp(0.06 * noise(rest, (3.5, 7.0), 13.0) + 0.03 * noise(rest, (14.0, 28.0, 60.0), 17.0))
     blood += flush(rest, pixels.ears) * rng.uniform(0.1, 0.55) * (1 + 0.25 * coarse)
     rings = blob(rest, (0.29, 7.13, 1.38), (0.14, 0.06, 0.2))
     sockets = blob(rest, (0.27, 7.36, 1.35), (0.17, 0.07, 0.2))
@@ -98,7 +98,7 @@ def paint_lips(
     made_up = not person.is_male and person.years > 18 and rng.random() < 0.55
     red, lipstick, shade = rng.uniform(0.55, 1.1), rng.uniform(0.1, 0.8), rng.uniform(0, 0.4)
     lipstick_tint, shadow_tint = 0.15 * rng.normal(size=3), np.exp(0.3 * rng.normal(size=3))
-    colour = skin_colour(0.6 * person.melanin + 0.1, person.blood + red)
+    colour = skin_colour(0.85 * person.melanin + 0.04, person.blood + red)
     if made_up:
         colour = colour * np.exp(lipstick * np.array([0.1, -0.9, -0.5]) + lipstick_tint) * 0.9
         albedo = albedo * np.exp(-shade * pixels.lids[:, None] * shadow_tint)
