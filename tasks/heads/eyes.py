@@ -95,13 +95,16 @@ def iris_colour(iris: Iris, arm: np.ndarray, gaze: np.ndarray, radius: np.ndarra
     return mix(iris.colour * shade[:, None], 0.002, ramp(radius, pupil + 0.06, pupil - 0.04))
 
 
-def paint_mouth(pixels: Pixels, material: Material, person: Person) -> np.ndarray:
-    """Paint teeth and tongue in place; returns the light [P] that the open mouth lets in, 1 outside."""
+def paint_mouth(pixels: Pixels, material: Material, person: Person, shadow: np.ndarray) -> np.ndarray:
+    """Paint teeth and tongue in place; returns the light [P] that the open mouth lets in, 1 outside.
+
+    Lips are translucent, so teeth lie less in the dark (irradiance, and shadow [P] of the key light) than the mesh says.
+    """
     rng = stream(person.seed, "teeth")
     teeth, tongue = pixels.part == TEETH, pixels.part == TONGUE
     gap = np.exp(-((np.abs(np.abs(pixels.rest[teeth, 0])[:, None] - GAPS).min(1) / 0.007) ** 2))
     colour = (
-        np.array([0.62, 0.56, 0.48])
+        np.array([0.70, 0.63, 0.54])
         * rng.uniform(0.75, 1.02)
         * np.exp(-0.25 * person.wrinkled * np.array([0.2, 0.5, 1]))
     )
@@ -109,7 +112,8 @@ def paint_mouth(pixels: Pixels, material: Material, person: Person) -> np.ndarra
     material.albedo[tongue] = TONGUE_AND_GUMS * 1.2
     material.roughness[teeth | tongue] = 0.3
     skin = pixels.part == SKIN
-    if teeth.any() and skin.any():  # lips are translucent: teeth lie less in the dark than their vertices say
-        pixels.irradiance[teeth] = np.maximum(pixels.irradiance[teeth], 0.5 * np.median(pixels.irradiance[skin], 0))
+    shadow[teeth] = np.maximum(shadow[teeth], 0.35)
+    if teeth.any() and skin.any():
+        pixels.irradiance[teeth] = np.maximum(pixels.irradiance[teeth], 0.6 * np.median(pixels.irradiance[skin], 0))
     deep = ramp(1.5 - pixels.rest[:, 2], 0.0, 0.45)
     return np.where(teeth | tongue | (pixels.inside > 0.5), 0.85 * (1 - 0.85 * deep), 1.0)

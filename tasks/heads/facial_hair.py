@@ -114,7 +114,12 @@ class BrowShape:
     def across(self, rest: np.ndarray) -> np.ndarray:
         """Height over the brow's line in units of its half thickness, [N]."""
         u = self.along(rest)
-        line = self.height + self.arch * np.sin(np.pi * np.clip(u, 0, 1) ** 1.25) - 0.03 * np.clip(u - 0.6, 0, 1)
+        line = (
+            self.height
+            + self.arch * np.sin(np.pi * np.clip(u, 0, 1) ** 1.25)
+            + 0.012 * (1 - u)
+            - 0.03 * np.clip(u - 0.6, 0, 1)
+        )
         return (rest[:, 1] - line) / (self.thickness * np.interp(u, [0, 0.15, 0.6, 1], [0.75, 1.0, 0.85, 0.25]))
 
 

@@ -35,7 +35,7 @@ class Glasses:
     shade: float
 
 
-def draw_glasses(person: Person, balls: tuple[Eyeball, Eyeball]) -> Glasses | None:
+def draw_glasses(person: Person, balls: tuple[Eyeball, Eyeball], ear: np.ndarray) -> Glasses | None:
     """One in six wears glasses, more with age."""
     rng = stream(person.seed, "glasses")
     wears = rng.random() < 0.13 + 0.22 * person.wrinkled
@@ -49,7 +49,7 @@ def draw_glasses(person: Person, balls: tuple[Eyeball, Eyeball]) -> Glasses | No
         rims=(rim(middle, y, width, height, front, squareness), rim(-middle, y, width, height, front, squareness)),
         bars=(
             bridge(middle - width, y + 0.35 * height, front),
-            *(temple(s, middle + width, y, height, front) for s in (1, -1)),
+            *(temple(s, middle + width, y + 0.4 * height, front, ear) for s in (1, -1)),
         ),
         colour=colour,
         thickness=float(rng.choice([0.014, 0.022, 0.034, 0.05])),
@@ -72,9 +72,9 @@ def bridge(half: float, y: float, front: float) -> np.ndarray:
     return np.stack([x, y + 0.03 * np.cos(x / max(half, 0.01)), front - 0.25 * x**2 + 0.02], 1)
 
 
-def temple(side: int, x: float, y: float, height: float, front: float) -> np.ndarray:
-    """From the hinge to the ear."""
-    return np.linspace([side * x, y + 0.4 * height, front - 0.25 * x**2], [side * 0.82, y + 0.08, 0.4], 12)
+def temple(side: int, x: float, y: float, front: float, ear: np.ndarray) -> np.ndarray:
+    """From the hinge to the ear; ear: [3], where the left one meets the head on top."""
+    return np.linspace([side * x, y, front - 0.25 * x**2], ear * [side, 1, 1], 12)
 
 
 def lay_lenses(picture: np.ndarray, glasses: Glasses, crop: Crop, light: Light) -> None:

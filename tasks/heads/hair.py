@@ -68,13 +68,16 @@ def grow_hair(person: Person, surface: Surface, count: int) -> Hair:
     rng = stream(person.seed, "hair")
     name = draw_style(rng, person)
     over = receded(rng, person, surface, over=surface.mesh.over_hairline(), bald=name == "bald")
-    density = thinned(rng, person, surface, ramp(over, -0.03, 0.15))
+    density = thinned(rng, person, surface, ramp(over, -0.02, 0.07))
     if density.max() <= 0:
         return Hair(name, density, person.hair_colour, None)
     strand_rng = stream(person.seed, "strands")
-    roots = plant(strand_rng, surface, density, int(count * STYLES[name].density))
+    crowded = density * (
+        1 + 2 * ramp(over, 0.3, 0.0) * ramp(surface.mesh.base[:, 2], 0.6, 0.9)
+    )  # nothing else covers it
+    roots = plant(strand_rng, surface, crowded, int(count * STYLES[name].density))
     strands = grow(rng, strand_rng, person, STYLES[name], roots, Skull(surface))
-    edge = ramp(roots.sample(over), 0.0, 0.16)
+    edge = ramp(roots.sample(over), -0.02, 0.10)
     return Hair(
         style=name,
         density=density,

@@ -54,7 +54,7 @@ def build_head(seed: int) -> Head:
         balls=balls,
         outfit=outfit,
         collar=make_collar(mesh, mesh.vertices(shape), outfit),
-        glasses=draw_glasses(person, balls),
+        glasses=draw_glasses(person, balls, top_of_ear(mesh, vertices)),
     )
 
 
@@ -65,6 +65,13 @@ def set_teeth(mesh: Mesh, vertices: np.ndarray) -> np.ndarray:
     moved[teeth] -= [0, 0.065, 0]
     moved[tongue] -= [0, 0.06, 0.1]
     return moved
+
+
+def top_of_ear(mesh: Mesh, vertices: np.ndarray) -> np.ndarray:
+    """[3]: where the left ear meets the head, at the height of the eyes."""
+    ear = np.where((mesh.masks[:, 2] > 0.5) & (mesh.base[:, 0] > 0))[0]
+    front = ear[np.argsort(mesh.base[ear, 2] + 0.5 * mesh.base[ear, 1])[-8:]]
+    return vertices[front].mean(0)
 
 
 def smile_of(actions: dict[str, float]) -> float:

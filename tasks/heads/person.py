@@ -103,5 +103,5 @@ def draw_grey(rng: np.random.Generator, years: float, is_male: bool) -> float:
 def skin_colour(melanin: np.ndarray | float, blood: np.ndarray | float) -> np.ndarray:
     """Linear albedo [..., 3] of skin: a pale base, absorbed by melanin and blood (exponents fitted to Fitzpatrick I-VI)."""
     melanin, blood = np.asarray(melanin)[..., None], np.asarray(blood)[..., None]
-    absorbed = melanin * np.array([0.78, 1.10, 1.38]) + blood * np.array([0.05, 0.40, 0.43])
+    absorbed = melanin * np.array([0.85, 1.08, 1.30]) + blood * np.array([0.05, 0.40, 0.43])
     return np.array([0.78, 0.67, 0.60]) * np.exp(-absorbed)

@@ -67,7 +67,7 @@ def paint_and_shade(head: Head, growth: Growth, pixels: Pixels, form: Form, scen
     material = paint_skin(pixels, person, noise, growth.hair.colour)
     edge = paint_clothes(pixels, material, person, head.outfit, noise)
     paint_eyes(pixels, material, person, head.pose, head.balls, noise)
-    cavity = paint_mouth(pixels, material, person) * edge
+    cavity = paint_mouth(pixels, material, person, shadow) * edge
     return shade(pixels, material, scene, shadow, cavity)
 
 

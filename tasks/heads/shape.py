@@ -125,7 +125,13 @@ def draw_expression(person: Person) -> tuple[str, dict[str, float]]:
     expression = EXPRESSIONS[name]
     strength = rng.uniform(0, 1)
     actions = {action: low + strength * (high - low) for action, (low, high) in expression.actions.items()}
-    for action, most in (("eyeWide*", 0.1), ("eyeBlink*", 0.22), ("browOuterUp*", 0.2), ("browInnerUp", 0.15), ("browDown*", 0.2)):
+    for action, most in (
+        ("eyeWide*", 0.1),
+        ("eyeBlink*", 0.22),
+        ("browOuterUp*", 0.2),
+        ("browInnerUp", 0.3),
+        ("browDown*", 0.06),
+    ):
         actions[action] = actions.get(action, 0.0) + most * rng.beta(1, 2)
     weights = {}
     for action, weight in actions.items():

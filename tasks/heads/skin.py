@@ -25,7 +25,7 @@ def paint_skin(pixels: Pixels, person: Person, noise: Noise, hair_colour: np.nda
     pigment = draw_pigment(rng, pixels, person, noise)
     albedo = skin_colour(pigment.melanin, pigment.blood)
     albedo = beard_shadow(pixels, albedo, person.hair_colour)
-    albedo = mix(albedo, 0.7 * hair_colour + 0.1 * albedo, 0.92 * pixels.scalp)
+    albedo = mix(albedo, 0.3 * hair_colour + 0.04 * albedo, 0.95 * pixels.scalp)
     albedo = paint_lips(rng, pixels, person, noise, albedo)
     albedo = np.where((pixels.inside > 0.5)[:, None], TONGUE_AND_GUMS, albedo)
     oily = blob(pixels.rest, (0, 7.2, 1.55), (0.12, 0.6, 0.3)) + ramp(pixels.lips, 0.3, 0.8)
