@@ -4,8 +4,8 @@
     python -m benchmarks.heads explain FACES [NAME=SET.npy ...] [--components 512]
     python -m benchmarks.heads transfer FACES NAME[=SET.npy] [--seeds 3] [--steps 950]
 
-FACES is a folder with `faces64_open.npz` (uint8 `images` [N, 64, 64, 3], aligned like FFHQ): real photos, used here only
-and never shipped. 600 of them are the test set; the rest is the set `real`, the measure of what is possible.
+FACES is a folder with `faces64_open.npz` (uint8 `images` [N, 64, 64, 3], aligned like FFHQ): real photos, used here
+only and never shipped. 600 of them are the test set; the rest is the set `real`, the measure of what is possible.
 """
 
 import argparse
@@ -80,7 +80,7 @@ def load_set(path: str, real: np.ndarray) -> np.ndarray:
     return np.stack([cv2.resize(image, (64, 64), interpolation=cv2.INTER_AREA) for image in images])
 
 
-# ------------------------------------------------------------------------------------------------- what a linear model explains
+# ------------------------------------------------------------------------------------------ a linear model
 def explain(given: argparse.Namespace) -> None:
     """PSNR (pooled) of the real test faces projected on the principal components of each set, and other statistics."""
     test, real = real_faces(given.faces)
@@ -103,7 +103,7 @@ def pca_psnr(faces: np.ndarray, test: np.ndarray, components: int) -> float:
 
 
 def statistics(faces: np.ndarray) -> str:
-    """Mean and spread of the face's colour (CIELAB), mean gradient, share of energy in the upper half of frequencies."""
+    """Mean and spread of the face's colour (CIELAB), gradient, share of energy in high frequencies."""
     x = faces.astype(np.float32) / 255
     lab = np.stack([cv2.cvtColor(face, cv2.COLOR_RGB2LAB) for face in x[:, 16:52, 18:46]])
     grey = x.mean(-1)
@@ -116,7 +116,7 @@ def statistics(faces: np.ndarray) -> str:
     return f"Lab {mean} between faces {spread} gradient {gradient:.4f} high {high:.3f}"
 
 
-# ------------------------------------------------------------------------------------------------- what a network learns
+# ------------------------------------------------------------------------------------------ a network
 def transfer(given: argparse.Namespace) -> None:
     """Train on a set, restore (x4, noise) and denoise 200 real faces; one line a seed, and the mean."""
     torch.set_num_threads(1)

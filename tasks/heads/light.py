@@ -37,7 +37,7 @@ SETTINGS = {
 
 @dataclass(frozen=True)
 class Light:
-    """radiance: [DIRECTIONS, 3] of the surroundings; key: unit vector towards the key light; power: [3] its radiance."""
+    """radiance: [DIRECTIONS, 3] of the surroundings; key: unit vector towards the key light; power: [3] of it."""
 
     setting: str
     radiance: np.ndarray

@@ -28,7 +28,7 @@ HAIRLINE = np.array(  # z, y at rest: where hair begins, from the nape over the 
 
 @dataclass(frozen=True)
 class Mesh:
-    """base: [V, 3] rest vertices (dm); triangles, parts: of the base; fine_*: of the subdivided mesh (skin, eyes, mouth).
+    """base: [V, 3] rest vertices (dm); triangles, parts: of the base; fine_*: of the subdivided mesh, drawn.
 
     masks: [V, 5] in [0, 1]: lips, eyelids, ears, inside of the mouth, face. targets: name -> (vertices, offsets).
     """

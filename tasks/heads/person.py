@@ -1,4 +1,4 @@
-"""Who a seed is: age, sex, ancestry, build, pigments. Everything else (hair, clothes, light ...) draws on its own stream.
+"""Who a seed is: age, sex, ancestry, build, pigments. Everything else (hair, light ...) draws on its own stream.
 
 A topic's stream is `stream(seed, topic)`, so that a change in hair moves neither eyes nor light, and no draw depends on
 the picture's size.
@@ -28,7 +28,7 @@ HAIR_SHARES = np.array(  # by ancestry, in the order of mesh.ANCESTRIES; dyed ha
 
 @dataclass(frozen=True)
 class Person:
-    """ancestry: shares of mesh.ANCESTRIES; male, muscle, weight: 0..1; melanin: 0.15 pale to 2 very dark; blood: 0.4..0.9.
+    """ancestry: shares of mesh.ANCESTRIES; male, muscle, weight: 0..1; melanin: 0.15 pale to 2 dark; blood: 0.4..0.9.
 
     age: the mesh's scale (1 = 11 years, 2 = 25, 3 = 90); wrinkled, grey: 0..1; hair_colour: linear RGB before greying.
     """
@@ -101,7 +101,7 @@ def draw_grey(rng: np.random.Generator, years: float, is_male: bool) -> float:
 
 
 def skin_colour(melanin: np.ndarray | float, blood: np.ndarray | float) -> np.ndarray:
-    """Linear albedo [..., 3] of skin: a pale base, absorbed by melanin and blood (exponents fitted to Fitzpatrick I-VI)."""
+    """Linear albedo [..., 3] of skin: a pale base, absorbed by melanin and blood (exponents set by eye)."""
     melanin, blood = np.asarray(melanin)[..., None], np.asarray(blood)[..., None]
     absorbed = melanin * np.array([0.85, 1.08, 1.30]) + blood * np.array([0.05, 0.40, 0.43])
     return np.array([0.78, 0.67, 0.60]) * np.exp(-absorbed)

@@ -1,9 +1,9 @@
 """A rendered head: `render(seed, size)`. Photo-like, aligned like FFHQ, of nobody who exists.
 
-A seed is one person in one pose and light at any size; finer relief, more strands and other grain come with more pixels.
+A seed is one person in one pose and light at any size; more pixels bring finer relief, more strands and other grain.
 On one machine a picture is exact: it does not depend on what else is rendered, in which order, process or thread.
-Another processor may round the last bit of a float otherwise (BLAS, vectorised exp and sin of numpy, OpenCV), which moves
-single pixels by a level, more where a strand or an edge just hides another.
+Another processor may round the last bit of a float otherwise (BLAS, vectorised exp and sin of numpy, OpenCV), which
+moves single pixels by a level, and more where a strand or an edge just hides another.
 """
 
 import numpy as np
@@ -90,7 +90,7 @@ def draw_strands(
 
 def segments_of(strands: Strands, colours: np.ndarray, head: Head, scene: Scene, side: int) -> tuple[np.ndarray, ...]:
     """Start, end, their colours, width and opacity of all segments [N (K - 1), ...]; strands taper to their tips."""
-    n, steps, _ = strands.points.shape
+    steps = strands.points.shape[1]
     at = head.crop.screen(strands.points, side)
     taper = np.linspace(1, 0.6 if strands.kind == "hair" else 0.35, steps - 1)
     width = strands.widths[:, None] * taper * scene.scale
@@ -101,7 +101,8 @@ def segments_of(strands: Strands, colours: np.ndarray, head: Head, scene: Scene,
 
 def frame_segments(head: Head, glasses: Glasses, scene: Scene, side: int) -> list[tuple[np.ndarray, ...]]:
     """The frame's lines as segments, lit from above."""
-    light, groups = scene.light, []
+    light = scene.light
+    groups: list[tuple[np.ndarray, ...]] = []
     lit = 0.9 * light.radiance.mean(0) + 0.6 * light.power * max(0.0, float(light.key @ [0, 0.6, 0.8]))
     for line in (*glasses.rims, *glasses.bars):
         at = head.crop.screen(head.pose.view(line), side)

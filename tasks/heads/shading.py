@@ -95,7 +95,7 @@ def ggx(roughness: np.ndarray, nh: np.ndarray, nl: np.ndarray, nv: np.ndarray) -
 
 # ------------------------------------------------------------------------------------------------- strands
 def shade_strands(strands: Strands, scene: Scene) -> np.ndarray:
-    """Radiance [N, K, 3] of strands in view space: diffuse, and the two highlights of Marschner et al. 2003, simplified."""
+    """Radiance [N, K, 3] of strands in view space: diffuse, and the two highlights of Marschner et al. 2003."""
     light, p = scene.light, strands.points
     along = unit(np.gradient(p, axis=1))
     flat = p.reshape(-1, 3)

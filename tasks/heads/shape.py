@@ -110,7 +110,7 @@ def local_groups(names: tuple[str, ...]) -> dict[str, list[str]]:
 
 
 def within_limits(mesh: Mesh, weights: dict[str, float]) -> dict[str, float]:
-    """All weights scaled down together where their sum moves the face too far: single targets are drawn independently."""
+    """All weights scaled down together where their sum moves the face too far (each is drawn on its own)."""
     moved = mesh.vertices(weights) - mesh.base
     on_face = mesh.masks[:, 4] > 0.5
     farthest = np.quantile(np.linalg.norm(moved[on_face], axis=1), 0.95)
@@ -133,7 +133,7 @@ def draw_expression(person: Person) -> tuple[str, dict[str, float]]:
         ("browDown*", 0.06),
     ):
         actions[action] = actions.get(action, 0.0) + most * rng.beta(1, 2)
-    weights = {}
+    weights: dict[str, float] = {}
     for action, weight in actions.items():
         sides = ("Left", "Right") if action.endswith("*") else ("",)
         weights |= {f"face/{action.rstrip('*')}{s}": weight * (1 + 0.1 * rng.normal()) for s in sides}

@@ -122,7 +122,7 @@ class Skull:
 
 def density_grid(strands: list[Strands]) -> np.ndarray:
     """Cross-section of hair per volume (1 / dm) in view space, [GRID, GRID, GRID], slightly smoothed."""
-    density = np.zeros((GRID,) * 3, np.float32)
+    density: np.ndarray = np.zeros((GRID,) * 3, np.float32)
     for s in strands:
         if s.shades:
             length = np.linalg.norm(np.diff(s.points, axis=1), axis=2)
