@@ -37,7 +37,7 @@ def draw_creases(person: Person, smile: float) -> np.ndarray:
     for side in (1, -1):
         for name, (points, width, deep) in FOLDS.items():
             young = YOUNG if name in ("nasolabial", "lower lid") else 0.0
-            smiling = 0.45 * smile if name in ("nasolabial", "lower lid") else 0.0
+            smiling = 0.7 * smile if name in ("nasolabial", "lower lid") else 0.0
             depth = deep * (young + (1 - young) * old + smiling) * np.exp(0.35 * rng.normal())
             lines += polyline(rng, points, side, width * rng.uniform(0.8, 1.3), depth)
         for start, end in CROW_FEET:

@@ -108,7 +108,7 @@ def paint_mouth(pixels: Pixels, material: Material, person: Person, shadow: np.n
         * rng.uniform(0.75, 1.02)
         * np.exp(-0.25 * person.wrinkled * np.array([0.2, 0.5, 1]))
     )
-    material.albedo[teeth] = colour * (1 - 0.3 * gap)[:, None]
+    material.albedo[teeth] = colour * (1 - 0.12 * gap)[:, None]
     material.albedo[tongue] = TONGUE_AND_GUMS * 1.2
     material.roughness[teeth | tongue] = 0.3
     skin = pixels.part == SKIN

@@ -86,7 +86,7 @@ def draw_light(seed: int) -> Light:
     radiance = setting.surround * (draw_sky(rng, name) + draw_lamps(rng))
     azimuth, height = (0.12 * rng.normal(), 0.1) if name == "flash" else (0.75 * rng.normal(), rng.uniform(0.1, 0.9))
     key = np.array([np.sin(azimuth) * np.cos(height), np.sin(height), np.cos(azimuth) * np.cos(height)])
-    power = setting.key * rng.uniform(0.5, 1.3) * tint(setting.warmth + 0.2 * rng.normal())
+    power = setting.key * rng.uniform(0.6, 1.7) * tint(setting.warmth + 0.2 * rng.normal())
     return Light(name, radiance, key, power)
 
 
@@ -96,7 +96,7 @@ def draw_sky(rng: np.random.Generator, name: str) -> np.ndarray:
     above = ramp(up, -0.5, 0.6)[:, None]
     sky, ground = tint(rng.normal(0.15, 0.3)), tint(rng.normal(-0.35, 0.25)) * rng.uniform(0.35, 0.9)
     overcast = 0.8 * (name == "overcast") * ramp(up, 0.0, 0.9)[:, None]
-    return rng.uniform(0.3, 0.6) * (above * sky + (1 - above) * ground) + overcast
+    return rng.uniform(0.2, 0.55) * (above * sky + (1 - above) * ground) + overcast
 
 
 def draw_lamps(rng: np.random.Generator) -> np.ndarray:
@@ -105,7 +105,7 @@ def draw_lamps(rng: np.random.Generator) -> np.ndarray:
     for _ in range(rng.integers(1, 4)):
         centre = unit(rng.normal(size=3) * [1, 0.6, 0.8] + [0, 0.3, 0.4])
         shape = np.exp((directions() @ centre - 1) * rng.uniform(3, 12))
-        total += rng.uniform(0.3, 1.4) * shape[:, None] * tint(0.4 * rng.normal())
+        total += rng.uniform(0.2, 1.3) * shape[:, None] * tint(0.4 * rng.normal())
     return total
 
 

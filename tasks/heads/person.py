@@ -19,9 +19,9 @@ WHITE_HAIR = np.array([0.46, 0.45, 0.44])
 HAIR_COLOURS = np.array([BLACK, DARK_BROWN, BROWN, LIGHT_BROWN, DARK_BLOND, BLOND, RED])
 HAIR_SHARES = np.array(  # by ancestry, in the order of mesh.ANCESTRIES; dyed hair included
     [
-        (0.46, 0.36, 0.10, 0.03, 0.02, 0.02, 0.01),
-        (0.40, 0.38, 0.14, 0.05, 0.01, 0.01, 0.01),
-        (0.05, 0.19, 0.25, 0.20, 0.15, 0.11, 0.05),
+        (0.40, 0.36, 0.15, 0.04, 0.02, 0.02, 0.01),
+        (0.28, 0.40, 0.20, 0.08, 0.02, 0.01, 0.01),
+        (0.03, 0.15, 0.25, 0.22, 0.17, 0.13, 0.05),
     ]
 )
 
@@ -67,7 +67,7 @@ def stream(seed: int, topic: str) -> np.random.Generator:
 def draw_person(seed: int) -> Person:
     """The person of a seed: one in ten is a child of 7 to 17, the others are 18 to 88."""
     rng = stream(seed, "person")
-    ancestry = rng.dirichlet([0.4, 0.4, 0.5])
+    ancestry = rng.dirichlet([0.4, 0.4, 0.55])
     years = float(rng.uniform(7, 17) if rng.random() < 0.1 else 18 + 70 * rng.beta(1.1, 1.5))
     male = float(np.clip(rng.choice([0.06, 0.94]) + 0.1 * rng.normal(), 0, 1))
     muscle, weight = rng.uniform(0.3, 0.75), np.clip(rng.normal(0.52, 0.17), 0.15, 0.95)
@@ -103,5 +103,5 @@ def draw_grey(rng: np.random.Generator, years: float, is_male: bool) -> float:
 def skin_colour(melanin: np.ndarray | float, blood: np.ndarray | float) -> np.ndarray:
     """Linear albedo [..., 3] of skin: a pale base, absorbed by melanin and blood (exponents set by eye)."""
     melanin, blood = np.asarray(melanin)[..., None], np.asarray(blood)[..., None]
-    absorbed = melanin * np.array([0.85, 1.08, 1.30]) + blood * np.array([0.05, 0.40, 0.43])
+    absorbed = melanin * np.array([0.85, 1.08, 1.22]) + blood * np.array([0.04, 0.40, 0.40])
     return np.array([0.78, 0.67, 0.60]) * np.exp(-absorbed)

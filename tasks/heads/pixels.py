@@ -15,7 +15,8 @@ class Pixels:
     """The P covered pixels of a picture of side S, in row order.
 
     covered: [S, S]; depth: [S, S] in dm; part: [P]; rest, position, normal: [P, 3] on the rest mesh, in view space;
-    smooth_normal: before bumps; lips, lids, ears, inside: [P] in [0, 1]; scalp, shadow: of hair and beard; paint: [P, 3] colour of collars; irradiance: [P, 3] from the surroundings; opening: [P] their open share.
+    smooth_normal: before bumps; lips, lids, ears, inside: [P] in [0, 1]; scalp, shadow: of hair and beard;
+    paint: [P, 3] colour of collars; irradiance: [P, 3] from the surroundings; opening: [P] their open share.
     """
 
     covered: np.ndarray

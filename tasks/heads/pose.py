@@ -58,8 +58,8 @@ def draw_pose(person: Person) -> Pose:
     chest = rotation(
         yaw * rng.uniform(-0.2, 0.7) + 0.12 * rng.normal(), 0.04 * rng.normal(), roll + 0.06 * rng.normal()
     )
-    follow = rng.uniform(0.6, 1.0) if rng.random() < 0.8 else 0.0
-    side, up = rng.normal(0, 0.07), rng.normal(0, 0.04)
+    follow = rng.uniform(0.6, 1.0) if rng.random() < 0.9 else 0.0
+    side, up = rng.normal(0, 0.05), rng.normal(0, 0.03)
     gaze_yaw = np.clip(side - follow * yaw, -0.5, 0.5)
     gaze_pitch = np.clip(up + follow * pitch, -0.22, 0.22)
     head = rotation(yaw, pitch, roll)

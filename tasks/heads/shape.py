@@ -37,7 +37,7 @@ EXPRESSIONS = {
     ),
     "grin": Expression(
         0.27,
-        {"mouthSmile*": (0.0, 0.25), "cheekSquint*": (0.2, 0.5), "eyeSquint*": (0.1, 0.3)},
+        {"mouthSmile*": (0.0, 0.25), "cheekSquint*": (0.25, 0.6), "eyeSquint*": (0.15, 0.45)},
         {"mouth-corner-puller": (0.35, 0.65), "mouth-part-later": (0.3, 0.7)},
     ),
     "broad smile": Expression(
