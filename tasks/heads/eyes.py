@@ -82,7 +82,7 @@ def sclera(rest: np.ndarray, aside: np.ndarray, person: Person, noise: Noise) ->
     veins = 1 - 0.04 * noise(rest, (25.0, 50.0), 90.0)
     corners = ramp(np.abs(aside), 0.45, 0.95)
     absorbed = corners[:, None] * [0.05, 0.22, 0.24] + person.wrinkled * np.array([0.05, 0.08, 0.16])
-    return WHITE * veins[:, None] * np.exp(-absorbed)
+    return WHITE * (0.65 + 0.35 * ramp(person.tone, 0.05, 0.3)) * veins[:, None] * np.exp(-absorbed)
 
 
 def iris_colour(iris: Iris, arm: np.ndarray, gaze: np.ndarray, radius: np.ndarray) -> np.ndarray:
@@ -112,8 +112,8 @@ def paint_mouth(pixels: Pixels, material: Material, person: Person, shadow: np.n
     material.albedo[tongue] = TONGUE_AND_GUMS * 1.2
     material.roughness[teeth | tongue] = 0.3
     skin = pixels.part == SKIN
-    shadow[teeth] = np.maximum(shadow[teeth], 0.35)
+    shadow[teeth] = np.maximum(shadow[teeth], 0.45)
     if teeth.any() and skin.any():
-        pixels.irradiance[teeth] = np.maximum(pixels.irradiance[teeth], 0.6 * np.median(pixels.irradiance[skin], 0))
+        pixels.irradiance[teeth] = np.maximum(pixels.irradiance[teeth], 0.75 * np.median(pixels.irradiance[skin], 0))
     deep = ramp(1.5 - pixels.rest[:, 2], 0.0, 0.45)
     return np.where(teeth | tongue | (pixels.inside > 0.5), 0.85 * (1 - 0.85 * deep), 1.0)

@@ -32,8 +32,8 @@ class Style:
 
 
 STYLES = {
-    "long": Style((1.7, 3.4), "parted", 0.5, (0.01, 0.10), (0.3, 0.65), (0.03, 0.14), falls=True),
-    "bob": Style((0.95, 1.6), "parted", 0.5, (0.01, 0.10), (0.3, 0.65), (0.04, 0.18), falls=True),
+    "long": Style((1.7, 3.4), "parted", 0.5, (0.01, 0.10), (0.3, 0.65), (0.01, 0.10), falls=True),
+    "bob": Style((0.95, 1.6), "parted", 0.5, (0.01, 0.10), (0.3, 0.65), (0.02, 0.14), falls=True),
     "wavy": Style((1.0, 2.4), "parted", 0.45, (0.15, 0.35), (0.4, 0.75), (0.05, 0.2), falls=True),
     "curly": Style((0.6, 1.5), "parted", 0.35, (0.35, 0.6), (0.6, 0.85), (0.05, 0.2), falls=True),
     "tied": Style((1.0, 1.0), "back", 0.08, (0.01, 0.05), (0.2, 0.4), (0.01, 0.06)),
@@ -181,7 +181,7 @@ def combed(rng: np.random.Generator, style: Style, roots: Roots, fringe: bool) -
     spread = rng.uniform(0.0, 0.8)
     match style.comb:
         case "parted":
-            comb = away + 0.9 * DOWN + sweep * (0.5 + 0.3 * front) * BACK
+            comb = 0.65 * away + 1.1 * DOWN + sweep * (0.5 + 0.3 * front) * BACK
             hanging = -0.6 * BACK + DOWN + spread * away
             return comb * (1 - front) + hanging * front if fringe else comb
         case "back":

@@ -13,7 +13,7 @@ from tasks.noise import numpy_stream
 
 BLACK, DARK_BROWN, BROWN, LIGHT_BROWN, DARK_BLOND, BLOND, RED = np.array(
     [(0.013, 0.011, 0.010), (0.030, 0.019, 0.012), (0.062, 0.037, 0.021), (0.115, 0.070, 0.039)]
-    + [(0.190, 0.125, 0.070), (0.330, 0.240, 0.135), (0.160, 0.058, 0.020)]
+    + [(0.185, 0.130, 0.082), (0.320, 0.248, 0.160), (0.160, 0.058, 0.020)]
 )
 WHITE_HAIR = np.array([0.46, 0.45, 0.44])
 HAIR_COLOURS = np.array([BLACK, DARK_BROWN, BROWN, LIGHT_BROWN, DARK_BLOND, BLOND, RED])

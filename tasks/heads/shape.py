@@ -14,6 +14,13 @@ LEFT_OUT = ("trans-in", "head-trans", "head-angle", "neck-trans", "measure", "he
 OUTLINES = ("diamond", "invertedtriangular", "oval", "rectangular", "round", "square", "triangular")
 SPREADS = {"eyes": 0.5, "ears": 0.7, "head": 0.55, "asym": 0.35, "neck": 0.35, "mouth": 0.5, "nose": 0.75}
 FARTHEST = 0.085  # dm: what 95 % of the face's points may move by local targets, all together
+TYPICAL = {  # the mesh's faces are longer and their mouths narrower than FFHQ's mean face (pose.TEMPLATE): added to all
+    "mouth/mouth-scale-horiz-incr": 0.65,
+    "mouth/mouth-upperlip-width-incr": 0.15,
+    "head/head-scale-vert-decr": 0.25,
+    "nose/nose-point-up": 0.55,
+    "nose/nose-scale-vert-decr": 0.35,
+}
 UNITS = tuple(f"unit-{ancestry}/" for ancestry in ANCESTRIES)
 
 
@@ -68,7 +75,8 @@ def draw_shape(mesh: Mesh, person: Person) -> dict[str, float]:
     """Target weights of the face at rest, without expression."""
     macro = phenotype(person.age, person.male, person.ancestry, person.muscle, person.weight)
     known = {name: w for name, w in macro.items() if name in mesh.targets}
-    return known | within_limits(mesh, draw_local(mesh, stream(person.seed, "shape")))
+    local = within_limits(mesh, draw_local(mesh, stream(person.seed, "shape")))
+    return known | local | {name: w + local.get(name, 0.0) for name, w in TYPICAL.items()}
 
 
 def draw_local(mesh: Mesh, rng: np.random.Generator) -> dict[str, float]:
