@@ -5,7 +5,7 @@ import numpy as np
 
 from tasks.heads.geometry import ramp
 from tasks.heads.light import LUMA, Light, directions, draw_hue
-from tasks.heads.person import stream
+from tasks.heads.person import pick, stream
 
 GRID = 192
 STYLES = {"plain": 0.34, "gradient": 0.14, "room": 0.24, "leaves": 0.14, "street": 0.09, "lamps": 0.05}
@@ -14,7 +14,7 @@ STYLES = {"plain": 0.34, "gradient": 0.14, "room": 0.24, "leaves": 0.14, "street
 def draw_backdrop(seed: int, side: int, light: Light) -> np.ndarray:
     """[side, side, 3] linear light, mean luminance about 0.35 of a white wall's."""
     rng = stream(seed, "backdrop")
-    style = str(rng.choice(list(STYLES), p=list(STYLES.values())))
+    style = pick(rng, STYLES)
     y, x = np.mgrid[0:GRID, 0:GRID] / GRID - 0.5
     slope = rng.normal(size=2) * (0.9 if style == "gradient" else 0.45)
     brightness = np.exp(rng.normal(-0.9, 0.75)) * np.exp(slope[0] * x + slope[1] * y)

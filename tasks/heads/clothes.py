@@ -8,7 +8,7 @@ from scipy.spatial import cKDTree
 from tasks.heads.geometry import ramp
 from tasks.heads.light import draw_hue
 from tasks.heads.mesh import Mesh
-from tasks.heads.person import Person, stream
+from tasks.heads.person import Person, pick, stream
 from tasks.heads.pixels import Material, Noise, Pixels
 
 COLUMNS = 72
@@ -38,11 +38,11 @@ class Outfit:
 
     kind: str
     line: float
-    v: float
     cloth: np.ndarray
-    jacket: np.ndarray | None
-    tie: np.ndarray | None
-    layers: tuple[Layer, ...]
+    v: float = 0.0
+    jacket: np.ndarray | None = None
+    tie: np.ndarray | None = None
+    layers: tuple[Layer, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -62,47 +62,33 @@ WOMEN = {"suit": 0.12, "jacket": 0.2, "shirt": 0.12, "tee": 0.2, "vneck": 0.22, 
 def draw_outfit(person: Person) -> Outfit:
     """The clothes of a seed."""
     rng = stream(person.seed, "clothes")
-    shares = MEN if person.is_male else WOMEN
-    p = np.array(list(shares.values()))
-    kind = str(rng.choice(list(shares), p=p / p.sum()))
+    kind = pick(rng, MEN if person.is_male else WOMEN)
     cloth, pale, lower = draw_dye(rng), draw_pale(rng), rng.uniform(0, 0.12)
     dark, tie = np.clip(np.exp(rng.normal(-3.4, 0.7)) * draw_hue(rng, 0.25), 0.006, 0.3), draw_dye(rng)
-    bright_jacket = draw_dye(rng)
+    coin, opening = rng.random(), rng.uniform(0.2, 0.4)
     match kind:
+        case "suit" if person.is_male and coin < 0.75:
+            return Outfit(kind, 5.78, pale, jacket=dark, tie=tie, layers=suit_collars(pale, dark, 0.10))
         case "suit":
-            wears_tie = person.is_male and rng.random() < 0.75
-            layers = (Layer(SHIRT, pale, 0.10 if wears_tie else 0.3, 0.16), Layer(JACKET, dark * 1.1, 0.65, 0.1))
-            return Outfit(kind, 5.78, 0.35 * (not wears_tie), pale, dark, tie if wears_tie else None, layers)
+            return Outfit(kind, 5.78, pale, v=0.35, jacket=dark, layers=suit_collars(pale, dark, 0.3))
         case "jacket":
-            return Outfit(
-                kind,
-                5.7 - lower,
-                rng.uniform(0.2, 0.7),
-                cloth,
-                bright_jacket,
-                None,
-                (Layer(JACKET, bright_jacket * 1.1, 0.7, 0.1),),
-            )
+            collar = Layer(JACKET, tie * 1.1, 0.7, 0.1)
+            return Outfit(kind, 5.7 - lower, cloth, v=2 * opening - 0.2, jacket=tie, layers=(collar,))
         case "shirt":
-            shirt = pale if rng.random() < 0.5 else cloth
-            return Outfit(
-                kind, 5.78, 0.5, shirt, None, None, (Layer(SHIRT, shirt * 1.05, rng.uniform(0.2, 0.4), 0.16),)
-            )
+            shirt = pale if coin < 0.5 else cloth
+            return Outfit(kind, 5.78, shirt, v=0.5, layers=(Layer(SHIRT, shirt * 1.05, opening, 0.16),))
         case "jumper":
-            return Outfit(
-                kind,
-                5.78,
-                0.0,
-                cloth,
-                None,
-                None,
-                (Layer(ROLL, cloth, 0.0),) if rng.random() < 0.4 else (Layer(CREW, cloth),),
-            )
+            return Outfit(kind, 5.78, cloth, layers=(Layer(ROLL if coin < 0.4 else CREW, cloth),))
         case "hoodie":
-            return Outfit(kind, 5.75, 0.1, cloth, None, None, (Layer(HOOD, cloth, 0.0, 0.0, 0.05),))
+            return Outfit(kind, 5.75, cloth, v=0.1, layers=(Layer(HOOD, cloth, lower=0.05),))
         case "vneck":
-            return Outfit(kind, 5.72 - 2 * lower, rng.uniform(0.4, 1.1), cloth, None, None, ())
-    return Outfit(kind, 5.76 - lower, 0.0, cloth, None, None, (Layer(CREW, cloth * 0.92, lower=lower),))
+            return Outfit(kind, 5.72 - 2 * lower, cloth, v=3.5 * opening - 0.3)
+    return Outfit(kind, 5.76 - lower, cloth, layers=(Layer(CREW, cloth * 0.92, lower=lower),))
+
+
+def suit_collars(shirt: np.ndarray, jacket: np.ndarray, gap: float) -> tuple[Layer, Layer]:
+    """The shirt's collar and the jacket's over it."""
+    return Layer(SHIRT, shirt, gap, 0.16), Layer(JACKET, jacket * 1.1, 0.65, 0.1)
 
 
 def draw_dye(rng: np.random.Generator) -> np.ndarray:

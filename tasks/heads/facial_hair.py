@@ -6,7 +6,7 @@ import numpy as np
 
 from tasks.heads.geometry import ramp, unit
 from tasks.heads.mesh import EYE, Mesh
-from tasks.heads.person import WHITE_HAIR, Person, stream
+from tasks.heads.person import WHITE_HAIR, Person, pick, stream
 from tasks.heads.strands import Roots, Strands, Surface, normals, plant
 
 
@@ -63,7 +63,7 @@ def grow_beard(person: Person, surface: Surface, count: int) -> Beard:
     if not person.is_male or person.years < 20:
         return Beard("none", 0 * whole, None)
     rng = stream(person.seed, "beard")
-    name = str(rng.choice(list(CUTS), p=[cut.share for cut in CUTS.values()]))
+    name = pick(rng, {name: cut.share for name, cut in CUTS.items()})
     cut, shaved = CUTS[name], rng.uniform(0.05, 0.4)
     if name == "none":
         return Beard(name, shaved * whole, None)
@@ -86,10 +86,10 @@ def beard_strands(rng: np.random.Generator, person: Person, cut: Cut, roots: Roo
     for _ in range(1, steps):
         direction = unit(direction + [0, -0.12, 0] + (0.1 + 0.2 * (length > 0.1)) * normals(strand_rng, n, 3))
         points.append(points[-1] + direction * step)
-    white = np.clip(1.1 * person.grey + 0.25 * normals(strand_rng, n) * (person.grey > 0.02), 0, 1)
+    white = np.clip(1.1 * person.grey + 0.15 * normals(strand_rng, n) * (person.grey > 0.02), 0, 1)
     colours = grey_mix(0.85 * person.hair_colour, white) * np.exp(0.2 * normals(strand_rng, n, 1))
     width = np.full(n, cut.width * np.sqrt(10000 / count))
-    return Strands("beard", np.stack(points, 1), colours, width, np.full(n, 0.7))
+    return Strands("beard", np.stack(points, 1), colours, width, np.full(n, 0.45 if length < 0.04 else 0.7))
 
 
 def grey_mix(colour: np.ndarray, share: np.ndarray) -> np.ndarray:

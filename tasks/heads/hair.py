@@ -6,7 +6,7 @@ import numpy as np
 from scipy.spatial import cKDTree
 
 from tasks.heads.geometry import ramp, unit
-from tasks.heads.person import WHITE_HAIR, Person, stream
+from tasks.heads.person import WHITE_HAIR, Person, pick, stream
 from tasks.heads.strands import Roots, Skull, Strands, Surface, normals, plant, uniforms
 
 DOWN, BACK = np.array([0, -1.0, 0]), np.array([0, 0, -1.0])
@@ -95,8 +95,7 @@ def draw_style(rng: np.random.Generator, person: Person) -> str:
         shares["pixie"] = shares.get("pixie", 0) + 0.5 * float(ramp(person.years, 45, 80))
     if person.years < 20:
         shares.pop("bald", None)
-    p = np.array(list(shares.values()))
-    return str(rng.choice(list(shares), p=p / p.sum()))
+    return pick(rng, shares)
 
 
 def receded(rng: np.random.Generator, person: Person, surface: Surface, over: np.ndarray, bald: bool) -> np.ndarray:

@@ -6,7 +6,7 @@ from functools import cache
 import numpy as np
 
 from tasks.heads.geometry import ramp, unit
-from tasks.heads.person import stream
+from tasks.heads.person import pick, stream
 
 DIRECTIONS = 48
 LUMA = np.array([0.2126, 0.7152, 0.0722])
@@ -81,7 +81,7 @@ def draw_hue(rng: np.random.Generator, spread: float) -> np.ndarray:
 def draw_light(seed: int) -> Light:
     """The light of a seed."""
     rng = stream(seed, "light")
-    name = str(rng.choice(list(SETTINGS), p=[s.share for s in SETTINGS.values()]))
+    name = pick(rng, {name: s.share for name, s in SETTINGS.items()})
     setting = SETTINGS[name]
     radiance = setting.surround * (draw_sky(rng, name) + draw_lamps(rng))
     azimuth, height = (0.12 * rng.normal(), 0.1) if name == "flash" else (0.75 * rng.normal(), rng.uniform(0.1, 0.9))

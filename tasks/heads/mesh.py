@@ -116,5 +116,5 @@ def load_mesh() -> Mesh:
 
 def mouth_corners(base: np.ndarray, lips: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Vertices at the right and the left corner of the mouth (the person's right is at x < 0)."""
-    ends = np.where((lips > 0.5) & (np.abs(base[:, 0]) > 0.232) & (base[:, 2] > 1.3))[0]
+    ends = np.where((lips > 0.5) & (np.abs(base[:, 0]) > 0.248) & (base[:, 2] > 1.3))[0]
     return ends[base[ends, 0] < 0], ends[base[ends, 0] > 0]

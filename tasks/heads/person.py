@@ -64,6 +64,12 @@ def stream(seed: int, topic: str) -> np.random.Generator:
     return numpy_stream(seed, "heads", topic)
 
 
+def pick(rng: np.random.Generator, shares: dict[str, float]) -> str:
+    """One of the names, as often as their shares (of any sum) say."""
+    p = np.array(list(shares.values()))
+    return str(rng.choice(list(shares), p=p / p.sum()))
+
+
 def draw_person(seed: int) -> Person:
     """The person of a seed: one in ten is a child of 7 to 17, the others are 18 to 88."""
     rng = stream(seed, "person")

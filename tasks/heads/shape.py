@@ -6,7 +6,7 @@ from functools import cache
 import numpy as np
 
 from tasks.heads.mesh import ANCESTRIES, Mesh, phenotype
-from tasks.heads.person import Person, stream
+from tasks.heads.person import Person, pick, stream
 
 PLUS = ("-incr", "-out", "-up", "-forward", "-convex", "-uncompress")
 MINUS = ("-decr", "-in", "-down", "-backward", "-concave", "-compress")
@@ -15,8 +15,7 @@ OUTLINES = ("diamond", "invertedtriangular", "oval", "rectangular", "round", "sq
 SPREADS = {"eyes": 0.5, "ears": 0.7, "head": 0.55, "asym": 0.35, "neck": 0.35, "mouth": 0.5, "nose": 0.75}
 FARTHEST = 0.085  # dm: what 95 % of the face's points may move by local targets, all together
 TYPICAL = {  # the mesh's faces are longer and their mouths narrower than FFHQ's mean face (pose.TEMPLATE): added to all
-    "mouth/mouth-scale-horiz-incr": 0.65,
-    "mouth/mouth-upperlip-width-incr": 0.15,
+    "mouth/mouth-scale-horiz-incr": 0.5,
     "head/head-scale-vert-decr": 0.25,
     "nose/nose-point-up": 0.55,
     "nose/nose-scale-vert-decr": 0.35,
@@ -129,7 +128,7 @@ def within_limits(mesh: Mesh, weights: dict[str, float]) -> dict[str, float]:
 def draw_expression(person: Person) -> tuple[str, dict[str, float]]:
     """The expression's name and its target weights; brows and lids vary in every expression."""
     rng = stream(person.seed, "expression")
-    name = str(rng.choice(list(EXPRESSIONS), p=[e.share for e in EXPRESSIONS.values()]))
+    name = pick(rng, {name: e.share for name, e in EXPRESSIONS.items()})
     expression = EXPRESSIONS[name]
     strength = rng.uniform(0, 1)
     actions = {action: low + strength * (high - low) for action, (low, high) in expression.actions.items()}
