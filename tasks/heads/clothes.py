@@ -16,7 +16,7 @@ AXIS_Z = 0.22  # dm: the neck's middle at rest
 Rings = tuple[tuple[float, float], ...]  # height over the base of the neck and distance from the skin, dm
 SHIRT: Rings = ((-0.1, 0.03), (0.1, 0.05), (0.27, 0.07), (0.33, 0.10), (0.27, 0.13), (0.1, 0.17), (-0.08, 0.21))
 JACKET: Rings = ((-0.3, 0.10), (0.0, 0.16), (0.2, 0.20), (0.24, 0.23), (0.15, 0.26), (-0.1, 0.30), (-0.3, 0.33))
-CREW: Rings = ((-0.14, 0.01), (-0.08, 0.05), (-0.02, 0.055), (0.03, 0.045), (0.04, 0.01))
+CREW: Rings = ((0.04, 0.01), (0.03, 0.045), (-0.02, 0.055), (-0.08, 0.05), (-0.14, 0.01))
 ROLL: Rings = ((-0.15, 0.04), (0.2, 0.07), (0.48, 0.08), (0.56, 0.11), (0.48, 0.15), (0.2, 0.17), (-0.05, 0.19))
 HOOD: Rings = ((-0.25, 0.05), (-0.05, 0.22), (0.1, 0.32), (0.16, 0.25), (0.1, 0.12), (0.0, 0.05))
 
@@ -171,7 +171,7 @@ def ring_mesh(neck: Neck, layer: Layer) -> tuple[np.ndarray, np.ndarray, np.ndar
     n, first = len(rings), np.arange(COLUMNS - 1)
     corner = np.concatenate([first + k * COLUMNS for k in range(n - 1)])
     quads = np.stack([corner, corner + 1, corner + COLUMNS + 1, corner + COLUMNS], 1)
-    triangles = np.concatenate([quads[:, [0, 1, 2]], quads[:, [0, 2, 3]]])
+    triangles = np.concatenate([quads[:, [0, 2, 1]], quads[:, [0, 3, 2]]])
     return np.concatenate(rings), triangles, np.tile(layer.colour, (n * COLUMNS, 1))
 
 

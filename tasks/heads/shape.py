@@ -14,11 +14,14 @@ LEFT_OUT = ("trans-in", "head-trans", "head-angle", "neck-trans", "measure", "he
 OUTLINES = ("diamond", "invertedtriangular", "oval", "rectangular", "round", "square", "triangular")
 SPREADS = {"eyes": 0.5, "ears": 0.7, "head": 0.55, "asym": 0.35, "neck": 0.35, "mouth": 0.5, "nose": 0.75}
 FARTHEST = 0.085  # dm: what 95 % of the face's points may move by local targets, all together
-TYPICAL = {  # the mesh's faces are longer and their mouths narrower than FFHQ's mean face (pose.TEMPLATE): added to all
-    "mouth/mouth-scale-horiz-incr": 0.5,
-    "head/head-scale-vert-decr": 0.25,
-    "nose/nose-point-up": 0.55,
-    "nose/nose-scale-vert-decr": 0.35,
+TYPICAL = {  # added to all: the mesh's mouths are narrower and its noses longer than FFHQ's mean face (pose.TEMPLATE)
+    "mouth/mouth-scale-horiz-incr": 0.3,
+    "mouth/mouth-trans-up": 0.3,
+    "head/head-scale-vert-decr": 0.14,
+    "head/head-fat-incr": 0.12,
+    "chin/chin-height-incr": 0.12,
+    "nose/nose-point-up": 0.5,
+    "nose/nose-scale-vert-decr": 0.5,
 }
 UNITS = tuple(f"unit-{ancestry}/" for ancestry in ANCESTRIES)
 

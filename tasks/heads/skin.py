@@ -50,7 +50,7 @@ def draw_pigment(rng: np.random.Generator, pixels: Pixels, person: Person, noise
         0.35 + person.melanin
     )
     melanin = melanin + dark + freckles(rng, pixels, person, noise) + moles(rng, rest)
-    blood = blood + rng.uniform(0.1, 0.4) * rings + 0.25 * pixels.lids + 0.12 * sockets
+    blood = blood + rng.uniform(0.03, 0.2) * rings + 0.1 * pixels.lids + 0.04 * sockets
     forehead = blob(rest, (0, 7.8, 1.4), (0.4, 0.25, 0.3))
     return Pigment(melanin * (1 + rng.uniform(-0.08, 0.06) * forehead), blood)
 
