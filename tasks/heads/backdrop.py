@@ -37,7 +37,7 @@ def add_wall(rng: np.random.Generator, picture: np.ndarray) -> np.ndarray:
     y, x = np.mgrid[0:GRID, 0:GRID] / GRID - 0.5
     centre, size = rng.normal(0, 0.4, 2), rng.uniform(0.3, 0.8)
     glow = rng.uniform(0, 1.2) * (rng.random() < 0.4) * np.exp(-((x - centre[0]) ** 2 + (y - centre[1]) ** 2) / size**2)
-    return picture * np.exp(0.08 * patches(rng, 5) + 0.03 * patches(rng, 24) + glow)[..., None]
+    return picture * np.exp(0.07 * patches(rng, 4) + 0.012 * patches(rng, 24) + glow)[..., None]
 
 
 def add_room(rng: np.random.Generator, picture: np.ndarray) -> np.ndarray:

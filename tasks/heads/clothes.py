@@ -18,7 +18,7 @@ SHIRT: Rings = ((-0.1, 0.03), (0.1, 0.05), (0.27, 0.07), (0.33, 0.10), (0.27, 0.
 JACKET: Rings = ((-0.3, 0.10), (0.0, 0.16), (0.2, 0.20), (0.24, 0.23), (0.15, 0.26), (-0.1, 0.30), (-0.3, 0.33))
 CREW: Rings = ((0.04, 0.01), (0.03, 0.045), (-0.02, 0.055), (-0.08, 0.05), (-0.14, 0.01))
 ROLL: Rings = ((-0.15, 0.04), (0.2, 0.07), (0.48, 0.08), (0.56, 0.11), (0.48, 0.15), (0.2, 0.17), (-0.05, 0.19))
-HOOD: Rings = ((-0.25, 0.05), (-0.05, 0.22), (0.1, 0.32), (0.16, 0.25), (0.1, 0.12), (0.0, 0.05))
+HOOD: Rings = ((0.0, 0.05), (0.1, 0.12), (0.16, 0.25), (0.1, 0.32), (-0.05, 0.22), (-0.25, 0.05))
 
 
 @dataclass(frozen=True)
@@ -214,7 +214,7 @@ def fabric(rng: np.random.Generator, pixels: Pixels, noise: Noise) -> np.ndarray
     """Factor [P] of the cloth's brightness: wear, weave, for some stripes or checks."""
     x, y = pixels.rest[:, 0], pixels.rest[:, 1]
     weave = np.exp(
-        0.07 * noise(pixels.rest, (4.0, 9.0), 98.0) + rng.uniform(0.02, 0.12) * noise(pixels.rest, (22.0, 45.0), 99.0)
+        0.05 * noise(pixels.rest, (4.0, 9.0), 98.0) + rng.uniform(0.01, 0.07) * noise(pixels.rest, (22.0, 45.0), 99.0)
     )
     pattern, pitch, contrast = rng.random(), rng.uniform(12, 40), rng.uniform(0.1, 0.5)
     if pattern < 0.1:

@@ -106,6 +106,7 @@ def paint_mouth(pixels: Pixels, material: Material, person: Person, shadow: np.n
     colour = (
         np.array([0.70, 0.63, 0.54])
         * rng.uniform(0.75, 1.02)
+        * (0.6 + 0.4 * ramp(person.tone, 0.05, 0.3))
         * np.exp(-0.25 * person.wrinkled * np.array([0.2, 0.5, 1]))
     )
     material.albedo[teeth] = colour * (1 - 0.12 * gap)[:, None]

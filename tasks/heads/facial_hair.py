@@ -79,7 +79,12 @@ def beard_strands(rng: np.random.Generator, person: Person, cut: Cut, roots: Roo
     n, length = len(roots.points), rng.uniform(*cut.length)
     p = roots.points
     aside = np.sign(p[:, 0]) * 0.35 * ((np.abs(p[:, 0]) < 0.3) & (roots.rest[:, 1] > 6.6))
-    direction = unit((0.55 - 0.25 * (length > 0.1)) * roots.normals + [0, -0.7, 0] + aside[:, None] * [1, 0, 0] + 0.3 * normals(strand_rng, n, 3))
+    direction = unit(
+        (0.55 - 0.25 * (length > 0.1)) * roots.normals
+        + [0, -0.7, 0]
+        + aside[:, None] * [1, 0, 0]
+        + 0.3 * normals(strand_rng, n, 3)
+    )
     steps = 3 if length < 0.06 else 6
     step = length * np.exp(0.25 * normals(strand_rng, n, 1)) / (steps - 1)
     points = [p]

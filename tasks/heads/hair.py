@@ -128,8 +128,8 @@ def coloured(rng: np.random.Generator, person: Person, roots: Roots) -> np.ndarr
     """Colours [N, 3]: grey hair is a mixture of white and old-coloured strands, first at the temples."""
     n = len(roots.points)
     sides = ramp(roots.rest[:, 1], 7.95, 7.3)
-    share = np.clip(person.grey * (0.75 + 0.5 * sides) + 0.28 * normals(rng, n) * (0.02 < person.grey < 0.98), 0, 1)
-    return (person.hair_colour + (WHITE_HAIR - person.hair_colour) * share[:, None]) * np.exp(0.15 * normals(rng, n, 1))
+    share = np.clip(person.grey * (0.75 + 0.5 * sides) + 0.18 * normals(rng, n) * (0.02 < person.grey < 0.98), 0, 1)
+    return (person.hair_colour + (WHITE_HAIR - person.hair_colour) * share[:, None]) * np.exp(0.10 * normals(rng, n, 1))
 
 
 def thickness(style: str, edge: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:

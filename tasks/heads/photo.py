@@ -38,7 +38,7 @@ def draw_camera(seed: int) -> Camera:
         saturation=float(np.clip(rng.normal(0.95, 0.10), 0.65, 1.2)),
         glow=rng.uniform(0.01, 0.06),
         vignette=rng.uniform(0, 0.35) * (rng.random() < 0.5),
-        grain=0.003 + 0.014 * rng.beta(1, 2),
+        grain=0.002 + 0.010 * rng.beta(1, 2.5),
         colour_grain=rng.uniform(0.2, 0.7),
     )
 
