@@ -10,7 +10,7 @@ from tasks.heads.pose import Pose
 
 Fold = tuple[list[tuple[float, float]], float, float]  # points x, y (dm, x > 0), width (dm), depth when old
 FOLDS: dict[str, Fold] = {
-    "nasolabial": ([(0.17, 6.92), (0.25, 6.83), (0.32, 6.70), (0.345, 6.58)], 0.028, 0.55),
+    "nasolabial": ([(0.17, 6.92), (0.25, 6.83), (0.32, 6.70), (0.345, 6.58)], 0.042, 0.70),
     "marionette": ([(0.29, 6.57), (0.315, 6.48), (0.31, 6.38)], 0.022, 0.40),
     "lower lid": ([(0.17, 7.20), (0.25, 7.14), (0.35, 7.13), (0.44, 7.17)], 0.020, 0.45),
     "cheek": ([(0.19, 7.10), (0.28, 7.03), (0.38, 7.01)], 0.030, 0.28),

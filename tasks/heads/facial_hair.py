@@ -23,12 +23,12 @@ class Cut:
 
 EVERYWHERE = ("jaw", "moustache", "link", "patch")
 CUTS = {
-    "none": Cut(0.48, (), (0, 0), 0, 0),
-    "stubble": Cut(0.2, EVERYWHERE, (0.015, 0.03), 0.8, 0.0045),
-    "short": Cut(0.15, EVERYWHERE, (0.05, 0.11), 0.7, 0.007),
-    "full": Cut(0.07, EVERYWHERE, (0.12, 0.28), 0.8, 0.007),
-    "moustache": Cut(0.05, ("moustache",), (0.06, 0.11), 0.08, 0.008),
-    "goatee": Cut(0.05, ("moustache", "link", "patch", "chin"), (0.05, 0.14), 0.18, 0.008),
+    "none": Cut(0.62, (), (0, 0), 0, 0),
+    "stubble": Cut(0.15, EVERYWHERE, (0.015, 0.03), 0.8, 0.0045),
+    "short": Cut(0.12, EVERYWHERE, (0.05, 0.11), 0.7, 0.007),
+    "full": Cut(0.03, EVERYWHERE, (0.12, 0.28), 0.8, 0.007),
+    "moustache": Cut(0.04, ("moustache",), (0.06, 0.11), 0.08, 0.008),
+    "goatee": Cut(0.04, ("moustache", "link", "patch", "chin"), (0.05, 0.14), 0.18, 0.008),
 }
 
 

@@ -11,7 +11,7 @@ def ramp(x: np.ndarray | float, start: float, end: float) -> np.ndarray:
 
 def unit(x: np.ndarray) -> np.ndarray:
     """Vectors [..., 3] at length 1; the zero vector stays."""
-    return x / np.maximum(np.linalg.norm(x, axis=-1, keepdims=True), 1e-9)
+    return x / np.maximum(np.sqrt(np.einsum("...i,...i->...", x, x)), 1e-9)[..., None]
 
 
 def blob(points: np.ndarray, centre: tuple[float, float, float], spread: tuple[float, float, float]) -> np.ndarray:

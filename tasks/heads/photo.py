@@ -32,8 +32,8 @@ def draw_camera(seed: int) -> Camera:
     return Camera(
         exposure=float(np.exp(0.22 * rng.normal())),
         balance=draw_hue(rng, 0.065) * [0.99, 1.0, 1.03],
-        blur=0.0045 * rng.beta(1, 2.5),
-        sharpening=rng.uniform(0.0, 0.6),
+        blur=0.004 * rng.beta(1, 2.5),
+        sharpening=rng.uniform(0.2, 0.9),
         contrast=float(np.clip(rng.normal(1.1, 0.12), 0.85, 1.4)),
         saturation=float(np.clip(rng.normal(0.95, 0.10), 0.65, 1.2)),
         glow=rng.uniform(0.01, 0.06),
@@ -51,10 +51,10 @@ def face_exposure(luminance: np.ndarray, covered: np.ndarray, person: Person, ca
     side = len(luminance)
     y, x = np.mgrid[0:side, 0:side] / side - 0.55
     face = luminance[covered & (np.maximum(np.abs(x + 0.05), np.abs(y)) < 0.22)]
-    target = 0.31 * (person.tone / 0.32) ** 0.62 * camera.exposure
+    target = 0.35 * (person.tone / 0.32) ** 0.62 * camera.exposure
     exposure = target / max(float(np.median(face)), 1e-4)
     bright = float(np.percentile(face, 93)) * exposure
-    return exposure * min(1.0, 0.76 * (person.tone / 0.32) ** 0.25 / bright)
+    return exposure * min(1.0, 0.8 * (person.tone / 0.32) ** 0.25 / bright)
 
 
 def develop(picture: np.ndarray, size: int, camera: Camera, light: Light, seed: int) -> np.ndarray:

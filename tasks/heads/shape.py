@@ -12,8 +12,8 @@ PLUS = ("-incr", "-out", "-up", "-forward", "-convex", "-uncompress")
 MINUS = ("-decr", "-in", "-down", "-backward", "-concave", "-compress")
 LEFT_OUT = ("trans-in", "head-trans", "head-angle", "neck-trans", "measure", "head-age", "-scale-vert")
 OUTLINES = ("diamond", "invertedtriangular", "oval", "rectangular", "round", "square", "triangular")
-SPREADS = {"eyes": 0.5, "ears": 0.7, "head": 0.55, "asym": 0.35, "neck": 0.35, "mouth": 0.5, "nose": 0.75}
-FARTHEST = 0.085  # dm: what 95 % of the face's points may move by local targets, all together
+SPREADS = {"eyes": 0.55, "ears": 0.7, "head": 0.55, "asym": 0.35, "neck": 0.35, "mouth": 0.6, "nose": 0.85}
+FARTHEST = 0.095  # dm: what 95 % of the face's points may move by local targets, all together
 TYPICAL = {  # added to all: the mesh's mouths are narrower and its noses longer than FFHQ's mean face (pose.TEMPLATE)
     "mouth/mouth-scale-horiz-incr": 0.3,
     "mouth/mouth-trans-up": 0.3,
@@ -39,13 +39,13 @@ class Expression:
 
 
 EXPRESSIONS = {
-    "neutral": Expression(0.22, {}, {}),
-    "faint smile": Expression(0.14, {"mouthSmile*": (0.15, 0.45), "cheekSquint*": (0.0, 0.2)}, {}),
+    "neutral": Expression(0.18, {}, {}),
+    "faint smile": Expression(0.12, {"mouthSmile*": (0.15, 0.45), "cheekSquint*": (0.0, 0.2)}, {}),
     "smile": Expression(
-        0.13, {"cheekSquint*": (0.2, 0.45), "eyeSquint*": (0.1, 0.3)}, {"mouth-corner-puller": (0.3, 0.75)}
+        0.14, {"cheekSquint*": (0.2, 0.45), "eyeSquint*": (0.1, 0.3)}, {"mouth-corner-puller": (0.3, 0.75)}
     ),
     "grin": Expression(
-        0.27,
+        0.38,
         {"mouthSmile*": (0.0, 0.25), "cheekSquint*": (0.25, 0.6), "eyeSquint*": (0.15, 0.45)},
         {"mouth-corner-puller": (0.35, 0.65), "mouth-part-later": (0.3, 0.7)},
     ),
@@ -55,18 +55,18 @@ EXPRESSIONS = {
         {"mouth-corner-puller": (0.4, 0.65), "mouth-upward-retraction": (0.3, 0.6), "mouth-part-later": (0.1, 0.3)},
     ),
     "laugh": Expression(
-        0.04,
+        0.03,
         {"cheekSquint*": (0.4, 0.65), "eyeSquint*": (0.2, 0.4), "jawOpen": (0.1, 0.22)},
         {"mouth-corner-puller": (0.45, 0.7), "mouth-part-later": (0.5, 0.75)},
     ),
     "talk": Expression(
-        0.06,
+        0.04,
         {"jawOpen": (0.05, 0.18), "mouthFunnel": (0.0, 0.2), "mouthPucker": (0.0, 0.15), "mouthUpperUp*": (0.0, 0.3)},
         {},
     ),
-    "stern": Expression(0.05, {"browDown*": (0.2, 0.5), "mouthFrown*": (0.1, 0.3), "mouthPress*": (0.1, 0.3)}, {}),
+    "stern": Expression(0.03, {"browDown*": (0.2, 0.5), "mouthFrown*": (0.1, 0.3), "mouthPress*": (0.1, 0.3)}, {}),
     "surprise": Expression(
-        0.03,
+        0.02,
         {"eyeWide*": (0.2, 0.4), "browOuterUp*": (0.2, 0.5), "browInnerUp": (0.2, 0.5), "jawOpen": (0.05, 0.2)},
         {},
     ),
