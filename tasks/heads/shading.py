@@ -81,7 +81,7 @@ def reflected(pixels: Pixels, material: Material, scene: Scene, shadow: np.ndarr
     around = 2 * (normal * camera).sum(1, keepdims=True) * normal - camera
     mirror = np.where(eye[:, None], mirrored(light, around, 40.0), mirrored(light, around, 8.0))
     grazing = np.where(f0 > 0, f0 + np.clip(1 - rough - f0, 0, 1) * (1 - nv) ** 5, 0)
-    strength = grazing * np.clip(pixels.opening, 0, 1) * cavity * np.where(eye, 0.7, 0.5)
+    strength = grazing * np.clip(pixels.opening, 0, 1) * cavity * np.where(eye, 0.7, 0.25)
     return key + strength[:, None] * mirror
 
 

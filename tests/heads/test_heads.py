@@ -65,7 +65,7 @@ def test_the_eyes_of_a_picture_are_where_the_landmarks_say():
         assert np.abs(at[ids, :2].mean(0) - point).max() < 12
 
 
-def test_topics_have_streams_of_their_own(monkeypatch):
+def test_topics_have_streams_of_their_own():
     """Draws more or fewer of hair move neither eyes, pose, light nor clothes."""
     someone = person.draw_person(21)
     before = [draw_iris(someone), draw_pose(someone), draw_light(21), draw_outfit(someone), photo.draw_camera(21)]
@@ -105,7 +105,7 @@ def test_people_grey_and_wrinkle_with_age(people):
 
 def test_shapes_stay_within_the_limit():
     m = mesh.load_mesh()
-    for seed in range(30):
+    for seed in range(10):
         weights = within_limits(m, draw_local(m, person.stream(seed, "shape")))
         moved = np.linalg.norm(m.vertices(weights) - m.base, axis=1)[m.masks[:, 4] > 0.5]
         assert np.quantile(moved, 0.95) <= FARTHEST * 1.001
