@@ -8,7 +8,7 @@ from tasks.heads.light import LUMA, Light, directions, draw_hue
 from tasks.heads.person import pick, stream
 
 GRID = 192
-STYLES = {"plain": 0.34, "gradient": 0.14, "room": 0.24, "leaves": 0.14, "street": 0.09, "lamps": 0.05}
+STYLES = {"plain": 0.42, "gradient": 0.18, "room": 0.18, "leaves": 0.11, "street": 0.08, "lamps": 0.03}
 
 
 def draw_backdrop(seed: int, side: int, light: Light) -> np.ndarray:
@@ -17,7 +17,7 @@ def draw_backdrop(seed: int, side: int, light: Light) -> np.ndarray:
     style = pick(rng, STYLES)
     y, x = np.mgrid[0:GRID, 0:GRID] / GRID - 0.5
     slope = rng.normal(size=2) * (0.9 if style == "gradient" else 0.45)
-    brightness = np.exp(rng.normal(-0.9, 0.75)) * np.exp(slope[0] * x + slope[1] * y)
+    brightness = np.exp(rng.normal(-0.75, 0.7)) * np.exp(slope[0] * x + slope[1] * y)
     picture = brightness[..., None] * draw_hue(rng, 0.18)
     draw = {"room": add_room, "leaves": add_leaves, "street": add_street, "lamps": add_lamps}.get(style, add_wall)
     picture = draw(rng, picture)
@@ -50,7 +50,7 @@ def add_room(rng: np.random.Generator, picture: np.ndarray) -> np.ndarray:
         low, high = (int(x * GRID), int(y * GRID)), (int((x + width) * GRID), int((y + height) * GRID))
         cv2.rectangle(picture, low, high, colour.tolist(), -1)
     picture = picture * np.exp(0.06 * patches(rng, 16))[..., None]
-    return cv2.GaussianBlur(picture, (0, 0), GRID * float(np.exp(rng.uniform(-3.9, -2.5))))
+    return cv2.GaussianBlur(picture, (0, 0), GRID * float(np.exp(rng.uniform(-3.5, -2.3))))
 
 
 def add_leaves(rng: np.random.Generator, picture: np.ndarray) -> np.ndarray:
@@ -59,7 +59,7 @@ def add_leaves(rng: np.random.Generator, picture: np.ndarray) -> np.ndarray:
         picture = picture * np.exp(patches(rng, cells)[..., None] * [0.35, 0.36, 0.28] * (8 / (cells + 4)) ** 0.35)
     grey = picture @ LUMA
     picture = grey[..., None] * np.exp(np.array([-0.08, 0.06, -0.4]) + 0.12 * rng.normal(size=3))
-    return cv2.GaussianBlur(picture, (0, 0), GRID * float(np.exp(rng.uniform(-5, -3.2))))
+    return cv2.GaussianBlur(picture, (0, 0), GRID * float(np.exp(rng.uniform(-3.9, -2.7))))
 
 
 def add_street(rng: np.random.Generator, picture: np.ndarray) -> np.ndarray:
@@ -68,7 +68,7 @@ def add_street(rng: np.random.Generator, picture: np.ndarray) -> np.ndarray:
     below = ramp(np.arange(GRID)[:, None] / GRID - height, -0.02, 0.02)[..., None]
     sky = np.exp(rng.normal(0.1, 0.4)) * np.array([0.75, 0.9, 1.15])
     picture = sky * (1 - below) + picture * np.exp(0.25 * patches(rng, 10) + 0.2 * patches(rng, 30))[..., None] * below
-    return cv2.GaussianBlur(picture, (0, 0), GRID * float(np.exp(rng.uniform(-4.5, -3.0))))
+    return cv2.GaussianBlur(picture, (0, 0), GRID * float(np.exp(rng.uniform(-3.9, -2.6))))
 
 
 def add_lamps(rng: np.random.Generator, picture: np.ndarray) -> np.ndarray:

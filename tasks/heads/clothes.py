@@ -217,8 +217,8 @@ def fabric(rng: np.random.Generator, pixels: Pixels, noise: Noise) -> np.ndarray
         0.05 * noise(pixels.rest, (4.0, 9.0), 98.0) + rng.uniform(0.01, 0.07) * noise(pixels.rest, (22.0, 45.0), 99.0)
     )
     pattern, pitch, contrast = rng.random(), rng.uniform(12, 40), rng.uniform(0.1, 0.5)
-    if pattern < 0.1:
+    if pattern < 0.06:
         weave = weave * (1 + contrast * np.tanh(3 * np.sin(y * pitch)))
-    elif pattern < 0.2:
+    elif pattern < 0.12:
         weave = weave * (1 + 0.5 * contrast * (np.tanh(3 * np.sin(y * pitch)) + np.tanh(3 * np.sin(x * pitch))))
     return weave

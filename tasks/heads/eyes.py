@@ -16,6 +16,7 @@ IRIS = np.array(  # linear albedo: dark brown, brown, hazel, green, blue, grey
     + [(0.085, 0.100, 0.055), (0.085, 0.125, 0.155), (0.125, 0.140, 0.150)]
 )
 IRIS_RADIUS = 0.44  # radians on the eyeball
+ENAMEL = np.array([0.84, 0.74, 0.62])
 WHITE = np.array([0.50, 0.455, 0.43])
 GAPS = np.array([0.0, 0.08, 0.145, 0.2, 0.25])  # dm from the middle: between the upper teeth
 
@@ -103,12 +104,8 @@ def paint_mouth(pixels: Pixels, material: Material, person: Person, shadow: np.n
     rng = stream(person.seed, "teeth")
     teeth, tongue = pixels.part == TEETH, pixels.part == TONGUE
     gap = np.exp(-((np.abs(np.abs(pixels.rest[teeth, 0])[:, None] - GAPS).min(1) / 0.007) ** 2))
-    colour = (
-        np.array([0.70, 0.63, 0.54])
-        * rng.uniform(0.75, 1.02)
-        * (0.6 + 0.4 * ramp(person.tone, 0.05, 0.3))
-        * np.exp(-0.25 * person.wrinkled * np.array([0.2, 0.5, 1]))
-    )
+    colour = ENAMEL * rng.uniform(0.75, 1.02) * np.exp(-0.25 * person.wrinkled * np.array([0.2, 0.5, 1]))
+    colour *= 0.75 + 0.25 * ramp(person.tone, 0.05, 0.3)  # exposure for dark skin would burn them out
     material.albedo[teeth] = colour * (1 - 0.12 * gap)[:, None]
     material.albedo[tongue] = TONGUE_AND_GUMS * 1.2
     material.roughness[teeth | tongue] = 0.3

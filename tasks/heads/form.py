@@ -60,9 +60,7 @@ def surroundings(head: Head, scene: Scene, coarse: np.ndarray, cloth: np.ndarray
     received, opening = irradiance(
         points, normals, triangles, directions(), scene.light.radiance, RADIUS, scene.density, ORIGIN, CELL
     )
-    contact = (
-        0.55 + 0.45 * np.clip(opening, 0, 1)[:, None]
-    )  # 48 directions on the base mesh miss part of the corners' shade
+    contact = 0.55 + 0.45 * np.clip(opening, 0, 1)[:, None]  # 48 directions miss part of the shade in corners
     return np.concatenate([received * contact, opening[:, None]], 1)
 
 

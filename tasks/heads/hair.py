@@ -49,8 +49,8 @@ STYLES = {
 }
 WOMEN = {"long": 0.3, "bob": 0.24, "wavy": 0.16, "tied": 0.1, "pixie": 0.12, "curly": 0.08}
 MEN = {"side": 0.28, "short": 0.24, "crop": 0.2, "back": 0.12, "buzz": 0.07, "curly": 0.03, "wavy": 0.03, "bald": 0.03}
-AFRICAN_WOMEN = {"tied": 0.18, "coily": 0.2, "afro": 0.2, "bob": 0.16, "long": 0.14, "curly": 0.12}
-AFRICAN_MEN = {"buzz": 0.36, "coily": 0.32, "crop": 0.1, "afro": 0.12, "bald": 0.1}
+AFRICAN_WOMEN = {"tied": 0.18, "coily": 0.24, "afro": 0.1, "bob": 0.18, "long": 0.14, "curly": 0.12}
+AFRICAN_MEN = {"buzz": 0.36, "coily": 0.32, "crop": 0.12, "afro": 0.05, "bald": 0.1}
 
 
 @dataclass(frozen=True)
@@ -86,7 +86,7 @@ def grow_hair(person: Person, surface: Surface, count: int) -> Hair:
 
 def draw_style(rng: np.random.Generator, person: Person) -> str:
     """A style that suits sex, age and ancestry."""
-    african = rng.random() < person.ancestry[0] * 1.2 - 0.1
+    african = rng.random() < person.ancestry[0] * 1.25 - 0.2
     if person.is_male:
         shares = dict(AFRICAN_MEN if african else MEN)
         shares["bald"] *= 1 + 7 * float(ramp(person.years, 30, 65))
@@ -196,8 +196,8 @@ def combed(rng: np.random.Generator, style: Style, roots: Roots, fringe: bool) -
 
 def cut_fringe(rng: np.random.Generator, lengths: np.ndarray, roots: Roots) -> np.ndarray:
     """Strands of the forehead cut to a fringe's length."""
-    front = ramp(roots.rest[:, 2], 0.95, 1.25)
-    return lengths * (1 - front) + front * np.minimum(lengths, rng.uniform(0.5, 0.75))
+    front = ramp(roots.rest[:, 2], 0.75, 1.05)
+    return lengths * (1 - front) + front * np.minimum(lengths, rng.uniform(0.36, 0.56))
 
 
 @dataclass(frozen=True)

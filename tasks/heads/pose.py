@@ -53,7 +53,7 @@ class Pose:
 def draw_pose(person: Person) -> Pose:
     """Mostly frontal, as in portraits; people mostly look near the camera, so the eyes undo part of the head's turn."""
     rng = stream(person.seed, "pose")
-    wide = 0.34 if rng.random() < 0.35 else 0.17
+    wide = 0.32 if rng.random() < 0.28 else 0.15
     yaw, pitch, roll = np.clip(rng.normal(0, [wide, 0.09, 0.06]), -0.75, 0.75)
     chest = rotation(
         yaw * rng.uniform(-0.2, 0.7) + 0.12 * rng.normal(), 0.04 * rng.normal(), roll + 0.06 * rng.normal()

