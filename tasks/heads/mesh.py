@@ -12,6 +12,8 @@ from pathlib import Path
 import numpy as np
 from scipy import sparse
 
+from tasks.store import BadInput as BadInput  # the one place of this room that knows where it lives
+
 FILES = Path(__file__).parent
 SKIN, EYE_LEFT, EYE_RIGHT, LASHES, TEETH, TONGUE = range(6)
 COLLAR = 8
@@ -94,7 +96,7 @@ def hats(at: float, n: int) -> np.ndarray:
 @cache
 def load_mesh() -> Mesh:
     """The head of this package; read once per process."""
-    head, rig = np.load(FILES / "head.npz"), np.load(FILES / "rig.npz")
+    head, rig = (np.load(found(FILES / name)) for name in ("head.npz", "rig.npz"))
     rows, cols, vals = head["rows"], head["cols"].astype(int), head["vals"].astype(np.float32)
     starts = np.searchsorted(rows, np.arange(len(head["names"]) + 1))
     spans = zip(head["names"], starts[:-1], starts[1:], strict=True)
@@ -112,6 +114,13 @@ def load_mesh() -> Mesh:
         fine_triangles=rig["fine_triangles"],
         fine_parts=rig["fine_parts"],
     )
+
+
+def found(path: Path) -> Path:
+    """The same path; BadInput where the file is missing."""
+    if not path.is_file():
+        raise BadInput(f"{path} is missing. Make it with: python -m tasks.heads.extract WHEEL (see its docstring)")
+    return path
 
 
 def mouth_corners(base: np.ndarray, lips: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

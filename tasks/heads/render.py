@@ -17,12 +17,12 @@ from tasks.heads.glasses import Glasses, lay_lenses
 from tasks.heads.head import Growth, Head, build_head, grow_all
 from tasks.heads.kernels import draw_segments
 from tasks.heads.light import LUMA, draw_light
+from tasks.heads.mesh import BadInput
 from tasks.heads.photo import develop, draw_camera, face_exposure
 from tasks.heads.pixels import Noise, Pixels
 from tasks.heads.shading import Scene, shade, shade_strands
 from tasks.heads.skin import paint_skin
 from tasks.heads.strands import Strands, density_grid
-from tasks.store import BadInput
 
 MIN_SIZE, MAX_SIZE = 16, 1024
 SUPERSAMPLING = 2

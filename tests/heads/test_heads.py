@@ -12,10 +12,10 @@ from tasks.heads.clothes import draw_outfit
 from tasks.heads.eyes import draw_iris
 from tasks.heads.geometry import vertex_normals
 from tasks.heads.light import draw_light
+from tasks.heads.mesh import BadInput
 from tasks.heads.pose import TEMPLATE, draw_pose
 from tasks.heads.shape import FARTHEST, draw_local, draw_shape, within_limits
 from tasks.heads.strands import Surface, plant
-from tasks.store import BadInput
 
 SEEDS = range(400)
 
