@@ -181,20 +181,25 @@ def draw_segments(start, end, colour0, colour1, width, alpha, order, depth, bias
 
 @compiled
 def value_noise(volume, points, frequency):
-    """Smooth noise [N] at points [N, 3], mean 0, variance about 1, `frequency` bumps a dm; `volume` repeats."""
-    n = volume.shape[0]
+    """Smooth noise [N] at points [N, 3], mean 0, variance about 1, `frequency` bumps a dm.
+
+    volume: [n, n, n] standard normal values, n a power of 2; it repeats.
+    """
+    last = volume.shape[0] - 1
     value = np.zeros(len(points), np.float32)
     for i in range(len(points)):
         x, y, z = points[i, 0] * frequency + 900, points[i, 1] * frequency + 900, points[i, 2] * frequency + 900
         a, b, c = int(x), int(y), int(z)
         u, v, w = x - a, y - b, z - c
         u, v, w = u * u * (3 - 2 * u), v * v * (3 - 2 * v), w * w * (3 - 2 * w)
-        total = 0.0
-        for corner in range(8):
-            p, q, r = corner & 1, (corner >> 1) & 1, corner >> 2
-            weight = (u if p else 1 - u) * (v if q else 1 - v) * (w if r else 1 - w)
-            total += weight * volume[(a + p) % n, (b + q) % n, (c + r) % n]
-        value[i] = total * 2.0
+        a0, b0, c0 = a & last, b & last, c & last
+        a1, b1, c1 = (a + 1) & last, (b + 1) & last, (c + 1) & last
+        near = volume[a0, b0, c0] * (1 - u) + volume[a1, b0, c0] * u
+        far = volume[a0, b1, c0] * (1 - u) + volume[a1, b1, c0] * u
+        low = near * (1 - v) + far * v
+        near = volume[a0, b0, c1] * (1 - u) + volume[a1, b0, c1] * u
+        far = volume[a0, b1, c1] * (1 - u) + volume[a1, b1, c1] * u
+        value[i] = 2.0 * (low * (1 - w) + (near * (1 - v) + far * v) * w)
     return value
 
 
