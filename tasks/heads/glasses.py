@@ -91,6 +91,6 @@ def lay_lenses(picture: np.ndarray, glasses: Glasses, crop: Crop, light: Light) 
         y, x = np.mgrid[0:side, 0:side].astype(np.float32)
         u, v = (x - low[0]) / (high[0] - low[0] + 1e-6), (y - low[1]) / (high[1] - low[1] + 1e-6)
         streak = np.exp(-(((u - v * 0.6 - 0.2) / 0.22) ** 2)) * (1 - v)
-        glare = glasses.mirror * (0.3 * light.radiance.mean(0) + streak[..., None] * 0.6 * light.power)
+        glare = glasses.mirror * (0.1 * light.radiance.mean(0) + streak[..., None] * 0.6 * light.power)
         picture *= 1 - mask[..., None] * glasses.shade
         picture += mask[..., None] * glare.astype(np.float32)

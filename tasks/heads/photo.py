@@ -35,7 +35,7 @@ def draw_camera(seed: int) -> Camera:
         blur=0.004 * rng.beta(1, 2.5),
         sharpening=rng.uniform(0.1, 0.6),
         contrast=float(np.clip(rng.normal(1.1, 0.12), 0.85, 1.4)),
-        saturation=float(np.clip(rng.normal(0.92, 0.10), 0.65, 1.2)),
+        saturation=float(np.clip(rng.normal(0.96, 0.10), 0.65, 1.2)),
         glow=rng.uniform(0.01, 0.06),
         vignette=rng.uniform(0, 0.35) * (rng.random() < 0.5),
         grain=0.002 + 0.010 * rng.beta(1, 2.5),
@@ -51,10 +51,10 @@ def face_exposure(luminance: np.ndarray, covered: np.ndarray, person: Person, ca
     side = len(luminance)
     y, x = np.mgrid[0:side, 0:side] / side - 0.55
     face = luminance[covered & (np.maximum(np.abs(x + 0.05), np.abs(y)) < 0.22)]
-    target = 0.35 * (person.tone / 0.32) ** 0.62 * camera.exposure
+    target = 0.315 * (person.tone / 0.32) ** 0.62 * camera.exposure
     exposure = target / max(float(np.median(face)), 1e-4)
     bright = float(np.percentile(face, 93)) * exposure
-    return exposure * min(1.0, 0.8 * (person.tone / 0.32) ** 0.25 / bright)
+    return exposure * min(1.0, 0.74 * (person.tone / 0.32) ** 0.25 / bright)
 
 
 def develop(picture: np.ndarray, size: int, camera: Camera, light: Light, seed: int) -> np.ndarray:
