@@ -153,26 +153,26 @@ class Neck:
 
 def ring_mesh(neck: Neck, layer: Layer) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Rest vertices, triangles and colours of one collar: rings of COLUMNS points, open in front by the gap."""
-    theta = np.linspace(layer.gap, 2 * np.pi - layer.gap, COLUMNS)
-    round_front = np.where(theta > np.pi, theta - 2 * np.pi, theta)
-    front = ramp(np.abs(round_front), 0.75, layer.gap)
+    turn = np.linspace(layer.gap, 2 * np.pi - layer.gap, COLUMNS)
+    theta = np.where(turn > np.pi, turn - 2 * np.pi, turn)
+    inner = neck.look_up(neck.radius, theta, base_line(theta) + 0.1)
     rings = []
-    inner = neck.look_up(neck.radius, round_front, base_line(round_front) + 0.1)
-    for k, (height, distance) in enumerate(layer.rings):
-        folded = ramp(k, 2.5, len(layer.rings) - 1)
-        y = (
-            base_line(round_front)
-            + height
-            - layer.lower * (0.5 + 0.5 * np.cos(round_front))
-            - layer.points * front * folded
-        )
-        radius = np.minimum(neck.look_up(neck.radius, round_front, y), inner + 0.3) + distance
+    for k, (_, distance) in enumerate(layer.rings):
+        y = ring_height(layer, k, theta)
+        radius = np.minimum(neck.look_up(neck.radius, theta, y), inner + 0.3) + distance
         rings.append(np.stack([radius * np.sin(theta), y, AXIS_Z + radius * np.cos(theta)], 1))
     n, first = len(rings), np.arange(COLUMNS - 1)
     corner = np.concatenate([first + k * COLUMNS for k in range(n - 1)])
     quads = np.stack([corner, corner + 1, corner + COLUMNS + 1, corner + COLUMNS], 1)
     triangles = np.concatenate([quads[:, [0, 2, 1]], quads[:, [0, 3, 2]]])
     return np.concatenate(rings), triangles, np.tile(layer.colour, (n * COLUMNS, 1))
+
+
+def ring_height(layer: Layer, k: int, theta: np.ndarray) -> np.ndarray:
+    """Height of ring k at rest: lower in front, and the folded part hangs in points beside the gap."""
+    front, folded = ramp(np.abs(theta), 0.75, layer.gap), ramp(k, 2.5, len(layer.rings) - 1)
+    lower = layer.lower * (0.5 + 0.5 * np.cos(theta)) + layer.points * front * folded
+    return base_line(theta) + layer.rings[k][0] - lower
 
 
 # ------------------------------------------------------------------------------------------------- painted cloth
