@@ -7,16 +7,18 @@ of its own (seed, method, image id), so a result does not depend on the other ph
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 import torch
 from torch import Tensor
 
 from tasks.basics import Strict
 from tasks.diffusion.priors import load_prior
-from tasks.diffusion.schedule import Schedule
-from tasks.diffusion.unet import UNet
 from tasks.restorers.network import NetworkSpec
+
+if TYPE_CHECKING:
+    from tasks.diffusion.schedule import Schedule
+    from tasks.diffusion.unet import UNet
 
 Restore = Callable[[Tensor, Sequence[str]], Tensor]
 """lq [N, 3, H, W] in [0, 1] and N image ids, to the same shape and range."""
@@ -32,7 +34,7 @@ class Networks:
     prior: str | None = None
     estimator: NetworkSpec | None = None
 
-    def load_prior(self, device: torch.device) -> UNet:
+    def load_prior(self, device: torch.device) -> "UNet":
         """The diffusion prior in evaluation mode. Raises BadInput for weights that are missing or of another shape."""
         assert self.prior is not None, "Method.needs says 'prior'"
         return load_prior(self.prior, self.weights, device)
@@ -69,6 +71,6 @@ class Method(Strict):
         raise NotImplementedError
 
 
-def index_of(schedule: Schedule, t: int) -> int:
+def index_of(schedule: "Schedule", t: int) -> int:
     """How many kept steps lie below t of the original 1000, at least 1."""
     return max(1, int((schedule.timestep_map < t).sum()))

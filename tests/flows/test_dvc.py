@@ -1,50 +1,22 @@
 """dvc.yaml names what the steps run: whatever a result's key covers is a dependency of its DVC stage."""
 
-from dataclasses import dataclass, field
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any
 
 import pytest
 import yaml
+from recording import calls_of
 
 from flows.steps import STEPS
-from flows.workspace import Workspace
 from tasks.basics import ROOT
-from tasks.params.load import load_experiment
 from tasks.store.keys import code_of, data_of
 
 ALWAYS = {"flows/steps.py", "flows/rows.py", "tasks/store/keys.py"}  # the wiring, and what keys are made of
 
 
-class Anything(SimpleNamespace):
-    """In place of a result: where its files would be."""
-
-    def path(self, name: str) -> Path:
-        return Path(__file__)
-
-
-@dataclass
-class Recording(Workspace):
-    """A workspace that notes which stages are asked for, and makes none."""
-
-    calls: list[tuple[Any, Any]] = field(default_factory=list)
-
-    def make(self, at: str, stage: Any, params: Any, **inputs: Any) -> Any:
-        self.calls.append((stage, params))
-        return Anything()
-
-    def __getitem__(self, name: str) -> Any:
-        return Anything()
-
-
 def code_of_step(name: str, root: Path) -> set[str]:
     """The files, relative to the repository, that a step of the demo computes with."""
-    work = Recording(root)
-    work.run_stage = lambda stage, params, **inputs: work.make("", stage, params)
-    STEPS[name](load_experiment("demo"), work)
     found = set()
-    for stage, params in work.calls:
+    for stage, params in calls_of("demo", name, root):
         for module in code_of(stage.make.__module__, params):
             found.add(module.replace(".", "/") + ".py")
             found |= {path.relative_to(ROOT).as_posix() for path in data_of(module)}
