@@ -446,10 +446,11 @@ FOLDERS = st.sampled_from(
         *("work", "work/lq", "work/lq/1", "work/lq/2/sub", "work/report"),
     ]
 )
+RESULTS = st.sampled_from([f"store/work/{'1' * 64}", f"store/work/{'1' * 64}/sub", "work/lq/1", "in_restored/photos"])
 CONTENTS = st.sampled_from([b"", b"mine", b"{}", b"x" * 99])
 STEPS = st.lists(
     st.one_of(
-        st.tuples(st.just("add"), FOLDERS, NAMES, CONTENTS),
+        st.tuples(st.just("add"), RESULTS | FOLDERS, NAMES, CONTENTS),
         st.tuples(st.sampled_from(["build", "publish", "damage"]), st.sampled_from("123")),
         st.tuples(st.just("edit"), st.sampled_from(["work", "in_restored", "out"]), st.integers(0, 20)),
         st.tuples(st.sampled_from(["prune", "verify", "usage", "others", "restore", "restore out"])),
