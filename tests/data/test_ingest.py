@@ -13,14 +13,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image, ImageCms, ImageFile, ImageFilter
 
-from tasks.basics import BadInput
+from tasks.basics import ROOT, BadInput
 from tasks.data import ingest
 from tasks.data.ingest import Ingest, PairedIngest, PhotoFolder, discover, image_ids, pair, to_square
 from tasks.data.photo import FORMATS, read_photo
 from tasks.stages.ingest import IngestParams
 from tasks.stages.ingest import ingest as ingest_stage
 
-REAL_FACES = Path(__file__).parents[2] / "shared" / "data" / "real_faces"
+REAL_FACES = ROOT.parent / "shared" / "data" / "real_faces"
 
 
 def smooth_photo(height=48, width=64, seed=0):

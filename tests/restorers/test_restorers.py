@@ -11,12 +11,12 @@ from golden.restorer_weights import test_image as golden_image
 from pydantic import ValidationError
 from spandrel import ModelLoader
 
-from tasks.basics import BadInput
+from tasks.basics import ROOT, BadInput
 from tasks.restorers import faces as official
 from tasks.restorers import srcnn, swinir
 from tasks.restorers.network import NETWORKS, NetworkSpec
 
-GOLDEN = Path(__file__).parent / "golden" / "data" / "restorers"
+GOLDEN = ROOT / "tests" / "golden" / "data" / "restorers"
 CPU = torch.device("cpu")
 TINY = swinir.SwinIRConfig(12, (2, 2), (2, 2), 8, 2.0, unshuffle=8, feature_size=8, drop_path_rate=0.0)
 

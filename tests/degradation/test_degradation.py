@@ -3,7 +3,6 @@ import re
 import subprocess
 import sys
 from dataclasses import replace
-from pathlib import Path
 
 import cv2
 import numpy as np
@@ -14,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import ks_2samp
 
-from tasks.basics import BadInput
+from tasks.basics import ROOT, BadInput
 from tasks.degradation import blur_jpeg, camera, masks, raw
 from tasks.degradation.blur_jpeg import BlurJpegParams, PhotometricJitter
 from tasks.degradation.camera import PUBLISHED_CAMERA, CalibratedCcms, Camera, NoiseDn, NormalIlluminant, load_camera
@@ -22,7 +21,7 @@ from tasks.degradation.demosaic import bayer_network
 from tasks.degradation.preset import degrade
 from tasks.degradation.presets import PRESETS
 
-GOLDEN = Path(__file__).parent / "golden" / "data" / "degradation"
+GOLDEN = ROOT / "tests" / "golden" / "data" / "degradation"
 CROP = np.s_[:40, :40]
 
 
@@ -408,6 +407,6 @@ def test_a_masked_photo_is_black_in_the_hole_and_itself_elsewhere():
 
 def test_the_package_needs_no_pipeline_tools():
     code = "import sys, tasks.degradation; print(*{'prefect', 'dvc', 'pandas'} & set(sys.modules))"
-    root = Path(__file__).parent.parent
+    root = ROOT
     result = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=True)
     assert result.stdout.strip() == ""

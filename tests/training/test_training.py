@@ -4,7 +4,6 @@ import json
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from pathlib import Path
 from typing import ClassVar
 
 import lpips
@@ -17,14 +16,14 @@ from golden.restorer_weights import test_image as golden_image
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tasks.basics import BadInput
+from tasks.basics import ROOT, BadInput
 from tasks.restorers import srcnn, swinir
 from tasks.running.read_ahead import read_ahead
 from tasks.training import loop, losses, network, swinir_gan
 from tasks.training.discriminator import UNetDiscriminator
 from tasks.training.loop import Session
 
-GOLDEN = Path(__file__).parent / "golden" / "data" / "restorers"
+GOLDEN = ROOT / "tests" / "golden" / "data" / "restorers"
 TINY = swinir.SwinIRConfig(12, (2, 2), (2, 2), 8, 2.0, unshuffle=8, feature_size=8, drop_path_rate=0.0)
 SMALL = swinir.SwinIRConfig(12, (2,), (2,), 8, 2.0, unshuffle=4, feature_size=16, drop_path_rate=0.5)
 GAN = swinir_gan.Adversarial(

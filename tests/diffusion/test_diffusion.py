@@ -1,7 +1,5 @@
 """The diffusion prior against the official systems' arrays, and the properties that its formulas promise."""
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 import torch
@@ -10,13 +8,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.testing import assert_close
 
+from tasks.basics import ROOT
 from tasks.diffusion.lowpass import low_pass
 from tasks.diffusion.samplers import ddim_sample, ddim_sample_raw, ddim_step, p_sample
 from tasks.diffusion.schedule import Schedule, kept_steps
 from tasks.diffusion.training_loss import discretized_log_likelihood, gaussian_kl, training_losses
 from tasks.diffusion.unet import GroupNorm, UNet, UNetConfig
 
-GOLDEN = Path(__file__).parent / "golden" / "data" / "diffusion"
+GOLDEN = ROOT / "tests" / "golden" / "data" / "diffusion"
 FULL = Schedule.linear(1000)
 seeded = settings(deadline=None, derandomize=True)
 NETWORKS = {

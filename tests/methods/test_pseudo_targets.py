@@ -1,7 +1,5 @@
 """Algorithm 1 of DT-BFR against the official system's arrays, and what holds for any prior."""
 
-from pathlib import Path
-
 import pytest
 import torch
 from golden.weights import fill_module, load_manifest
@@ -9,13 +7,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.testing import assert_close
 
+from tasks.basics import ROOT
 from tasks.diffusion.lowpass import low_pass
 from tasks.diffusion.schedule import Schedule
 from tasks.diffusion.unet import UNet, UNetConfig
 from tasks.methods.dt_bfr import pseudo_targets, step_indices, unconditional_targets
 from tasks.noise import ImageStreams
 
-GOLDEN = Path(__file__).parent / "golden" / "data" / "diffusion"
+GOLDEN = ROOT / "tests" / "golden" / "data" / "diffusion"
 FULL = Schedule.linear(1000)
 seeded = settings(deadline=None, derandomize=True)
 TINY = UNetConfig(32, (1, 2, 4), (1, 2, 1), (16, 8), 32, num_head_channels=64)

@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import TypeAdapter
 
-from tasks.basics import BadInput
+from tasks.basics import ROOT, BadInput
 from tasks.metrics import bootstrap, full_reference, kid, landmarks, perceptual, registry
 from tasks.metrics.frechet import frechet_distance
 from tasks.metrics.inception import fid_seeded_features
@@ -29,7 +29,7 @@ from tasks.store.files import read_png
 from tasks.weights import official
 from tasks.weights.file import MissingPackage, MissingWeights, Unavailable
 
-GOLDEN = Path(__file__).parent / "golden" / "data" / "metrics"
+GOLDEN = ROOT / "tests" / "golden" / "data" / "metrics"
 PAIRS = json.loads((GOLDEN / "image_metrics.json").read_text())
 CPU = torch.device("cpu")
 MATH = np.load(GOLDEN / "fid_math.npz")
