@@ -158,10 +158,10 @@ def test_skipping_the_kernels_empty_border_changes_nothing_that_counts(monkeypat
 def test_the_target_is_gray_only_where_the_preset_says_so():
     hq = load("eq9_01_iso")["input_u8"]
     always = replace(blur_jpeg.PRESETS["difface"], gray_prob=1.0)
-    lq, target = blur_jpeg.training_pair(hq, always, stream())
+    lq, target = always.training_pair(hq, stream())
     assert np.array_equal(lq[..., 0], lq[..., 2])
     assert np.array_equal(target[..., 0], target[..., 2])
-    lq, target = blur_jpeg.training_pair(hq, replace(always, gray_target=False), stream())
+    lq, target = replace(always, gray_target=False).training_pair(hq, stream())
     assert np.array_equal(lq[..., 0], lq[..., 2])
     assert target is hq
 

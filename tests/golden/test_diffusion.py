@@ -18,7 +18,7 @@ from tasks.diffusion.samplers import ddim_sample, ddim_sample_raw, p_sample, pre
 from tasks.diffusion.schedule import Schedule, kept_steps
 from tasks.diffusion.training_loss import training_losses
 from tasks.diffusion.unet import UNet, UNetConfig, timestep_embedding
-from tasks.methods import difface, gen2res
+from tasks.methods import difface, difface_inpaint, gen2res
 from tasks.methods.dt_bfr import pseudo_targets, unconditional_targets
 from tasks.training import network
 from tasks.training.loop import Alone, Session
@@ -275,7 +275,7 @@ def test_difface_inpainting(case, near):
     lq, mask = tensor(file["lq"]), tensor(file["mask"])
     for variant in variants(file, "image"):
         recorded, schedule = Recorded(tiny(case.parent)), chain(file[f"{variant}/respacing"])
-        image = difface.inpaint(
+        image = difface_inpaint.inpaint(
             recorded,
             schedule,
             lq,
@@ -285,7 +285,7 @@ def test_difface_inpainting(case, near):
             start=int(file[f"{variant}/start"]),
             eta=float(file[f"{variant}/eta"]),
             refine=partial(
-                difface.refine_gradient,
+                difface_inpaint.refine_gradient,
                 gamma=float(file[f"{variant}/gamma"]),
                 updates=int(file[f"{variant}/num_update"]),
             ),
@@ -302,11 +302,11 @@ def test_difface_refinement(case, near):
     known = tensor(file["refine/y0"]) if "refine/y0" in file.files else known
     for key in (key for key in file.files if key.startswith("refine/gradient_")):
         gamma, updates = key.removeprefix("refine/gradient_g").split("_n")
-        ours = difface.refine_gradient(x_0, known, mask, gamma=float(gamma), updates=int(updates))
+        ours = difface_inpaint.refine_gradient(x_0, known, mask, gamma=float(gamma), updates=int(updates))
         near("gradient form", ours, file[key], 1e-6)
     for key in (key for key in file.files if key.startswith("refine/closed_lambda")):
         lambda_ = float(key.removeprefix("refine/closed_lambda"))
-        near("closed form", difface.refine_closed(x_0, known, mask, lambda_=lambda_), file[key], 1e-6)
+        near("closed form", difface_inpaint.refine_closed(x_0, known, mask, lambda_=lambda_), file[key], 1e-6)
 
 
 def gen2res_rule(file: Any, variant: str, steps: int) -> gen2res.Guided:

@@ -10,7 +10,7 @@ from tasks.basics import ROOT
 from tasks.diffusion.priors import PRIORS
 from tasks.diffusion.schedule import Schedule
 from tasks.diffusion.unet import UNet, UNetConfig
-from tasks.methods import difface, gen2res
+from tasks.methods import difface, difface_inpaint, gen2res
 from tasks.methods.method import Networks
 from tasks.noise import ImageStreams
 from tasks.restorers import lama
@@ -55,7 +55,7 @@ def test_inpainting_leaves_known_pixels_as_they_are(tiny):
     lq, mask = torch.rand(2, 3, 32, 32, generator=torch.manual_seed(0)), torch.zeros(2, 1, 32, 32)
     mask[:, :, 8:20, 8:20] = 1
     streams = ImageStreams(3, "test", ["a", "b"])
-    image = difface.inpaint(
+    image = difface_inpaint.inpaint(
         tiny,
         SCHEDULE,
         lq,
@@ -64,7 +64,7 @@ def test_inpainting_leaves_known_pixels_as_they_are(tiny):
         lambda: streams.normal(3, 32, 32),
         start=5,
         eta=1.0,
-        refine=partial(difface.refine_gradient, gamma=0.5),
+        refine=partial(difface_inpaint.refine_gradient, gamma=0.5),
     )
     known = mask.expand_as(lq) == 0
     assert torch.equal(image[known], lq[known])
@@ -109,7 +109,7 @@ def test_inpainting_fills_what_is_black_and_nothing_else(tiny, changes, tmp_path
     monkeypatch.setitem(PRIORS, "tiny", UNetConfig(32, (1, 2, 4), (1, 2, 1), (16, 8), 32, num_head_channels=64))
     estimator = NetworkSpec(arch="lama", weights=tmp_path / "lama.safetensors")
     networks = Networks(tmp_path / "tiny.safetensors", "tiny", estimator)
-    settings = difface.DifFaceInpaint(kind="difface_inpaint", respacing="10", start_t=480, eta=1, **changes)
+    settings = difface_inpaint.DifFaceInpaint(kind="difface_inpaint", respacing="10", start_t=480, eta=1, **changes)
     restore = settings.build(networks, 3, torch.device("cpu"))
     lq, ids = torch.rand(2, 3, 32, 32, generator=torch.manual_seed(0)).clamp_min(1 / 255), ["a", "b"]
     lq[0, :, 8:20, 8:20] = 0
