@@ -52,7 +52,7 @@ def test_the_noise_is_standard_normal():
     assert correlation.abs().max() < 0.08
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.gpu
 def test_on_a_gpu_a_row_does_not_depend_on_the_batch_either():
     pair = ImageStreams(1, "s", ["a", "b"], "cuda").normal(3, 8, 8)
     assert torch.equal(pair[1], ImageStreams(1, "s", ["b"], "cuda").normal(3, 8, 8)[0])

@@ -47,9 +47,8 @@ def spread():
     from prefect import flow
     from prefect.testing.utilities import prefect_test_harness
     from tasks import nodes
-    from tasks.params import PseudoTargetParams
-    from tasks.stages.pseudo_targets import pseudo_targets
-    from tasks.store import ImageFolder
+    from tasks.stages.pseudo_targets import PseudoTargetParams, pseudo_targets
+    from tasks.store.artifact import ImageFolder
 
     params = PseudoTargetParams.model_validate_json({params!r})
 
