@@ -1,7 +1,8 @@
 """The whole benchmark of one experiment: every step of flows/steps.py, in order."""
 
+import logging
+
 from prefect import flow
-from prefect.logging import get_run_logger
 
 from flows import steps
 from flows.cost import table as cost_table
@@ -11,13 +12,15 @@ from flows.workspace import Workspace, folder_of
 from tasks import nodes
 from tasks.params.load import load_experiment
 
+LOG = logging.getLogger(__name__)
+
 
 @flow(name="benchmark", flow_run_name="{experiment}", log_prints=True, task_runner=nodes.task_runner())
 def benchmark(experiment: str = "demo") -> None:
     """Run every step of an experiment of params.yaml; what is already in the store is not made again."""
     settings, params = load_experiment(experiment), params_digest()
     check(settings)
-    get_run_logger().info("What this will take:\n%s", cost_table(settings))
+    LOG.info("%s", cost_table(settings))
     work = Workspace(folder_of(experiment), nodes.run)
     steps.photos(settings, work)
     steps.degrade(settings, work)

@@ -4,6 +4,7 @@ The store is the cache; a Prefect result is only the path of an artefact under t
 artefact was deleted is made anew.
 """
 
+import logging
 import os
 import time
 from collections.abc import Callable, Iterator
@@ -37,6 +38,8 @@ from tasks.stages.train import train
 from tasks.store.artifact import ImageFolder
 
 TELL_EVERY_S = 5.0
+for name in ("flows", "tasks"):
+    logging.getLogger(name).setLevel(logging.INFO)  # what they say goes into the run's log, see flows/server.py
 DASK = "BFR_DASK"
 
 
