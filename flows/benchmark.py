@@ -12,7 +12,7 @@ from flows.workspace import Workspace, folder_of
 from tasks import nodes
 from tasks.params.load import load_experiment
 
-LOG = logging.getLogger(__name__)
+LOG = logging.getLogger("flows.benchmark")  # Prefect loads this file under a name of its own
 
 
 @flow(name="benchmark", flow_run_name="{experiment}", log_prints=True, task_runner=nodes.task_runner())
