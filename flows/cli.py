@@ -41,5 +41,6 @@ def _interrupted(*_: object) -> None:
 
 
 def main() -> None:
-    signal.signal(signal.SIGTERM, _interrupted)
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, _interrupted)
     sys.exit(call())

@@ -56,7 +56,7 @@ def ask(path: str, query: Any = None) -> Any:
     request = urllib.request.Request(f"{API}/{path}", data=body, headers={"Content-Type": "application/json"})
     direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     try:
-        with direct.open(request, timeout=5) as reply:
+        with direct.open(request, timeout=30) as reply:
             return json.load(reply)
     except (urllib.error.URLError, TimeoutError, ConnectionError):
         return None
