@@ -24,6 +24,7 @@ from tasks.params.load import PARAMS_FILE
 from tasks.report.about import About
 from tasks.report.figures import picture
 from tasks.store.artifact import ImageFolder
+from tasks.store.files import json_number
 from tasks.store.keys import file_digest
 
 SHEET_SIDE = 96  # pixels of each face in the artefact
@@ -35,6 +36,7 @@ def show_report(work: Workspace) -> None:
     report, key = work.root / "report", re.sub("[^a-z0-9]+", "-", work.root.name.lower())
     create_markdown_artifact((report / "results.md").read_text(encoding="utf-8"), key=f"{key}-results")
     table = pd.read_csv(report / "results.csv")
+    table["mean"], table["delta"] = (table[name].map(json_number) for name in ("mean", "delta"))
     create_table_artifact(json.loads(table.to_json(orient="records")), key=f"{key}-table")
     faces = contact_sheet(work)
     if faces:

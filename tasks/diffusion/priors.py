@@ -53,7 +53,7 @@ class Prior(Strict):
     """A diffusion prior and its weights."""
 
     arch: PriorName = Field(description="a named architecture of tasks/diffusion/priors.py")
-    weights: Path = Field(description=".safetensors or an official .pth; path below the repository, or absolute")
+    weights: Path = Field(description=".safetensors, .pth, .pt, .ckpt or .bin; path below the repository, or absolute")
 
 
 def load_prior(arch: str, path: Path, device: torch.device) -> UNet:

@@ -8,7 +8,8 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from tasks.metrics.offline import blamed, load_state
+from tasks.metrics.offline import blamed
+from tasks.weights.checkpoint import read_state_dict
 
 WIDTHS = (64, 128, 256, 512)
 
@@ -64,7 +65,7 @@ def load(path: Path) -> ArcFace18:
     """The network of a published file, in evaluation mode, frozen. Raises BadInput for another file."""
     model = ArcFace18()
     with blamed(path):
-        model.load_state_dict(load_state(path))
+        model.load_state_dict(read_state_dict(path))
     return model.eval().requires_grad_(False)
 
 

@@ -5,8 +5,9 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from tasks.metrics.offline import blamed, constructing, load_state, replaced
+from tasks.metrics.offline import blamed, constructing, replaced
 from tasks.metrics.seeded import fill_seeded
+from tasks.weights.checkpoint import read_state_dict
 
 
 def fid_features(path: Path) -> nn.Module:
@@ -17,7 +18,7 @@ def fid_features(path: Path) -> nn.Module:
     from pytorch_fid import inception  # here, not above: takes seconds
 
     with blamed(path):
-        state = load_state(path)
+        state = read_state_dict(path)
         with constructing(), replaced(inception, "load_state_dict_from_url", lambda url, progress: state):
             network = inception.InceptionV3(normalize_input=True)
     return _Pooled(network).requires_grad_(False).eval().to(memory_format=torch.channels_last)

@@ -9,8 +9,9 @@ import torch
 from torch import Tensor
 
 from tasks.metrics.full_reference import levels
-from tasks.metrics.offline import blamed, load_state
+from tasks.metrics.offline import blamed
 from tasks.metrics.remembering import Remembering
+from tasks.weights.checkpoint import read_state_dict
 from tasks.weights.file import MissingPackage
 from tasks.weights.official import FAN98
 
@@ -30,7 +31,7 @@ def lmd(weights_dir: Path, device: torch.device) -> Callable[[Tensor, Tensor], T
         raise MissingPackage(f"LMD needs the package facexlib ({error}): pip install 'bfr[faces]'") from error
     network = FAN(num_modules=4, num_landmarks=POINTS, device=device)
     with blamed(path):
-        network.load_state_dict(load_state(path))
+        network.load_state_dict(read_state_dict(path))
     network = network.to(device).eval().requires_grad_(False)
 
     def points(images: Tensor) -> Tensor:

@@ -15,7 +15,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from tasks.metrics.full_reference import size_text
-from tasks.metrics.offline import blamed, constructing, load_state, replaced
+from tasks.metrics.offline import blamed, constructing, replaced
+from tasks.weights.checkpoint import read_state_dict
 from tasks.weights.file import MissingPackage, Unavailable, WeightFile
 from tasks.weights.official import MANIQA_KONIQ, MANIQA_PIPAL, MUSIQ_KONIQ, NIMA_AVA, NIQE_PARAMETERS, NRQM_MODEL
 
@@ -137,7 +138,7 @@ def _trained(model: str, metric: str, file: WeightFile, weights_dir: Path, devic
     with constructing(), replaced(timm, "create_model", create_empty_backbone):
         scorer = pyiqa.create_metric(model, pretrained=False, device=device)
     with blamed(path):
-        scorer.net.load_state_dict(load_state(path))
+        scorer.net.load_state_dict(read_state_dict(path))
     return scorer
 
 

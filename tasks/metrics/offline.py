@@ -1,6 +1,5 @@
 """Weight files of the metric libraries, found on disk and never downloaded: one folder, laid out as TORCH_HOME."""
 
-import pickle
 import threading
 import warnings
 from collections.abc import Iterator
@@ -10,7 +9,6 @@ from types import ModuleType
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from tasks.basics import BadInput
 
@@ -22,18 +20,11 @@ def blamed(path: Path) -> Iterator[None]:
     """Turn what goes wrong while `path` is read and put into its network into a BadInput that names the file."""
     try:
         yield
-    except (OSError, EOFError, KeyError, RuntimeError, pickle.UnpicklingError) as error:
+    except (OSError, KeyError, RuntimeError) as error:
         raise BadInput(
             f"{path} does not hold the expected weights, or only a part of them ({type(error).__name__}: "
             f"{str(error).partition(chr(10))[0]}).\nDelete it and download it again."
         ) from error
-
-
-def load_state(path: Path) -> dict[str, Tensor]:
-    """Tensors of a checkpoint on the CPU, unwrapped from {"params": ...} and freed from the prefix "module."."""
-    state = torch.load(path, map_location="cpu", weights_only=True)
-    state = state.get("params", state)
-    return {key.removeprefix("module."): value for key, value in state.items()}
 
 
 @contextmanager

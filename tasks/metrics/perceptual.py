@@ -9,9 +9,10 @@ from torch import Tensor, nn
 
 from tasks.basics import BadInput
 from tasks.metrics.full_reference import size_text
-from tasks.metrics.offline import blamed, constructing, load_state
+from tasks.metrics.offline import blamed, constructing
 from tasks.metrics.remembering import Remembering
 from tasks.metrics.seeded import fill_seeded
+from tasks.weights.checkpoint import read_state_dict
 from tasks.weights.official import VGG16
 
 if TYPE_CHECKING:
@@ -61,7 +62,7 @@ def lpips_vgg(weights_dir: Path) -> Lpips:
     """
     path = VGG16.find(weights_dir, "LPIPS")
     with blamed(path):
-        state = load_state(path)
+        state = read_state_dict(path)
         network = _untrained("vgg")
         trunk = {key: state["features." + key.split(".", 1)[1]] for key in network.net.state_dict()}
         network.net.load_state_dict(trunk)

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from tasks.basics import BadInput
 from tasks.metrics.offline import blamed
+from tasks.weights.checkpoint import read_contents
 from tasks.weights.file import Unavailable
 
 
@@ -113,6 +114,6 @@ def official_statistics(path: Path, metric: str, name: str, n: int) -> FeatureSt
     trusted = [np.ndarray, np.dtype, type(np.dtype("f4")), type(np.dtype("f8")), rebuild]
     old_place = (rebuild, "numpy.core.multiarray._reconstruct")
     with torch.serialization.safe_globals([*trusted, old_place]), blamed(path):
-        file = torch.load(path, map_location="cpu", weights_only=True)
+        file = read_contents(path)
         mean, cov = (np.asarray(file[key], dtype=np.float64) for key in ("mean", "cov"))
     return FeatureStatistics(metric, name, n, mean, cov)

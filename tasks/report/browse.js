@@ -21,12 +21,18 @@ fill("metric", found.metrics);
 fill("method", found.methods);
 form.elements.method.value = found.chosen;
 
+/* What photos are sorted by: JSON has no infinity, so a perfect score is the text "inf". */
+function worth(value) {
+  if (typeof value !== "string") return value ?? NaN;
+  return value === "inf" ? Number.MAX_VALUE : -Number.MAX_VALUE;
+}
+
 /* The photos of the chosen degradation that the filter keeps, in the chosen order; those without a value come last. */
 function chosen() {
   const { degradation, metric, method, order, filter } = Object.fromEntries(new FormData(form));
   const photos = Object.entries(found.scores[degradation] ?? {}).filter(([id]) => id.includes(filter));
   const { higher } = found.metrics.find(({ name }) => name === metric) ?? { higher: true };
-  const value = ([, scores], name) => (higher ? 1 : -1) * (scores[name]?.[metric] ?? NaN);
+  const value = ([, scores], name) => (higher ? 1 : -1) * worth(scores[name]?.[metric]);
   const goodness = (photo) => value(photo, method);
   const gain = (photo) => value(photo, method) - value(photo, found.baseline);
   const key = { worst: goodness, best: (photo) => -goodness(photo), loses: gain, gains: (photo) => -gain(photo) }[order];
@@ -65,7 +71,8 @@ function show() {
     const cells = make("div", "", "cells");
     for (const { name, role } of columns) {
       const value = metric && scores[name]?.[metric.name];
-      const text = value === undefined ? "" : `${metric.label} ${value.toFixed(metric.digits)}`;
+      const digits = typeof value === "string" ? value.replace("inf", "∞") : value?.toFixed(metric.digits);
+      const text = value === undefined ? "" : `${metric.label} ${digits}`;
       cells.append(picture(id, role, places[name], text));
     }
     if (truth) cells.append(picture(id, found.hq, truth, ""));

@@ -6,6 +6,7 @@ from tasks.report.content import HQ, ReportData
 from tasks.report.results import Results
 from tasks.report.templates import template
 from tasks.report.text import decimals
+from tasks.store.files import json_number
 
 
 def render_browser(data: ReportData, results: Results) -> str:
@@ -32,12 +33,13 @@ def render_browser(data: ReportData, results: Results) -> str:
     return template("browse.html.j2").render(title=data.title, experiment=data.experiment, found=found)
 
 
-def _scores(data: ReportData) -> dict[str, dict[str, dict[str, dict[str, float]]]]:
-    """degradation, image id, method, metric: value to six digits; what is not finite is left out."""
-    found: dict[str, dict[str, dict[str, dict[str, float]]]] = {}
+def _scores(data: ReportData) -> dict[str, dict[str, dict[str, dict[str, float | str | None]]]]:
+    """degradation, image id, method, metric: value to six digits, "inf" for a perfect one; none where it is missing."""
+    found: dict[str, dict[str, dict[str, dict[str, float | str | None]]]] = {}
+    perfect = {metric.name: metric.sign * math.inf for metric in data.metrics}
     columns = [data.scores[name] for name in ("degradation", "image_id", "method", "metric", "value")]
     for degradation, image_id, method, metric, value in zip(*columns, strict=True):
-        if math.isfinite(value):
+        if math.isfinite(value) or value == perfect[metric]:
             photo = found.setdefault(degradation, {}).setdefault(str(image_id), {})
-            photo.setdefault(method, {})[metric] = float(f"{value:.6g}")
+            photo.setdefault(method, {})[metric] = json_number(float(f"{value:.6g}"))
     return found

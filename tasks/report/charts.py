@@ -75,6 +75,7 @@ class LinePlot:
 def severity_plots(data: ReportData, results: Results) -> list[LinePlot]:
     """For each metric, the methods over growing severity: falling faithfulness of the input itself.
 
+    An infinite mean has no place on the axes and is left out.
     Nothing without an input, a metric that needs the original, or three degradations.
     """
     lq = next((method for method in data.methods if method.kind == "input"), None)
@@ -171,12 +172,17 @@ def _heat_map(data: ReportData, results: Results, metric: MetricInfo) -> HeatMap
 
 
 def _scaled(values: Sequence[float], metric: MetricInfo) -> list[float | None]:
-    """0 for the worst, 1 for the best; None for what is missing."""
+    """0 for the worst, 1 for the best; None for what is missing. An infinite one is the best, well above the others."""
+    perfect = metric.sign * math.inf
+    share = 0.8 if perfect in values else 1.0
     finite = [value for value in values if math.isfinite(value)]
     low, high = min(finite, default=0.0), max(finite, default=0.0)
     reach = high - low or 1.0
     scaled = [(value - low) / reach if math.isfinite(value) else None for value in values]
-    return scaled if metric.direction == "higher" else [None if value is None else 1 - value for value in scaled]
+    if metric.direction == "lower":
+        scaled = [None if value is None else 1 - value for value in scaled]
+    goodness = [None if value is None else share * value for value in scaled]
+    return [1.0 if value == perfect else good for value, good in zip(values, goodness, strict=True)]
 
 
 def scatters(data: ReportData, results: Results) -> list[Scatter]:
@@ -197,7 +203,7 @@ def _scatters(data: ReportData, results: Results, x_metric: MetricInfo, y_metric
             for method in data.methods
         ]
         means = [[math.nan if result is None else result.mean for result in pair] for pair in pairs]
-        is_measured = [math.isfinite(x) and math.isfinite(y) for x, y in means]
+        is_measured = [not math.isnan(x) and not math.isnan(y) for x, y in means]
         kept = [n for n, m in enumerate(data.methods) if is_measured[n] and m.kind != "input"]
         if len(kept) < 2:
             continue

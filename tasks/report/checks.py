@@ -6,12 +6,12 @@ from collections.abc import Mapping, Sequence
 
 import pandas as pd
 
-from tasks.metrics.bootstrap import Interval, paired_difference
-from tasks.metrics.metric import Metric
+from tasks.metrics.bootstrap import Interval
 from tasks.metrics.registry import find
 from tasks.metrics.sets import SetScore
 from tasks.report.content import Claim, Extra, Method
-from tasks.report.results import VERDICTS, Verdict, finite, is_better, scores_of
+from tasks.report.ranking import valued
+from tasks.report.results import VERDICTS, paired_change, scores_of
 from tasks.report.text import digits_for, interval, number, plus_minus
 
 
@@ -42,10 +42,8 @@ def claims_table(claims: Sequence[Claim], scores: pd.DataFrame, labels: Mapping[
         if len(ours) < 2:
             verdict, figures = "not measured", "–"
         else:
-            change = paired_difference(ours.to_numpy(), theirs.to_numpy())
-            verdict = {"better": "holds", "worse": "does not hold", "unclear": "undecided"}[
-                judge(change, len(ours), metric)
-            ]
+            change, better = paired_change(ours, theirs, metric.direction)
+            verdict = {True: "holds", False: "does not hold", None: "undecided"}[better]
             digits = digits_for(ours.mean())
             figures = (
                 f"{metric.label}: {labels[claim.better]} {number(ours.mean(), digits)}, {labels[claim.than]} "
@@ -66,11 +64,10 @@ def cleaning_table(before: pd.DataFrame, after: pd.DataFrame, absent: Mapping[st
         if len(old) < 2:
             rows.append((metric.label, "–", "–", "–", absent.get(str(name), "too few photos")))
             continue
-        change = paired_difference(new.to_numpy(), old.to_numpy())
+        change, better = paired_change(new, old, metric.direction)
         digits = digits_for(old.mean())
-        verdict = judge(change, len(old), metric)
         figures = (number(old.mean(), digits), number(new.mean(), digits), _change(change, digits))
-        rows.append((f"{metric.label} ({metric.direction} is better)", *figures, verdict))
+        rows.append((f"{metric.label} ({metric.direction} is better)", *figures, VERDICTS[better]))
     note = "IDM's extrinsic iteration: its first model restores the photos that the second is trained on."
     return Extra("Cleaning of the training photos", note, ("Metric", "Before", "After", "Change", "Verdict"), rows)
 
@@ -103,9 +100,9 @@ def authenticity_table(
             first, second = runs["first"].align(runs["second"], join="inner")
             if len(first) < 2:
                 continue
-            change = paired_difference(second.to_numpy(), first.to_numpy())
+            change, better = paired_change(second, first, metric.direction)
             digits = digits_for(first.mean())
-            verdict = "worse" if judge(change, len(first), metric) == "worse" else "not worse"
+            verdict = "worse" if better is False else "not worse"
             rows.append(
                 (
                     labels[method],
@@ -125,14 +122,9 @@ def authenticity_table(
     return Extra("Authenticity check", note, header, rows)
 
 
-def judge(change: Interval, n: int, metric: Metric) -> Verdict:
-    """What a change over n photos says, in the metric's direction."""
-    return VERDICTS[is_better(change.low, change.high, n, metric.direction)]
-
-
 def _values(scores: pd.DataFrame, metric: str) -> pd.Series:
-    """A metric's finite values, by image id."""
-    return finite(scores[scores["metric"] == metric].set_index("image_id")["value"])
+    """A metric's values, by image id."""
+    return valued(scores[scores["metric"] == metric].set_index("image_id")["value"], find(metric).sign)
 
 
 def _set_score(score: SetScore) -> str:
@@ -141,4 +133,5 @@ def _set_score(score: SetScore) -> str:
 
 
 def _change(change: Interval, digits: int) -> str:
-    return f"{number(change.mean, digits, signed=True)} {interval(change.low, change.high, digits)}"
+    mean = number(change.mean, digits, signed=True) or "infinite both ways"
+    return f"{mean} {interval(change.low, change.high, digits)}".rstrip()

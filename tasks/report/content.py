@@ -115,7 +115,8 @@ class Origin:
 class ReportData:
     """Everything that the report shows; it computes means and intervals from this and reads nothing else.
 
-    scores: one row per photo, columns SCORE_COLUMNS; a value that is not finite counts as missing.
+    scores: one row per photo, columns SCORE_COLUMNS; NaN counts as missing, and so does an
+        infinitely bad value; an infinitely good one is a perfect score (see tasks/report/ranking.py).
     set_scores: one row per set of photos, columns SET_SCORE_COLUMNS, for the distribution metrics; spread: standard
         deviation of the value, NaN where the metric has none.
     absent: metric name to the reason why it was not computed; such a metric has no scores.

@@ -1,5 +1,6 @@
 """One page about two runs: what changed in their parameters, their numbers and their images."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -120,7 +121,7 @@ def _rows(old: Run, new: Run) -> tuple[list[Row], list[str]]:
                 number(row["mean_old"], digits),
                 number(row["mean_new"], digits),
                 f"{change} {bounds}".rstrip(),
-                "equal" if row["mean_old"] == row["mean_new"] else verdict,
+                "equal" if row["mean_old"] == row["mean_new"] and math.isfinite(row["mean_new"]) else verdict,
             )
         )
     found = [{tuple(key) for key in run.means[keys].itertuples(index=False)} for run in (old, new)]

@@ -56,10 +56,10 @@ def leaders(data: ReportData, results: Results, degradation: str) -> list[tuple[
     found = []
     for metric in data.shown_metrics:
         here = [(m.label, r) for m in methods if (r := results.get((degradation, m.name, metric.name))) is not None]
-        here = [(label, r) for label, r in here if math.isfinite(r.mean)]
+        here = [(label, r) for label, r in here if not math.isnan(r.mean)]
         if len(here) < 3:
             continue
-        label, best = max(here, key=lambda pair: metric.sign * pair[1].mean)
+        label, best = max(here, key=lambda pair: pair[1].goodness(metric.sign))
         is_tested = best.p_best == 1  # the tests are against the column's best, which may be the input itself
         tied = [other for other, r in here if is_tested and r is not best and r.p_best > ALPHA]
         found.append((metric.label, label + (f" (≈ {', '.join(tied)})" if tied else "")))
@@ -95,6 +95,24 @@ def _tone(judged: Mapping[Verdict, Sequence[str]]) -> Literal["better", "worse",
     if judged["better"] and not judged["worse"]:
         return "better"
     return "worse" if judged["worse"] and not judged["better"] else "mixed"
+
+
+def identical(data: ReportData, results: Results, degradation: str) -> list[str]:
+    """Of each infinite mean: how many photos are identical to their originals, and the mean of the others."""
+    found = []
+    for metric in data.photo_metrics:
+        digits = decimals(results, metric.name)
+        for method in data.methods:
+            result = results.get((degradation, method.name, metric.name))
+            if result is None or not result.identical:
+                continue
+            others = number(result.finite_mean, digits)
+            rest = f"; the mean of the others is {others}" if others else ""
+            found.append(
+                f"{metric.label} of {method.label} is infinite: {result.identical} of {result.n} photos are identical "
+                f"to their originals{rest}."
+            )
+    return found
 
 
 def cautions(results: Results, degradation: str) -> list[str]:

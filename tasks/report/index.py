@@ -55,7 +55,14 @@ def _rows(report: Path, name: str) -> list[list[str]]:
             continue
         metric = find(str(here["metric"].iloc[0]))
         scores = here[here["metric"] == here["metric"].iloc[0]]
-        best = scores.loc[scores["mean"].idxmax() if metric.direction == "higher" else scores["mean"].idxmin()]
+        goodness = {"mean": metric.sign * scores["mean"], "identical": 0, "finite_mean": 0.0}
+        if "identical" in scores:  # a mean is infinite
+            goodness |= {
+                "identical": scores["identical"] / scores["n"],
+                "finite_mean": metric.sign * scores["finite_mean"].fillna(0),
+            }
+        ranked = pd.DataFrame(goodness, index=scores.index).sort_values(list(goodness), ascending=False, kind="stable")
+        best = scores.loc[ranked.index[0]]
         photos = "" if pd.isna(best["n"]) else f"{best['n']:.0f}"
         rows.append(
             [
@@ -64,7 +71,7 @@ def _rows(report: Path, name: str) -> list[list[str]]:
                 photos,
                 metric.label,
                 about.labels[best["method"]],
-                f"{best['mean']:.4g}",
+                f"{best['mean']:.4g}".replace("inf", "∞"),
                 about.environment["commit"],
                 about.environment["device"],
             ]

@@ -53,7 +53,7 @@ def _latex_table(caption: str, head: Sequence[str], rows: Sequence[Sequence[str]
 TEX = {
     **{character: f"\\{character}" for character in "&%$#_{}"},
     **{"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"},
-    **{"↑": r"$\uparrow$", "↓": r"$\downarrow$", "−": "$-$", "–": "--", "±": r"$\pm$"},
+    **{"↑": r"$\uparrow$", "↓": r"$\downarrow$", "−": "$-$", "–": "--", "±": r"$\pm$", "∞": r"$\infty$"},
 }
 
 

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from urllib.parse import quote
 
 from tasks.report.content import MetricInfo, ReportData
-from tasks.report.findings import cautions, finding, leaders
+from tasks.report.findings import cautions, finding, identical, leaders
 from tasks.report.results import ALPHA, DECIDABLE, Results
 from tasks.report.tables import Cell, published_rows, table_rows
 from tasks.report.text import heading, photo_count
@@ -21,7 +21,7 @@ def results_markdown(data: ReportData, results: Results) -> str:
         if best := leaders(data, results, name):
             parts += ["Best by: " + "; ".join(f"{_plain(metric)}: {_plain(method)}" for metric, method in best) + "."]
         parts += [_markdown_table(data, results, name)]
-        parts += [f"*{_plain(text)}*" for text in cautions(results, name)]
+        parts += [f"*{_plain(text)}*" for text in (*identical(data, results, name), *cautions(results, name))]
     parts += [
         f"In brackets: change against {_plain(data.baseline.label)} with its 95 % bootstrap interval over photos. "
         f"✓ better, ✗ worse: the interval leaves out zero and n is at least {DECIDABLE}. **Bold**: best of its column; "

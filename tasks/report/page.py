@@ -8,7 +8,7 @@ from tasks.metrics.metric import Kind
 from tasks.report.charts import heat_maps, loss_plots, scatters, severity_plots
 from tasks.report.content import Method, ReportData
 from tasks.report.figures import Gallery, Picture, galleries, strips
-from tasks.report.findings import Finding, cautions, finding, leaders
+from tasks.report.findings import Finding, cautions, finding, identical, leaders
 from tasks.report.results import DECIDABLE, Results
 from tasks.report.settings import setting_groups
 from tasks.report.tables import Cell, published_rows, table_rows
@@ -49,7 +49,7 @@ def render_page(data: ReportData, results: Results) -> str:
             finding(data, results, name),
             pictures[name],
             leaders(data, results, name),
-            cautions(results, name),
+            [*identical(data, results, name), *cautions(results, name)],
             table_rows(data, results, name),
             [photo_count(results, name, metric.name) for metric in data.shown_metrics],
             photos[name],
@@ -89,5 +89,5 @@ def _captions(data: ReportData, results: Results, degradation: str) -> dict[tupl
     return {
         (roles[method], str(image_id)): f"{metric.label} {number(value, digits)}".rstrip()
         for method, image_id, value in zip(scores["method"], scores["image_id"], scores["value"], strict=True)
-        if math.isfinite(value)
+        if math.isfinite(value) or value == metric.sign * math.inf
     }

@@ -217,7 +217,7 @@ for (const hint of document.querySelectorAll("[data-needs-script]")) hint.hidden
 
 const valueIn = (row, column) => {
   const mean = row.cells[column].querySelector(".mean");
-  return mean ? parseFloat(mean.textContent.replace("−", "-")) : NaN;
+  return mean ? parseFloat(mean.textContent.replace("−", "-").replace("∞", "1e308")) : NaN;
 };
 
 /* A title sorts its column, the best first; once more, the worst first; methods without a number stay below. */

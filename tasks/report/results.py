@@ -7,9 +7,11 @@ from typing import Literal, NamedTuple
 import numpy as np
 import pandas as pd
 
-from tasks.metrics.bootstrap import mean_interval, paired_difference
+from tasks.metrics.bootstrap import Interval, mean_interval
+from tasks.metrics.registry import find
 from tasks.report.content import MetricInfo, ReportData
-from tasks.report.ranking import holm_p
+from tasks.report.ranking import bounded, differences, holm_p, valued
+from tasks.store.files import json_number
 
 DECIDABLE = 6  # photos; the smallest n whose changes, all in one direction, are unlikely (2^(1-n) < 5 %) by chance
 
@@ -24,6 +26,8 @@ class Result(NamedTuple):
     `is_better`; spread: standard deviation of a value of a whole set.
     p_baseline, p_best: of the paired test against the baseline, and against the method with the best mean (its own is
     1), see tasks/report/ranking.py.
+    identical: photos with an infinite value, as PSNR has for one that is its original; finite_mean: of the others.
+    With one of them the mean is infinite, has no interval, and ranks best; of several, the one with the larger share.
     """
 
     degradation: str
@@ -40,6 +44,18 @@ class Result(NamedTuple):
     p_baseline: float = math.nan
     p_best: float = math.nan
     spread: float = math.nan
+    identical: int = 0
+    finite_mean: float = math.nan
+
+    def goodness(self, sign: int, digits: int | None = None) -> tuple[float, float, float]:
+        """What methods are ranked by, more is better: mean, share of perfect photos, mean of the others; rounded.
+
+        sign: 1 where higher values are better, else -1.
+        """
+        finite_mean = self.finite_mean if self.identical and math.isfinite(self.finite_mean) else 0.0
+        share = self.identical / self.n if self.n else 0.0
+        mean, rest = sign * self.mean, sign * finite_mean
+        return (mean, share, rest) if digits is None else (round(mean, digits), share, round(rest, digits))
 
 
 Verdict = Literal["better", "worse", "unclear"]
@@ -80,8 +96,8 @@ def _test(
     """Put the paired tests into the results of one column."""
     if not column:
         return
-    best = max(column, key=lambda name: metric.sign * column[name].mean)
-    values = {name: finite(photos[result[:3]]) for name, result in column.items()}
+    best = max(column, key=lambda name: column[name].goodness(metric.sign))
+    values = {name: valued(photos[result[:3]], metric.sign) for name, result in column.items()}
     to_best = holm_p(values, best) | {best: 1.0}
     to_baseline = holm_p(values, data.baseline.name) if data.baseline.name in values else {}
     for name, result in column.items():
@@ -95,17 +111,18 @@ def _grouped(frame: pd.DataFrame) -> list[tuple[tuple[str, str, str], pd.DataFra
 
 
 def compare_photos(key: tuple[str, str, str], values: pd.Series, baseline: pd.Series | None, direction: str) -> Result:
-    """Mean over the photos that have a finite value; change over those that both methods have."""
-    own = finite(values)
-    mean, low, high = _interval(own) if len(own) else (math.nan, math.nan, math.nan)
+    """Mean over the photos that have a value; change over those that both methods have."""
+    sign = 1 if direction == "higher" else -1
+    own = valued(values, sign)
+    mean, low, high = interval_of(own.to_numpy(dtype=float))
     delta = delta_low = delta_high = math.nan
     better = None
     if baseline is not None:
-        ours, theirs = own.align(finite(baseline), join="inner")
-        if len(ours):
-            delta, delta_low, delta_high = _paired_interval(ours, theirs)
-            better = is_better(delta_low, delta_high, len(ours), direction)
-    return Result(*key, mean, low, high, len(own), delta, delta_low, delta_high, better)
+        ours, theirs = own.align(valued(baseline, sign), join="inner")
+        (delta, delta_low, delta_high), better = paired_change(ours, theirs, direction)
+    found = Result(*key, mean, low, high, len(own), delta, delta_low, delta_high, better)
+    rest = own[np.isfinite(own)]
+    return found if len(rest) == len(own) else found._replace(identical=len(own) - len(rest), finite_mean=rest.mean())
 
 
 def _set_result(key: tuple[str, str, str], score: pd.Series, baseline: pd.Series | None) -> Result:
@@ -117,27 +134,33 @@ def _set_result(key: tuple[str, str, str], score: pd.Series, baseline: pd.Series
 
 
 def scores_of(scores: pd.DataFrame, degradation: str, method: str, metric: str) -> pd.Series:
-    """One method's finite values of one metric, by image id."""
+    """One method's values of one metric, by image id."""
     chosen = (scores["degradation"] == degradation) & (scores["method"] == method) & (scores["metric"] == metric)
-    return finite(scores[chosen].set_index("image_id")["value"])
+    return valued(scores[chosen].set_index("image_id")["value"], find(metric).sign)
 
 
-def finite(values: pd.Series) -> pd.Series:
-    """What is a number, in the order of the photos."""
-    return values[np.isfinite(values)].sort_index()
+def interval_of(values: np.ndarray) -> Interval:
+    """The mean of float64 [n] with its interval. One value has no interval; infinite ones have none, and an infinite
+    mean, NaN where their signs differ."""
+    infinite = np.unique(values[np.isinf(values)])
+    if len(values) < 2 or len(infinite):
+        mean = values[0] if len(values) == 1 else infinite[0] if len(infinite) == 1 else math.nan
+        return Interval(float(mean), math.nan, math.nan)
+    return mean_interval(values)
 
 
-def _interval(values: pd.Series) -> tuple[float, float, float]:
-    """The mean with its interval; one photo has no interval."""
-    if len(values) == 1:
-        return float(values.iloc[0]), math.nan, math.nan
-    return mean_interval(values.to_numpy(dtype=float))
+def paired_change(ours: pd.Series, theirs: pd.Series, direction: str) -> tuple[Interval, bool | None]:
+    """The mean change over the same photos, with its interval, and `is_better`.
 
-
-def _paired_interval(ours: pd.Series, theirs: pd.Series) -> tuple[float, float, float]:
-    if len(ours) == 1:
-        return float(ours.iloc[0] - theirs.iloc[0]), math.nan, math.nan
-    return paired_difference(ours.to_numpy(dtype=float), theirs.to_numpy(dtype=float))
+    To judge it, an infinite change counts as much as the largest finite one; where that contradicts the infinite mean,
+    nothing is decided.
+    """
+    change = differences(ours, theirs)
+    found = interval_of(change)
+    infinite = change[np.isinf(change)]
+    _, low, high = interval_of(bounded(change)) if len(infinite) else found
+    is_contradicted = ((infinite > 0) != (low > 0)).any()
+    return found, None if is_contradicted else is_better(low, high, len(change), direction)
 
 
 def is_better(low: float, high: float, n: int, direction: str) -> bool | None:
@@ -150,18 +173,20 @@ def is_better(low: float, high: float, n: int, direction: str) -> bool | None:
 def results_frame(results: Results) -> pd.DataFrame:
     """The tidy table of results.csv: one row per degradation, method and metric; blank where there is nothing.
 
-    The column `spread` is there when a metric has one.
+    The column `spread` is there when a metric has one, `identical` and `finite_mean` when a mean is infinite ("inf").
     """
     frame = pd.DataFrame(list(results.values()), columns=list(Result._fields))
     frame["n"] = frame["n"].astype("Int64")
     frame["better"] = frame["better"].map({True: "true", False: "false"}).fillna("")
-    return frame if frame["spread"].notna().any() else frame.drop(columns="spread")
+    if frame["spread"].isna().all():
+        frame = frame.drop(columns="spread")
+    return frame if frame["identical"].any() else frame.drop(columns=["identical", "finite_mean"])
 
 
-def metrics_json(results: Results) -> dict[str, dict[str, dict[str, float]]]:
-    """{degradation: {method: {metric: mean}}} for `dvc metrics show`; what is not finite is left out."""
-    nested: dict[str, dict[str, dict[str, float]]] = {}
+def metrics_json(results: Results) -> dict[str, dict[str, dict[str, float | str]]]:
+    """{degradation: {method: {metric: mean}}} for `dvc metrics show`; "inf" where it is infinite; NaN is left out."""
+    nested: dict[str, dict[str, dict[str, float | str]]] = {}
     for (degradation, method, metric), result in results.items():
-        if math.isfinite(result.mean):
-            nested.setdefault(degradation, {}).setdefault(method, {})[metric] = result.mean
+        if (mean := json_number(result.mean)) is not None:
+            nested.setdefault(degradation, {}).setdefault(method, {})[metric] = mean
     return nested

@@ -45,8 +45,8 @@ def table_rows(data: ReportData, results: Results, degradation: str) -> list[tup
 def _column(data: ReportData, results: Results, degradation: str, metric: MetricInfo) -> dict[str, Cell]:
     found = {m.name: results.get((degradation, m.name, metric.name)) for m in data.methods}
     digits = decimals(results, metric.name)
-    measured = [r for r in found.values() if r is not None and math.isfinite(r.mean)]
-    best = max((round(metric.sign * r.mean, digits) for r in measured), default=math.nan)
+    measured = [r for r in found.values() if r is not None and not math.isnan(r.mean)]
+    best = max((r.goodness(metric.sign, digits) for r in measured), default=None)
     reach = max((max(abs(r.delta_ci_low), abs(r.delta_ci_high)) for r in measured if _has_interval(r)), default=0.0)
     cells = dict.fromkeys(found, EMPTY)
     for r in measured:
@@ -61,8 +61,8 @@ def _column(data: ReportData, results: Results, degradation: str, metric: Metric
             number(r.delta, digits, signed=True),
             interval(r.delta_ci_low, r.delta_ci_high, digits),
             _verdict(r, metric),
-            round(metric.sign * r.mean, digits) == best,
-            round(metric.sign * r.mean, digits) != best and r.p_best > ALPHA,
+            r.goodness(metric.sign, digits) == best,
+            r.goodness(metric.sign, digits) != best and r.p_best > ALPHA,
             bar,
         )
     return cells

@@ -21,13 +21,13 @@ def decimals(results: Results, metric: str) -> int:
 
 
 def number(value: float, digits: int, *, signed: bool = False) -> str:
-    """A number with a real minus sign; "" for NaN; no sign on what rounds to zero."""
+    """A number with a real minus sign; "" for NaN; ∞ for infinity; no sign on what rounds to zero."""
     if math.isnan(value):
         return ""
     text = f"{value:{'+' if signed else ''}.{digits}f}"
     if not text.strip("+-0."):
         text = text.strip("+-")
-    return text.replace("-", "−")
+    return text.replace("-", "−").replace("inf", "∞")
 
 
 def interval(low: float, high: float, digits: int) -> str:

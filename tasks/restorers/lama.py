@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from tasks.restorers.padding import run_padded
-from tasks.weights.checkpoint import fill, read_state_dict
+from tasks.weights.checkpoint import fill, read_state_dict, under_prefix
 from tasks.weights.seeding import initial_weights
 
 
@@ -54,8 +54,9 @@ def load(path: Path) -> nn.Module:
 
     Raises BadInput when the file is missing or holds another network.
     """
-    state = {key: value.float() for key, value in read_state_dict(path).items()}
-    first = state.get("model.1.ffc.convl2l.weight", torch.empty(OFFICIAL.width))
+    always = "model.1.ffc.convl2l.weight"
+    state = {key: value.float() for key, value in under_prefix(read_state_dict(path), [always]).items()}
+    first = state.get(always, torch.empty(OFFICIAL.width))
     blocks = sum(key.endswith("conv1.ffc.convl2l.weight") for key in state)
     model = build(LamaConfig(first.shape[0], blocks or OFFICIAL.blocks))
     counters = {key: value for key, value in model.state_dict().items() if key.endswith("num_batches_tracked")}

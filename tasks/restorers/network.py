@@ -44,7 +44,7 @@ class Architecture(Strict):
 class NetworkSpec(Architecture):
     """A restoration network and its weights."""
 
-    weights: Path = Field(description=".safetensors or an official .pth; path below the repository, or absolute")
+    weights: Path = Field(description=".safetensors, .pth, .pt, .ckpt or .bin; path below the repository, or absolute")
 
     def load(self, device: torch.device) -> Callable[[Tensor, Sequence[str]], Tensor]:
         """The network on the device: (lq [N, 3, H, W] in [0, 1], N image ids) to restored images, alike.

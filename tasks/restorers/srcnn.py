@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from tasks.basics import BadInput
 from tasks.restorers.padding import run_padded
-from tasks.weights.checkpoint import read_state_dict, write_state_dict
+from tasks.weights.checkpoint import read_state_dict, under_prefix, write_state_dict
 from tasks.weights.seeding import initial_weights
 
 
@@ -76,7 +76,7 @@ def load(path: Path) -> SRCNN:
 
     Raises BadInput when the file is missing or holds another network.
     """
-    state = read_state_dict(path)
+    state = under_prefix(read_state_dict(path), ["head.1.weight"])
     try:
         width = state["head.1.weight"].shape[0]
         model = build(SRCNNConfig(width, body_convs=sum(key.startswith("body.") for key in state) // 2))

@@ -1,14 +1,15 @@
 """How many images at once: as many as fit the free memory, fewer where the device says that it was too much."""
 
+import gc
 import logging
 import os
 from collections.abc import Callable, Iterator
 from typing import TypeVar
 
-import psutil
 import torch
 
 from tasks.basics import BadInput
+from tasks.running.memory import free_memory, is_too_little_memory
 from tasks.running.read_ahead import read_ahead
 
 Batch = TypeVar("Batch")
@@ -26,8 +27,8 @@ def batch_size(device: torch.device, side: int, bytes_per_pixel: int = EVALUATED
     """
     if asked := asked_number("BFR_BATCH"):
         return asked
-    free = torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else psutil.virtual_memory().available
-    return max(1, min(MOST.get(device.type, 16), int(SHARE * free / (side * side * bytes_per_pixel))))
+    fitting = int(SHARE * free_memory(device) / (side * side * bytes_per_pixel))
+    return max(1, min(MOST.get(device.type, 16), fitting))
 
 
 def asked_number(variable: str) -> int | None:
@@ -48,19 +49,41 @@ def in_batches(
     """
     waiting = list(ids)
     while waiting:
-        parts = [waiting[first : first + size] for first in range(0, len(waiting), size)]
-        for some, batch in zip(parts, read_ahead(load, parts), strict=True):
-            try:
-                result = work(batch, some)
-            except torch.OutOfMemoryError as error:
-                if size == 1:
-                    raise BadInput(
-                        f"{some[0]}: the device has too little memory for one image ({str(error).splitlines()[0]}). "
-                        "Free it of other programs, or use smaller images."
-                    ) from error
-                size = max(1, len(some) // 2)
-                logging.getLogger(__name__).warning("out of device memory: %d images at once from here on", size)
-                torch.cuda.empty_cache()
-                break
+        for some, result in _while_it_fits(waiting, size, load, work):
             yield some, result
             waiting = waiting[len(some) :]
+        if waiting:
+            size = max(1, min(size, len(waiting)) // 2)
+            logging.getLogger(__name__).warning("out of device memory: %d images at once from here on", size)
+            give_back()  # here: the batch and the error, whose traceback held what the network had computed, are gone
+
+
+def _while_it_fits(
+    ids: list[str], size: int, load: Callable[[list[str]], Batch], work: Callable[[Batch, list[str]], Result]
+) -> Iterator[tuple[list[str], Result]]:
+    """The same until the memory is too little; of all ids where it is not."""
+    parts = [ids[first : first + size] for first in range(0, len(ids), size)]
+    for some, batch in zip(parts, read_ahead(load, parts), strict=True):
+        try:
+            result = work(batch, some)
+        except (RuntimeError, MemoryError) as error:
+            if not is_too_little_memory(error):
+                raise
+            if size == 1:
+                raise BadInput(
+                    f"{some[0]}: the device has too little memory for one image ({first_line(error)}). "
+                    "Free it of other programs, or use smaller images."
+                ) from error
+            return
+        yield some, result
+
+
+def give_back() -> None:
+    """Give memory that nothing uses back to the device."""
+    gc.collect()
+    torch.cuda.empty_cache()
+
+
+def first_line(error: Exception) -> str:
+    """What an error says, or its kind where it says nothing."""
+    return (str(error).splitlines() or [type(error).__name__])[0]

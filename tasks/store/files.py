@@ -3,6 +3,7 @@
 import csv
 import errno
 import json
+import math
 import os
 import shutil
 from collections.abc import Iterator, Sequence
@@ -46,6 +47,13 @@ def write_json(path: Path, value: Any) -> None:
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     temporary.write_text(json.dumps(value, indent=1, sort_keys=True, ensure_ascii=False) + "\n", encoding="utf-8")
     os.replace(temporary, path)
+
+
+def json_number(value: float) -> float | str | None:
+    """The number as JSON can hold it: "inf" and "-inf" for the infinite ones, which it has not, null for NaN."""
+    if math.isfinite(value):
+        return value
+    return None if math.isnan(value) else str(value)
 
 
 def read_json(path: Path) -> Any:

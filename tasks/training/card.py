@@ -6,7 +6,7 @@ from typing import Any
 
 from tasks.basics import Strict
 from tasks.store.artifact import Manifest
-from tasks.store.files import write_json
+from tasks.store.files import json_number, write_json
 
 NOT_LEARNED = ("weights", "held_out")  # inputs of a training that are not its data
 
@@ -16,7 +16,8 @@ def write_card(
 ) -> None:
     """Write card.json beside the weights.
 
-    record: of the training stage; recipe: its settings; images: how many it learned from; scores: before and after.
+    record: of the training stage; recipe: its settings; images: how many it learned from; scores: before and after;
+    infinite ones (PSNR of identical images) are written as "inf".
     """
     card = {
         "architecture": arch,
@@ -26,6 +27,17 @@ def write_card(
         "licence": licence,
         "data": {name: digest for name, digest in record.inputs.items() if name not in NOT_LEARNED},
         "images": images,
-        "scores": scores,
+        "scores": _writable(scores),
     }
     write_json(out / "card.json", card)
+
+
+def _writable(scores: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        name: _writable(value)
+        if isinstance(value, Mapping)
+        else json_number(value)
+        if isinstance(value, float)
+        else value
+        for name, value in scores.items()
+    }

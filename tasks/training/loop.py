@@ -7,7 +7,6 @@ from a stream of its own, so a killed run goes on bit-equally from its last save
 import logging
 import math
 import os
-import pickle
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -22,6 +21,7 @@ from torch import Tensor
 from tasks.basics import BadInput, Strict
 from tasks.noise import numpy_stream, stream_seed
 from tasks.running.read_ahead import read_ahead
+from tasks.weights.checkpoint import read_contents
 
 
 class Diverged(BadInput):
@@ -215,9 +215,9 @@ def resume_from(
     if not path.exists():
         return 0, []
     try:
-        state: dict[str, Any] = torch.load(path, map_location=device, weights_only=True)
-    except (OSError, EOFError, RuntimeError, pickle.UnpicklingError) as error:
-        logging.getLogger(__name__).warning("%s is damaged (%s): the training starts anew.", path, error)
+        state: dict[str, Any] = read_contents(path, device)
+    except BadInput as error:
+        logging.getLogger(__name__).warning("%s: the training starts anew.", error)
         return 0, []
     if state["recipe"] != recipe:
         changed = {

@@ -1,8 +1,8 @@
-"""Restorer weights on disk: state dicts in `.safetensors` or `.pth` files, read without running any code in them."""
+"""Restorer weights on disk: state dicts of safetensors or torch.save, read without running any code in them."""
 
 import os
-import pickle
-from collections.abc import Mapping
+import re
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,11 @@ from torch import Tensor, nn
 
 from tasks.basics import BadInput
 
-WRAPPINGS = ("params_ema", "params", "state_dict", "model")
+FORMATS = (".safetensors", ".pth", ".pt", ".ckpt", ".bin")
+AVERAGED = ("params_ema", "g_ema", "model_ema", "ema_state_dict", "ema")
+WRAPPINGS = (*AVERAGED, "params", "state_dict", "model_state_dict", "generator", "net_g", "model")
+PREFIXES = re.compile(r"(?:(?:module|model|generator|net_g|netG|_orig_mod)\.)*")
+HEAD = 1024  # bytes that tell what a file is
 SHOWN = 6  # differences in an error message
 
 
@@ -34,28 +38,100 @@ def write_state_dict(path: Path, state: Mapping[str, Tensor]) -> None:
 def read_state_dict(path: Path) -> dict[str, Tensor]:
     """The tensors of a weights file, on the CPU, out of the wrappings that official files come in ("params_ema": …).
 
-    Raises BadInput when it is missing, damaged or of another kind.
+    Raises BadInput when it is missing, damaged or of another kind. `under_prefix` takes off what trainers put before
+    the names.
     """
+    if path.is_file() and path.suffix.lower() not in FORMATS:
+        *most, last = (f"*{suffix}" for suffix in FORMATS)
+        raise BadInput(f"{path}: expected a {', '.join(most)} or {last} file, found '{path.suffix}'.")
+    tensors = unwrapped(contents := read_contents(path))
+    if tensors is None:
+        raise BadInput(
+            f"{path}: expected a file of named tensors, found {_described(contents)}. Take the file of the network "
+            "itself: one that torch.save(model.state_dict(), …) writes, or *.safetensors."
+        )
+    parallel = "module."  # of DataParallel and DistributedDataParallel
+    return without(tensors, parallel) if all(key.startswith(parallel) for key in tensors) else tensors
+
+
+def read_contents(path: Path, device: torch.device | str = "cpu") -> Any:
+    """What torch.save or safetensors wrote; no code in it is run. Raises BadInput for any other file."""
     if not path.is_file():
         raise BadInput(f"{path} is missing: expected restorer weights there. Put the file there or correct the path.")
     try:
-        if path.suffix == ".safetensors":
-            state: dict[str, Tensor] = safetensors.torch.load_file(path)
-        elif path.suffix == ".pth":
-            state = torch.load(path, map_location="cpu", weights_only=True)
-        else:
-            raise BadInput(f"{path}: expected a *.safetensors or *.pth file, found '{path.suffix}'.")
-    except (safetensors.SafetensorError, pickle.UnpicklingError, RuntimeError, EOFError) as error:
-        raise BadInput(
-            f"{path}: expected a file of tensors, found a damaged or unsafe one ({error}). Get it again."
-        ) from error
-    return unwrapped(state)
+        with path.open("rb") as file:
+            head = file.read(HEAD)
+    except OSError as error:
+        raise BadInput(f"{path} cannot be read ({error.strerror}). Correct its permissions, or copy it.") from error
+    try:
+        if head[8:9] == b"{":  # behind the length of the header
+            return safetensors.torch.load_file(path, str(device))
+        with path.open("rb") as file:  # by its path, torch would go by its suffix
+            return torch.load(file, map_location=device, weights_only=True)
+    except Exception as error:
+        raise BadInput(f"{path}: expected a file of tensors, found {_other_kind(head, error)}") from error
 
 
-def unwrapped(state: Mapping[str, Any]) -> dict[str, Tensor]:
-    """The state dict inside a checkpoint: averaged weights before others; without DistributedDataParallel's prefix."""
-    inner = next((state[key] for key in WRAPPINGS if isinstance(state.get(key), Mapping)), state)
-    return {key.removeprefix("module."): value for key, value in inner.items() if isinstance(value, Tensor)}
+def _other_kind(head: bytes, error: Exception) -> str:
+    """What a file is that holds no tensors, and what to do; not PyTorch's own text, which advises to run its code."""
+    text = head.removeprefix(b"\xef\xbb\xbf").lstrip().lower()
+    if not head:
+        return "an empty one. Get it again."
+    if text.startswith(b"version https://git-lfs"):
+        return "a pointer of Git LFS. Run `git lfs pull` where it comes from, and copy the file itself."
+    if text.startswith(b"<"):
+        return "a web page: it was downloaded instead of the file. Get the file by its page's download button."
+    if "central directory" in str(error):  # which is at the end of a zip archive
+        return "the beginning of one: the download broke off. Get it again."
+    if found := re.search(r"GLOBAL ([\w.]+)", str(error)):
+        return (
+            f"also objects of Python ({found[1]}), which could run code (unsafe). Take a file of tensors alone: one "
+            "that torch.save(model.state_dict(), …) writes, or *.safetensors."
+        )
+    if "TorchScript" in str(error):
+        return "a TorchScript program. Take the file of its weights."
+    return f"a damaged one or another kind ({type(error).__name__}). Get it again."
+
+
+def _described(contents: Any) -> str:
+    if isinstance(contents, Mapping):
+        names = ", ".join(map(repr, list(contents)[:SHOWN]))
+        return f"none of them under {names}" if names else "an empty dictionary"
+    if isinstance(contents, Tensor):
+        return f"one tensor of shape {tuple(contents.shape)} without a name"
+    return f"a {type(contents).__name__}"
+
+
+def unwrapped(contents: Any, depth: int = 5) -> dict[str, Tensor] | None:
+    """The named tensors in a checkpoint, None where there are none: averaged weights before others, in each other."""
+    if not isinstance(contents, Mapping) or not depth:
+        return None
+    inner = {key: found for key, value in contents.items() if (found := unwrapped(value, depth - 1))}
+    if known := next((key for key in WRAPPINGS if key in inner), None):
+        return inner[known]
+    tensors = {key: value for key, value in contents.items() if isinstance(key, str) and isinstance(value, Tensor)}
+    if not tensors and len(inner) == 1:
+        return next(iter(inner.values()))
+    return tensors or None
+
+
+def prefixes(state: Mapping[str, Tensor]) -> list[str]:
+    """The prefixes of parallel, compiled and Lightning modules that names begin with, the shortest first; "" too."""
+    longest = {match[0] for key in state if (match := PREFIXES.match(key))}
+    parts = ([*part.split(".")[:-1]] for part in longest)
+    found = {"".join(f"{word}." for word in words[:count]) for words in parts for count in range(len(words) + 1)}
+    return sorted(found | {""}, key=lambda prefix: (len(prefix), prefix))
+
+
+def without(state: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    """The tensors whose names begin with the prefix, without it: a discriminator beside a generator is left out."""
+    return {key.removeprefix(prefix): value for key, value in state.items() if key.startswith(prefix)}
+
+
+def under_prefix(state: Mapping[str, Tensor], wanted: Collection[str]) -> dict[str, Tensor]:
+    """The tensors without the prefix under which all the wanted names are; as they are where none fits."""
+    names = state.keys()
+    return without(state, next((some for some in prefixes(state) if {some + name for name in wanted} <= names), ""))
 
 
 def spandrel_network(path: Path, architecture: str) -> nn.Module:
@@ -65,11 +141,15 @@ def spandrel_network(path: Path, architecture: str) -> nn.Module:
     """
     from spandrel import ModelLoader, UnsupportedModelError  # here, not above: takes seconds
 
-    state = read_state_dict(path)
-    try:
-        model: nn.Module = ModelLoader().load_from_state_dict(state).model
-    except (UnsupportedModelError, RuntimeError) as error:
-        raise BadInput(f"{path}: expected the weights of {architecture}, found other tensors: {error}") from error
+    state, model = read_state_dict(path), None
+    for prefix in prefixes(state):
+        try:
+            model = ModelLoader().load_from_state_dict(without(state, prefix)).model
+            break
+        except (UnsupportedModelError, RuntimeError) as error:
+            reason = error
+    if model is None:
+        raise BadInput(f"{path}: expected the weights of {architecture}, found other tensors: {reason}") from reason
     if type(model).__name__ != architecture:
         raise BadInput(f"{path}: expected the weights of {architecture}, found those of {type(model).__name__}.")
     return model
@@ -81,6 +161,7 @@ def fill(model: nn.Module, state: Mapping[str, Tensor], path: Path, what: str) -
     what: the network, as the message calls it.
     """
     wanted = {key: tuple(value.shape) for key, value in model.state_dict().items()}
+    state = under_prefix(state, wanted)
     found = {key: tuple(value.shape) for key, value in state.items()}
     differences = [
         *(f"{key} {wanted[key]} is missing" for key in wanted if key not in found),

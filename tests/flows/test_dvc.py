@@ -1,5 +1,12 @@
-"""dvc.yaml names what the steps run: whatever a result's key covers is a dependency of its DVC stage."""
+"""dvc.yaml names what the steps run: whatever a result's key covers is a dependency of its DVC stage.
 
+And DVC deletes no results for an experiment that cannot run.
+"""
+
+import os
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -31,3 +38,43 @@ def test_what_a_key_covers_is_a_dependency(name, tmp_path):
     needed = code_of_step(name, tmp_path) | ALWAYS
     uncovered = [path for path in needed if not any(path == dep or path.startswith(f"{dep}/") for dep in files)]
     assert (missing, sorted(uncovered)) == ([], [])
+
+
+def test_dvc_finds_every_parameter_that_a_stage_names():
+    params = yaml.safe_load((ROOT / "params.yaml").read_text())
+    stages = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"].values()
+    named = {key.replace("${item}", "demo") for stage in stages for key in stage["do"]["params"]}
+    demo = {f"experiments.demo.{key}" for key in params["experiments"]["demo"]}
+    assert named - demo == {"experiments.demo"}, "`dvc repro` stops at a parameter that is not written down"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["photos", "finetune", "report"])
+def test_dvc_deletes_no_results_for_an_experiment_that_cannot_run(name, tmp_path):
+    for folder in ("flows", "tasks", "data/published", "data/weights"):
+        shutil.copytree(ROOT / folder, tmp_path / folder)
+    for file in ("dvc.yaml", "params.yaml"):
+        shutil.copy(ROOT / file, tmp_path)
+    params = yaml.safe_load((tmp_path / "params.yaml").read_text())
+    params["experiments"]["demo"]["finetune"]["lrr"] = 1
+    (tmp_path / "params.yaml").write_text(yaml.safe_dump(params))
+    stages = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
+    places = [
+        place.replace("${item}", "demo") for stage in stages.values() for out in stage["do"]["outs"] for place in out
+    ]
+    results = [tmp_path / place / "result.txt" for place in places] + [tmp_path / "data" / "demo" / "metrics.json"]
+    for result in results:
+        result.parent.mkdir(parents=True, exist_ok=True)
+        result.write_text("of an hour's work")
+    tools = Path(sys.executable).parent
+    environment = os.environ | {"PATH": f"{tools}{os.pathsep}{os.environ['PATH']}", "PYTHONPATH": str(tmp_path)}
+    environment.pop("BFR_STORE", None)
+
+    def dvc(*words: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run([tools / "dvc", *words], cwd=tmp_path, env=environment, capture_output=True, text=True)
+
+    assert dvc("init", "--no-scm").returncode == 0
+    done = dvc("repro", "--single-item", f"{name}@demo")
+    assert done.returncode
+    assert "experiments.demo.finetune.lrr: unknown key" in done.stdout + done.stderr
+    assert all(result.read_text() == "of an hour's work" for result in results)

@@ -52,7 +52,13 @@ def test_dvc_stages_are_the_steps_and_the_other_experiments_have_the_same_ones()
         assert theirs["cmd"] == f"cd ../.. && {ours['cmd']}".replace("${item}", "${key}")
         chain = [f"experiments.${{{entry}}}" for entry in ("key", "item[0]", "item[1]")]  # some have not every section
         assert theirs["params"] == [{"../../params.yaml": chain}]
-        assert theirs["outs"] == [out.replace("data/${item}", "${key}", 1) for out in ours["outs"]]
+        for kind in ("outs", "metrics"):
+            places = [
+                {place.replace("data/${item}", "${key}", 1): how for place, how in out.items()}
+                for out in ours.get(kind, [])
+            ]
+            assert theirs.get(kind, []) == places
+            assert all(how["persist"] for place in places for how in place.values()), "an error costs no results"
         results = [dep.replace("data/${item}", "${key}", 1) for dep in ours["deps"] if dep.startswith("data/${item}")]
         assert theirs.get("deps", []) == (["../published"] if name == "report" else []) + results
         assert ("data/published" in ours["deps"]) == (name == "report")

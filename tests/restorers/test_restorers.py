@@ -116,7 +116,7 @@ def test_a_weights_file_that_is_missing_damaged_or_foreign_is_named(tmp_path, ar
         with pytest.raises(BadInput, match=rf"{name}: expected a file of tensors"):
             load(tmp_path / name)
     (tmp_path / "weights.onnx").write_bytes(b"")
-    with pytest.raises(BadInput, match=r"expected a \*\.safetensors or \*\.pth file, found '\.onnx'"):
+    with pytest.raises(BadInput, match=r"expected a \*\.safetensors, .* or \*\.bin file, found '\.onnx'"):
         load(tmp_path / "weights.onnx")
     torch.save({"weight": torch.zeros(3)}, tmp_path / "foreign.pth")
     with pytest.raises(BadInput, match=r"foreign\.pth: expected .* found other tensors"):
