@@ -7,7 +7,8 @@ transparency over white, the first frame of an animation.
 import io
 import logging
 import struct
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
@@ -75,9 +76,16 @@ def read_photo(path: Path, *, max_megapixels: float = MAX_MEGAPIXELS) -> np.ndar
     is checked in the header, before anything is decoded.
     Raises BadInput with the reason, without the file's name: the caller knows it.
     """
+    with explained(path, max_megapixels):
+        return np.array(to_srgb(decode(path, max_megapixels)))
+
+
+@contextmanager
+def explained(path: Path, max_megapixels: float) -> Iterator[None]:
+    """Turn whatever decoders raise while `path` is read into a BadInput that says why it cannot be used."""
     _refuse_other_files(path)
     try:
-        return np.array(_to_srgb(_decode_despite_metadata(path, max_megapixels)))
+        yield
     except BadInput:
         raise
     except Image.DecompressionBombError as error:
@@ -149,8 +157,8 @@ def _kind_of_tiff(path: Path) -> str | None:
     return None
 
 
-def _decode_despite_metadata(path: Path, max_megapixels: float) -> Image.Image:
-    """`_decode`, of a file whose metadata stop the decoder without them."""
+def decode(path: Path, max_megapixels: float) -> Image.Image:
+    """Upright, 8 bits per channel at most, any colour mode, with its profile; without metadata that hinder."""
     try:
         return _decode(path, max_megapixels)
     except (BadInput, Image.DecompressionBombError):
@@ -165,7 +173,7 @@ def _decode_despite_metadata(path: Path, max_megapixels: float) -> Image.Image:
 
 
 def _decode(file: Path | IO[bytes], max_megapixels: float) -> Image.Image:
-    """Decoded and upright, 8 bits per channel at most, any colour mode; colour profile kept."""
+    """`decode` of a file whose metadata are sound."""
     with Image.open(file, formats=FORMATS) as header:
         _check_header(header, max_megapixels)
         if header.format == "PNG":
@@ -219,7 +227,7 @@ def _to_8_bit(image: Image.Image) -> Image.Image:
     return image
 
 
-def _to_srgb(image: Image.Image) -> Image.Image:
+def to_srgb(image: Image.Image) -> Image.Image:
     """Mode RGB, colours in sRGB, transparency over white."""
     profile = image.info.get("icc_profile")
     if not image.has_transparency_data:

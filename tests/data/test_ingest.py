@@ -1,4 +1,5 @@
 import base64
+import csv
 import io
 import json
 import os
@@ -664,6 +665,97 @@ def test_masks_cut_black_holes_and_black_pixels_elsewhere_stay_known(tmp_path, m
     assert np.array_equal(image[mask == 0], np.maximum(photo[mask == 0], 1))
     [(file, reason)] = made.quarantine
     assert (file, reason) == ("lq/no_mask.png", "no partner: the mask folder has no 'no_mask'")
+
+
+def masked(folder, mask, photo=FACE, fit="aligned", **options):
+    """The result of the stage for one photo and its mask."""
+    save(folder / "lq" / "a.png", photo)
+    save(folder / "lq" / "sound.png", FACE)
+    save(folder / "masks" / "a.png", mask, **options)
+    save(folder / "masks" / "sound.png", BRUSH.T)
+    folders = {"folder": PhotoFolder(folder / "lq"), "masks": PhotoFolder(folder / "masks")}
+    return ingest_stage(IngestParams(size=32, fit=fit), **folders)
+
+
+@pytest.fixture
+def own_store(tmp_path, monkeypatch):
+    monkeypatch.setenv("BFR_STORE", str(tmp_path / "store"))
+
+
+HOLE = np.zeros((32, 32), bool)
+HOLE[8:16, 4:20] = True
+BRUSH = np.where(HOLE, 255, 0).astype(np.uint8)
+
+
+def layer(colour, alpha=BRUSH):
+    return np.dstack([np.broadcast_to(np.uint8(colour), (32, 32, 3)), alpha])
+
+
+MASKS = {
+    "white on black": BRUSH,
+    "white on black, one bit": HOLE,
+    "white on black, opaque layer": np.dstack([as_rgb(BRUSH), np.full_like(BRUSH, 255)]),
+    "white on a transparent layer": layer(255),
+    "black on a transparent layer": layer(0),
+    "red on a transparent layer": layer((200, 10, 10)),
+    "red on a transparent layer of other colours": np.where(HOLE[..., None], layer((200, 10, 10)), layer(77)),
+    "white on a black layer with a transparent border": np.dstack([as_rgb(BRUSH), np.pad(BRUSH[2:-2, 2:-2] | 255, 2)]),
+    "gray and alpha": np.dstack([np.full_like(BRUSH, 255), BRUSH]),
+    "of twice the size": BRUSH.repeat(2, 0).repeat(2, 1),
+}
+
+
+@pytest.mark.parametrize("kind", MASKS)
+def test_a_mask_is_read_as_its_editor_means_it(tmp_path, own_store, kind):
+    made = masked(tmp_path, MASKS[kind])
+    hole = ~made.read("a").any(axis=2)
+    assert made.quarantine == []
+    assert hole[HOLE].all()
+    assert (hole != HOLE).mean() < (0.05 if "twice" in kind else 1e-6)  # a resized edge is gray
+
+
+@pytest.mark.parametrize("orientation", STORED)
+def test_a_mask_is_turned_upright_as_its_photo_is(tmp_path, own_store, orientation):
+    exif = Image.Exif()
+    exif[274] = orientation
+    made = masked(tmp_path, np.ascontiguousarray(STORED[orientation](as_rgb(BRUSH))), exif=exif)
+    assert np.array_equal(~made.read("a").any(axis=2), HOLE)
+
+
+UNFIT_MASKS = {
+    "of another aspect": (BRUSH[:24], ["32 x 32", "32 x 24", "same aspect"]),
+    "inverted": (255 - np.where(np.arange(1024).reshape(32, 32) < 40, 255, 0).astype(np.uint8), ["96", "inverted?"]),
+    "all white": (BRUSH | 255, ["100", "inverted?"]),
+    "all black": (BRUSH * 0, ["nothing"]),
+    "an empty layer": (layer(255, BRUSH * 0), ["nothing"]),
+    "a picture with a transparent part": (np.dstack([FACE, BRUSH]), ["a picture with transparent parts"]),
+}
+
+
+@pytest.mark.parametrize("kind", UNFIT_MASKS)
+def test_a_mask_that_does_not_fit_is_set_aside_with_its_photo(tmp_path, own_store, kind):
+    mask, expected = UNFIT_MASKS[kind]
+    made = masked(tmp_path, mask)
+    assert made.ids == ["sound"]
+    assert [file for file, _ in made.quarantine] == ["lq/a.png", "mask/a.png"]
+    assert all(part in made.quarantine[0].reason for part in expected)
+
+
+def test_a_mask_of_a_photo_that_is_cropped_is_cropped_alike(tmp_path, own_store):
+    wide = np.zeros((24, 32), np.uint8)
+    wide[:, 4:8] = 255
+    made = masked(tmp_path, wide, photo=PHOTO[::2, ::2], fit="crop")
+    hole = ~made.read("a").any(axis=2)
+    assert hole[:, :4].all()
+    assert not hole[:, 8:].any()
+
+
+def test_the_share_of_each_hole_is_recorded(tmp_path, own_store):
+    made = masked(tmp_path, BRUSH)
+    with (made.root / "holes.csv").open() as file:
+        shares = {row["image_id"]: float(row["share"]) for row in csv.DictReader(file)}
+    assert shares.keys() == {"a", "sound"}
+    assert shares["a"] == HOLE.mean()
 
 
 def test_folders_without_a_common_photo_are_an_error(tmp_path):
