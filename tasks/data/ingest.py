@@ -11,6 +11,7 @@ import unicodedata
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from copy import copy
 from dataclasses import dataclass, field
 from functools import cache, cached_property
@@ -21,6 +22,7 @@ import numpy as np
 from PIL import Image
 
 from tasks.basics import BadInput
+from tasks.data.masks import hole_of, read_mask
 from tasks.data.photo import EXTENSIONS, FORMATS, MAX_MEGAPIXELS, has_image_signature, read_photo
 from tasks.store.artifact import MANIFEST
 from tasks.store.files import Quarantined
@@ -28,6 +30,7 @@ from tasks.store.keys import digest, file_digest
 from tasks.store.ownership import is_published
 
 Fit = Literal["aligned", "crop"]
+Role = Literal["HQ", "mask"]
 Job = TypeVar("Job")
 Result = TypeVar("Result")
 
@@ -114,15 +117,16 @@ class PairedIngest:
     """Two folders of the same faces as a stream of (id, LQ, HQ), both uint8 [size, size, 3], in the order of the ids.
 
     Files belong together if their ids are equal: `a/01.jpg` of one folder and `a/01.png` of the other. Files without
-    a partner, and both files of a pair of which one cannot be used, go to `quarantine`, as `lq/…` and `hq/…`.
-    Everything else is as in `Ingest`. role: what the second folder holds, for messages: "HQ" or "mask".
+    a partner, and both files of a pair of which one cannot be used or that do not fit, go to `quarantine`, as `lq/…`
+    and `hq/…`. Everything else is as in `Ingest`. role: what the second folder holds: "HQ", or "mask" (then each
+    second picture is the hole, bool [size, size], see `tasks.data.masks`).
     """
 
     lq: Path
     hq: Path
     size: int
     fit: Fit = "aligned"
-    role: str = "HQ"
+    role: Role = "HQ"
     max_megapixels: float = MAX_MEGAPIXELS
     paths: dict[str, tuple[Path, Path]] = field(init=False)
     unpaired: list[Quarantined] = field(init=False)
@@ -145,13 +149,38 @@ class PairedIngest:
                 yield image_id, *photos
 
     def _read(self, item: tuple[str, tuple[Path, Path]]) -> tuple[np.ndarray, np.ndarray] | BadInput:
-        photos = []
-        for role, path in zip(("LQ", self.role), item[1], strict=True):
-            try:
-                photos.append(read_face(path, self.size, self.fit, self.max_megapixels))
-            except BadInput as reason:
-                return BadInput(f"the {role} photo of this pair: {reason}")
-        return photos[0], photos[1]
+        try:
+            with _named("LQ"):
+                lq = _read_own(item[1][0], read_photo, self.max_megapixels)
+            with _named(self.role):
+                second = _read_own(item[1][1], read_mask if self.role == "mask" else read_photo, self.max_megapixels)
+            check_aspects(lq, second, self.role)
+            with _named("LQ"):
+                lq = to_square(lq, self.size, self.fit)
+            with _named(self.role):
+                second = to_square(second, self.size, self.fit)
+                return lq, hole_of(second) if self.role == "mask" else second
+        except BadInput as reason:
+            return reason
+
+
+@contextmanager
+def _named(role: str) -> Iterator[None]:
+    try:
+        yield
+    except BadInput as reason:
+        raise BadInput(f"the {role} photo of this pair: {reason}") from reason
+
+
+def check_aspects(lq: np.ndarray, second: np.ndarray, role: Role) -> None:
+    """Raises BadInput if two pictures differ in aspect by more than the rounding of their sides when one was shrunk."""
+    (height, width), (other_height, other_width) = lq.shape[:2], second.shape[:2]
+    rounding = max(height + width, other_height + other_width) / 2
+    if abs(width * other_height - height * other_width) > rounding:
+        raise BadInput(
+            f"the LQ photo has {width} x {height} pixels, its {role} {other_width} x {other_height}: expected the same"
+            " aspect (another size is resized). Take the same cut of both."
+        )
 
 
 def pair(lq: Path, hq: Path, role: str = "HQ") -> tuple[dict[str, tuple[Path, Path]], list[Quarantined]]:
@@ -223,14 +252,18 @@ def _in_order(work: Callable[[Job], Result], jobs: Iterable[Job]) -> Iterator[tu
 
 def read_face(path: Path, size: int, fit: Fit, max_megapixels: float) -> np.ndarray:
     """One aligned face photo, uint8 [size, size, 3]. Raises BadInput with the reason, without the file's name."""
-    photo = read_photo(path, max_megapixels=max_megapixels)
+    return to_square(_read_own(path, read_photo, max_megapixels), size, fit)
+
+
+def _read_own(path: Path, read: Callable[..., np.ndarray], max_megapixels: float) -> np.ndarray:
+    picture = read(path, max_megapixels=max_megapixels)
     if path.name.startswith("."):
         raise BadInput("hidden file (its name starts with a dot): rename it if it is one of your photos")
-    return to_square(photo, size, fit)
+    return picture
 
 
 def to_square(photo: np.ndarray, size: int, fit: Fit) -> np.ndarray:
-    """uint8 [H, W, 3] to [size, size, 3]; untouched if it has that size, else resized (Lanczos, antialiased).
+    """uint8 [H, W, 3] or [H, W] to a square of `size`: as it is, or resized (Lanczos, antialiased).
 
     Aligned face photos are square. "aligned" refuses all others with BadInput; "crop" takes their centre.
     """

@@ -6,13 +6,23 @@ transparency over white, the first frame of an animation.
 
 import io
 import logging
+import struct
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 from PIL import Image, ImageChops, ImageCms, UnidentifiedImageError
+from PIL.TiffImagePlugin import ImageFileDirectory_v2
 
 from tasks.basics import BadInput
+from tasks.data.metadata import with_less_metadata
+
+try:
+    import pi_heif
+except ImportError:  # an extra
+    pi_heif = None
 
 logger = logging.getLogger(__name__)
 
@@ -20,17 +30,19 @@ MIN_SIDE = 16  # pixels: the smallest faces of the super-resolution literature
 MAX_MEGAPIXELS = 64.0
 
 Image.init()  # now: Pillow's loading of plugins on demand is not made for threads
+if pi_heif:
+    pi_heif.register_heif_opener()
 # Formats that know themselves by their first bytes and run no other program (EPS would start Ghostscript).
 FORMATS: list[str] = [
     name
-    for name in ("JPEG", "PNG", "WEBP", "TIFF", "AVIF", "BMP", "GIF", "JPEG2000", "PPM")
-    if name in Image.OPEN  # not every Pillow has AVIF
+    for name in ("JPEG", "PNG", "WEBP", "TIFF", "AVIF", "BMP", "GIF", "JPEG2000", "PPM", "HEIF")
+    if name in Image.OPEN  # not every Pillow has AVIF, and HEIF comes with the extra `heic`
 ]
 READABLE = {extension for extension, name in Image.registered_extensions().items() if name in FORMATS}
 CAMERA_RAW = {".arw", ".cr2", ".cr3", ".dng", ".nef", ".nrw", ".orf", ".pef", ".raf", ".rw2", ".sr2", ".srw"}
 EXTENSIONS = READABLE | CAMERA_RAW | {".heic", ".heif", ".psd", ".tga"}  # photos, though not all can be read
 
-HEIC_BRANDS = {b"ftypheic", b"ftypheix", b"ftyphevc", b"ftypheim", b"ftypheis"}
+HEIC_BRANDS = (b"heic", b"heix", b"hevc", b"heim", b"heis")
 WEB_PAGE = "a web page under an image's name, as failed downloads are: download it again"
 OTHER_FILES = {
     b"\x00\x05\x16\x07": "macOS side file (AppleDouble), not a photo: it can be deleted",
@@ -49,7 +61,8 @@ UPRIGHT = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-TIFF_BITS, TIFF_PHOTOMETRIC, TIFF_PLANES = 258, 262, 284
+TIFF_BITS, TIFF_PHOTOMETRIC, TIFF_PLANES, TIFF_SAMPLE_FORMAT = 258, 262, 284, 339
+FLOATING_POINT = 3  # as a TIFF's sample format
 MODE_OF_PROFILE = {"RGB": "RGB", "GRAY": "L", "CMYK": "CMYK"}
 
 
@@ -58,13 +71,21 @@ def read_photo(path: Path, *, max_megapixels: float = MAX_MEGAPIXELS) -> np.ndar
 
     The content decides, not the file's extension. 16-bit gray is rounded to 8 bits; of 16-bit colour Pillow keeps the
     high byte (at most one level from rounding). No ICC profile means sRGB. Transparent parts become white, as in a
-    browser. CMYK without a profile takes Pillow's plain conversion. max_megapixels (178 at most, Pillow's own limit)
+    browser. CMYK without a profile takes Pillow's plain conversion. Metadata that cannot be read count as absent: the
+    photo is upright, its colours are sRGB. max_megapixels (178 at most, Pillow's own limit)
     is checked in the header, before anything is decoded.
     Raises BadInput with the reason, without the file's name: the caller knows it.
     """
+    with explained(path, max_megapixels):
+        return np.array(to_srgb(decode(path, max_megapixels)))
+
+
+@contextmanager
+def explained(path: Path, max_megapixels: float) -> Iterator[None]:
+    """Turn whatever decoders raise while `path` is read into a BadInput that says why it cannot be used."""
     _refuse_other_files(path)
     try:
-        return np.array(_to_srgb(_decode(path, max_megapixels)))
+        yield
     except BadInput:
         raise
     except Image.DecompressionBombError as error:
@@ -93,8 +114,8 @@ def _refuse_other_files(path: Path) -> None:
         raise BadInput("empty file (0 bytes): copy or download it again")
     if path.suffix.lower() in CAMERA_RAW:  # most of them would pass for a TIFF of thumbnail size
         raise BadInput("camera raw file: develop it to PNG, TIFF or JPEG first")
-    if start[4:12] in HEIC_BRANDS:
-        raise BadInput("HEIC photo, which is not read here: export it as PNG or JPEG first")
+    if "HEIF" not in FORMATS and start[4:8] == b"ftyp" and any(brand in start[8:] for brand in HEIC_BRANDS):
+        raise BadInput("HEIC photo: install its reader (pip install pi-heif), or export it as PNG or JPEG")
     for prefix, reason in OTHER_FILES.items():
         if start.lstrip().lower().startswith(prefix):
             raise BadInput(reason)
@@ -116,22 +137,62 @@ def _format_of(start: bytes) -> str | None:
 
 def _why_unidentified(path: Path) -> str:
     name = _format_of(_first_bytes(path))
+    if name == "TIFF" and (kind := _kind_of_tiff(path)):
+        return f"a {kind} image, of which no level is known to be white: save it with 8 or 16 bits per channel"
     if name:
         return f"damaged {name} file, its header cannot be read: copy or download it again"
     return f"not an image, or in none of the formats read here ({', '.join(FORMATS)}): export it as PNG or JPEG"
 
 
-def _decode(path: Path, max_megapixels: float) -> Image.Image:
-    """Decoded and upright, 8 bits per channel at most, any colour mode; colour profile kept."""
-    with Image.open(path, formats=FORMATS) as header:
+def _kind_of_tiff(path: Path) -> str | None:
+    """Which pixels a TIFF has, by its header, if they are of a kind that is not read: floating-point, or 32 bits."""
+    with suppress(Exception), path.open("rb") as file:  # damaged headers raise nearly anything
+        directory = ImageFileDirectory_v2(file.read(8))
+        file.seek(directory.next)
+        directory.load(file)
+        bits = directory[TIFF_BITS][0]
+        if directory.get(TIFF_SAMPLE_FORMAT, (1,))[0] == FLOATING_POINT:
+            return f"floating-point ({bits} bits)"
+        return f"{bits}-bit" if bits > 16 else None
+    return None
+
+
+def decode(path: Path, max_megapixels: float) -> Image.Image:
+    """Upright, 8 bits per channel at most, any colour mode, with its profile; without metadata that hinder."""
+    try:
+        return _decode(path, max_megapixels)
+    except (BadInput, Image.DecompressionBombError):
+        raise
+    except Exception:
+        for data in with_less_metadata(path.read_bytes()):
+            with suppress(OSError, SyntaxError, ValueError, struct.error):
+                image = _decode(io.BytesIO(data), max_megapixels)
+                logger.warning("a photo has damaged metadata, which are not used")
+                return image
+        raise
+
+
+def _decode(file: Path | IO[bytes], max_megapixels: float) -> Image.Image:
+    """`decode` of a file whose metadata are sound."""
+    with Image.open(file, formats=FORMATS) as header:
         _check_header(header, max_megapixels)
         if header.format == "PNG":
             header.verify()  # the decoder itself does not look at the checksums
-    with Image.open(path, formats=FORMATS) as image:
+    with Image.open(file, formats=FORMATS) as image:
         image.load()
-        orientation = image.getexif().get(EXIF_ORIENTATION)  # none in TIFF: Pillow has turned it already
         shown = _to_8_bit(image)
-        return shown.transpose(UPRIGHT[orientation]) if orientation in UPRIGHT else shown
+        turn = _turn(image)
+        return shown if turn is None else shown.transpose(turn)
+
+
+def _turn(image: Image.Image) -> Image.Transpose | None:
+    """What turns the photo upright by its EXIF; none in TIFF and HEIF, which are turned when they are decoded."""
+    try:
+        orientation: Any = image.getexif().get(EXIF_ORIENTATION)
+        return UPRIGHT.get(orientation)
+    except Exception as error:  # damaged bytes make Pillow raise nearly anything
+        logger.warning("the EXIF of a photo cannot be read, it is taken for upright: %r", error)
+        return None
 
 
 def _check_header(header: Image.Image, max_megapixels: float) -> None:
@@ -161,11 +222,12 @@ def _to_8_bit(image: Image.Image) -> Image.Image:
         gray.info["icc_profile"] = image.info.get("icc_profile")
         return gray
     if image.mode in ("I", "F"):
-        raise BadInput("32-bit pixels, of which no level is known to be white: save it with 8 or 16 bits per channel")
+        kind = "floating-point" if image.mode == "F" else "32-bit"
+        raise BadInput(f"a {kind} image, of which no level is known to be white: save it with 8 or 16 bits per channel")
     return image
 
 
-def _to_srgb(image: Image.Image) -> Image.Image:
+def to_srgb(image: Image.Image) -> Image.Image:
     """Mode RGB, colours in sRGB, transparency over white."""
     profile = image.info.get("icc_profile")
     if not image.has_transparency_data:

@@ -28,22 +28,19 @@ class ExternalParams(Strict):
 def external(out: Path, params: ExternalParams, record: Manifest, folder: PhotoFolder, lq: ImageFolder) -> None:
     """Write the images whose id is one of lq's; the others, and ids without an image, go to quarantine.csv.
 
-    Images of another size are resized. Raises BadInput if no image matches.
+    Images of another size are resized. Raises BadInput if no image has such an id, or none that has can be used.
     """
     images = Ingest(folder.path, params.size, "aligned")
-    matched: set[str] = set()
+    ids = set(lq.ids)
+    strangers = [Quarantined(image_id, "no LQ photo has this id") for image_id in images.paths if image_id not in ids]
+    missing = [Quarantined(f"{lost}.png", "no image has this id") for lost in lq.ids if lost not in images.paths]
+    if len(strangers) == len(images):
+        expected = ", ".join(f"{image_id}.png" for image_id in lq.ids[:3])
+        raise BadInput(f"{folder.path}: no image is named by the id of an LQ photo; expected {expected}, …")
+    images.paths = {image_id: path for image_id, path in images.paths.items() if image_id in ids}
 
-    def known() -> Iterator[tuple[str, np.ndarray]]:
-        for image_id, image in images:
-            if image_id in lq.ids:
-                matched.add(image_id)
-                yield image_id, image
-            else:
-                images.quarantine.append(Quarantined(image_id, f"no LQ photo of {lq.root} has this id"))
-        if not matched:
-            expected = ", ".join(f"{image_id}.png" for image_id in lq.ids[:3])
-            raise BadInput(f"{folder.path}: no image is named by the id of an LQ photo; expected {expected}, …")
-        missing = [image_id for image_id in lq.ids if image_id not in matched]
-        images.quarantine.extend(Quarantined(f"{image_id}.png", f"missing in {folder.path}") for image_id in missing)
+    def matched() -> Iterator[tuple[str, np.ndarray]]:
+        yield from images
+        images.quarantine += [*strangers, *missing]
 
-    write_photos(out, known(), images.quarantine)
+    write_photos(out, matched(), images.quarantine)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import csv
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Literal
 
@@ -17,6 +18,8 @@ from tasks.degradation.masks import mask_image
 from tasks.running.stage import stage
 from tasks.store.artifact import Manifest
 from tasks.store.files import Quarantined, write_png, write_quarantine
+
+HOLES = "holes.csv"
 
 
 class IngestParams(Strict):
@@ -39,11 +42,13 @@ def ingest(
     """Write every usable photo of `folder`; the others go to quarantine.csv. Raises BadInput if none is usable.
 
     hq: a folder of ground truth by the same names; masks: one of masks, white = missing. Then only photos that are
-    usable in both are written, and what is missing is black.
+    usable in both are written, and what is missing is black; holes.csv says which share of each photo that is.
     """
     if masks is not None:
         masked = PairedIngest(folder.path, masks.path, params.size, params.fit, role="mask")
-        write_photos(out, ((image_id, with_hole(lq, mask)) for image_id, lq, mask in masked), masked.quarantine)
+        shares: dict[str, float] = {}
+        write_photos(out, with_holes(masked, shares), masked.quarantine)
+        write_holes(out, shares)
     elif hq is None:
         alone = Ingest(folder.path, params.size, params.fit)
         write_photos(out, alone, alone.quarantine)
@@ -53,12 +58,23 @@ def ingest(
         write_photos(out, side, pairs.quarantine)
 
 
-FAINTEST = 16  # of 255: where a resized mask is gray, the photo below it is mixed with what was masked
+def with_holes(masked: PairedIngest, shares: dict[str, float]) -> Iterator[tuple[str, np.ndarray]]:
+    """The photos with their holes; the share of each hole, 0 to 1, goes to `shares`."""
+    for image_id, lq, hole in masked:
+        shares[image_id] = float(hole.mean())
+        yield image_id, with_hole(lq, hole)
 
 
-def with_hole(photo: np.ndarray, mask: np.ndarray) -> np.ndarray:
-    """The photo, black where the mask (uint8 [H, W, 3]) is not. Black elsewhere becomes 1 of 255: black is a hole."""
-    return mask_image(np.maximum(photo, 1), mask.mean(axis=2) >= FAINTEST)
+def with_hole(photo: np.ndarray, hole: np.ndarray) -> np.ndarray:
+    """The photo, black where `hole` (bool [H, W]) is. Black elsewhere becomes 1 of 255: black is a hole."""
+    return mask_image(np.maximum(photo, 1), hole)
+
+
+def write_holes(folder: Path, shares: Mapping[str, float]) -> None:
+    """holes.csv: image_id, and the share of the photo that its hole covers, 0 to 1."""
+    with (folder / HOLES).open("w", newline="", encoding="utf-8") as file:
+        rows = ((image_id, f"{share:.4f}") for image_id, share in shares.items())
+        csv.writer(file).writerows([("image_id", "share"), *rows])
 
 
 def write_photos(out: Path, photos: Iterable[tuple[str, np.ndarray]], quarantine: list[Quarantined]) -> None:

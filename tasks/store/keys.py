@@ -54,6 +54,7 @@ PACKAGES = {
     "cv2": "opencv-python-headless",
     "lpips": "lpips",
     "numba": "numba",
+    "pi_heif": "pi-heif",
     "pyiqa": "pyiqa",
     "pytorch_fid": "pytorch-fid",
     "spandrel": "spandrel",

@@ -1,3 +1,5 @@
+import base64
+import csv
 import io
 import json
 import os
@@ -153,8 +155,22 @@ def test_pixels_that_pillow_would_misread_are_refused(tmp_path):
     Image.fromarray(GRAY.astype(np.float32) / 255).save(tmp_path / "float.tif")
     Image.fromarray(GRAY.astype(np.int32)).save(tmp_path / "int.tif")
     assert "separate planes" in reason(tmp_path / "planes.tif")
-    assert "32-bit pixels" in reason(tmp_path / "float.tif")
-    assert "32-bit pixels" in reason(tmp_path / "int.tif")
+    assert "a floating-point image" in reason(tmp_path / "float.tif")
+    assert "a 32-bit image" in reason(tmp_path / "int.tif")
+
+
+@pytest.mark.parametrize(("kind", "expected"), [("f4", "floating-point (32 bits)"), ("f8", "floating-point (64 bits)")])
+def test_floating_point_colour_is_called_by_its_name(tmp_path, kind, expected):
+    cv2.imwrite(str(tmp_path / "a.tif"), (PHOTO / 255).astype(kind))
+    said = reason(tmp_path / "a.tif")
+    assert expected in said
+    assert "save it with 8 or 16 bits" in said
+
+
+def test_32_bit_whole_numbers_of_colour_are_called_by_their_name(tmp_path):
+    tags = {258: [32] * 3, 262: 2, 277: 3}
+    (tmp_path / "a.tif").write_bytes(tiff(tags, PHOTO.astype(np.uint32)))
+    assert "a 32-bit image" in reason(tmp_path / "a.tif")
 
 
 # --------------------------------------------------------------------------- orientation, alpha, profiles
@@ -188,10 +204,76 @@ def test_16_bit_gray_is_turned_upright_too(tmp_path):
     assert_shows(tmp_path / "a.png", as_rgb(GRAY), 0)
 
 
-@pytest.mark.parametrize("exif", [b"garbage", b"MM\0*\0\0\0\x08\xff\xff" + b"\xff" * 40, b"II*\0\xff\xff\xff\xff"])
-@pytest.mark.filterwarnings("ignore:Corrupt EXIF")
-def test_damaged_exif_does_not_lose_the_photo(tmp_path, exif):
-    assert_shows(save(tmp_path / "a.jpg", PHOTO, quality=95, exif=b"Exif\0\0" + exif), PHOTO, 16)
+@pytest.mark.parametrize(
+    "exif",
+    [b"garbage", b"MM\0*\0\0\0\x08\xff\xff" + b"\xff" * 40, b"II*\0\xff\xff\xff\xff", b"II*\0", b"I", b"II*\0\x08\0\0"],
+)
+@pytest.mark.parametrize("name", ["a.jpg", "a.png", "a.webp"])
+@pytest.mark.filterwarnings("ignore:Corrupt EXIF", "ignore:Truncated File Read")
+def test_damaged_exif_does_not_lose_the_photo(tmp_path, name, exif):
+    options = {"a.jpg": {"quality": 95}, "a.webp": {"lossless": True}, "a.png": {}}[name]
+    path = save(tmp_path / name, PHOTO, exif=b"Exif\0\0" + exif, **options)
+    assert_shows(path, PHOTO, 16 if name == "a.jpg" else 0)
+
+
+def png_chunk(name, data):
+    return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+
+
+DAMAGED_CHUNKS = {
+    "a text of 2 MB, compressed": png_chunk(b"zTXt", b"k\0\0" + zlib.compress(bytes(2_000_000))),
+    "an international one": png_chunk(b"iTXt", b"k\0\1\0\0\0" + zlib.compress(bytes(2_000_000))),
+    "very many texts": png_chunk(b"zTXt", b"k\0\0" + zlib.compress(bytes(900_000))) * 80,
+    "an unknown compression": png_chunk(b"zTXt", b"k\0\1abc"),
+    "a profile of 2 MB": png_chunk(b"iCCP", b"k\0\0" + zlib.compress(bytes(2_000_000))),
+    "an empty resolution": png_chunk(b"pHYs", b""),
+    "an empty gamma": png_chunk(b"gAMA", b""),
+    "a wrong checksum": png_chunk(b"tEXt", b"k\0text")[:-1] + b"?",
+}
+
+
+@pytest.mark.parametrize("kind", DAMAGED_CHUNKS)
+@pytest.mark.parametrize("place", [33, -12])
+def test_damaged_metadata_do_not_lose_a_png_nor_its_orientation(tmp_path, kind, place):
+    exif = Image.Exif()
+    exif[274] = 6
+    save(tmp_path / "a.png", np.ascontiguousarray(STORED[6](PHOTO)), exif=exif)
+    data = (tmp_path / "a.png").read_bytes()
+    (tmp_path / "a.png").write_bytes(data[:place] + DAMAGED_CHUNKS[kind] + data[place:])
+    assert_shows(tmp_path / "a.png", PHOTO, 0)
+
+
+@pytest.mark.parametrize("segment", [b"\xff\xe0\0\6JFIF", b"\xff\xee\0\7Adobe", b"\xff\xe2\0\x0eICC_PROFILE\0"])
+def test_damaged_metadata_do_not_lose_a_jpeg_nor_its_orientation(tmp_path, segment):
+    exif = Image.Exif()
+    exif[274] = 6
+    save(tmp_path / "a.jpg", np.ascontiguousarray(STORED[6](PHOTO)), exif=exif, quality=95)
+    data = (tmp_path / "a.jpg").read_bytes()
+    (tmp_path / "a.jpg").write_bytes(data[:2] + segment + data[2:])
+    assert_shows(tmp_path / "a.jpg", PHOTO, 32)
+
+
+HEIC = """
+AAAAHGZ0eXBoZWljAAAAAG1pZjFoZWljbWlhZgAAAchtZXRhAAAAAAAAACFoZGxyAAAAAAAAAABwaWN0AAAAAAAAAAAAAAAAAAAA
+ADRpbG9jAAAAAERAAAIAAQAAAAAB7AABAAAAAAAAAJIAAgAAAAACfgABAAAAAAAAACQAAAA4aWluZgAAAAAAAgAAABVpbmZlAgAA
+AAABAABodmMxAAAAABVpbmZlAgAAAQACAABFeGlmAAAAAA5waXRtAAAAAAABAAABB2lwcnAAAADmaXBjbwAAAHZodmNDAQNwAAAA
+kAAAAAAAHvAA/P34+AAADwNgAAEAGEABDAH//wNwAAADAJAAAAMAAAMAHroCQGEAAQAqQgEBA3AAAAMAkAAAAwAAAwAeoCCBBZbq
+5Ka5uAhoMCAAAAMDIAAAAwAhYgABAAZEAcFzwIkAAAATY29scm5jbHgAAQANAAaAAAAAFGlzcGUAAAAAAAAAQAAAAEAAAAAoY2xh
+cAAAADAAAAABAAAAQAAAAAH////wAAAAAgAAAAAAAAACAAAAEHBpeGkAAAAAAwgICAAAAAlpcm90AwAAABlpcG1hAAAAAAAAAAEA
+AQaBAgMFhIYAAAAaaXJlZgAAAAAAAAAOY2RzYwACAAEAAQAAAL5tZGF0AAAAjigBrwngPglnZz2YoHnuydgvq8jEcTnMge5ujosq
+ne+opz5VPZ+3TamUB+KKGNUmwSzbOs0A+RPxuRNyPz1q5vTJlvFuJu6/rIOiPn0jo6IHXBxYRy/BxtxM+lvXtAhSMAjKFINw5sDo
+pKivpEd+trIsId8bwmmu80XF/m0e7XQq14Yjj2cznrWBR+Sks3sAAAAGRXhpZgAATU0AKgAAAAgAAQESAAMAAAABAAYAAAAAAAA=
+"""
+"""Levels 4 x, 5 y and 255 - 2 x - 2 y on 64 x 48 pixels, turned (orientation 6), as libheif and x265 write them."""
+
+
+def test_a_heic_photo_is_read_where_its_reader_is_installed(tmp_path):
+    (tmp_path / "a.heic").write_bytes(base64.b64decode(HEIC))
+    if "HEIF" not in FORMATS:
+        assert "pip install pi-heif" in reason(tmp_path / "a.heic")
+        return
+    y, x = np.mgrid[:48, :64]
+    assert_shows(tmp_path / "a.heic", np.dstack([4 * x, 5 * y, 255 - 2 * x - 2 * y]), 8)
 
 
 @pytest.mark.parametrize("name", ["a.png", "a.webp", "a.tif"])
@@ -290,11 +372,8 @@ def jpeg_bytes():
 
 
 def png_with_header(width, height):
-    def chunk(name, data):
-        return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
-
     header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
-    parts = (chunk(b"IHDR", header), chunk(b"IDAT", zlib.compress(b"")), chunk(b"IEND", b""))
+    parts = (png_chunk(b"IHDR", header), png_chunk(b"IDAT", zlib.compress(b"")), png_chunk(b"IEND", b""))
     return b"\x89PNG\r\n\x1a\n" + b"".join(parts)
 
 
@@ -316,7 +395,7 @@ BAD_FILES = {
     "text.png": (b"this is not a picture", "not an image"),
     "page.jpg": (b"\n<!DOCTYPE html><title>404</title>", "web page"),
     "lfs.png": (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n", "git lfs pull"),
-    "phone.heic": (b"\0\0\0\x18ftypheic" + bytes(99), "HEIC"),
+    "phone.heic": (b"\0\0\0\x18ftypheic" + bytes(99), "HEIF" if "HEIF" in FORMATS else "HEIC"),
     "camera.nef": (tiff({258: 8, 262: 1, 277: 1}, GRAY), "camera raw"),
     "design.psd": (b"8BPS\0\x01" + bytes(99), "not an image, or in none of the formats"),
     "._face.png": (b"\x00\x05\x16\x07" + bytes(99), "AppleDouble"),
@@ -586,6 +665,97 @@ def test_masks_cut_black_holes_and_black_pixels_elsewhere_stay_known(tmp_path, m
     assert np.array_equal(image[mask == 0], np.maximum(photo[mask == 0], 1))
     [(file, reason)] = made.quarantine
     assert (file, reason) == ("lq/no_mask.png", "no partner: the mask folder has no 'no_mask'")
+
+
+def masked(folder, mask, photo=FACE, fit="aligned", **options):
+    """The result of the stage for one photo and its mask."""
+    save(folder / "lq" / "a.png", photo)
+    save(folder / "lq" / "sound.png", FACE)
+    save(folder / "masks" / "a.png", mask, **options)
+    save(folder / "masks" / "sound.png", BRUSH.T)
+    folders = {"folder": PhotoFolder(folder / "lq"), "masks": PhotoFolder(folder / "masks")}
+    return ingest_stage(IngestParams(size=32, fit=fit), **folders)
+
+
+@pytest.fixture
+def own_store(tmp_path, monkeypatch):
+    monkeypatch.setenv("BFR_STORE", str(tmp_path / "store"))
+
+
+HOLE = np.zeros((32, 32), bool)
+HOLE[8:16, 4:20] = True
+BRUSH = np.where(HOLE, 255, 0).astype(np.uint8)
+
+
+def layer(colour, alpha=BRUSH):
+    return np.dstack([np.broadcast_to(np.uint8(colour), (32, 32, 3)), alpha])
+
+
+MASKS = {
+    "white on black": BRUSH,
+    "white on black, one bit": HOLE,
+    "white on black, opaque layer": np.dstack([as_rgb(BRUSH), np.full_like(BRUSH, 255)]),
+    "white on a transparent layer": layer(255),
+    "black on a transparent layer": layer(0),
+    "red on a transparent layer": layer((200, 10, 10)),
+    "red on a transparent layer of other colours": np.where(HOLE[..., None], layer((200, 10, 10)), layer(77)),
+    "white on a black layer with a transparent border": np.dstack([as_rgb(BRUSH), np.pad(BRUSH[2:-2, 2:-2] | 255, 2)]),
+    "gray and alpha": np.dstack([np.full_like(BRUSH, 255), BRUSH]),
+    "of twice the size": BRUSH.repeat(2, 0).repeat(2, 1),
+}
+
+
+@pytest.mark.parametrize("kind", MASKS)
+def test_a_mask_is_read_as_its_editor_means_it(tmp_path, own_store, kind):
+    made = masked(tmp_path, MASKS[kind])
+    hole = ~made.read("a").any(axis=2)
+    assert made.quarantine == []
+    assert hole[HOLE].all()
+    assert (hole != HOLE).mean() < (0.05 if "twice" in kind else 1e-6)  # a resized edge is gray
+
+
+@pytest.mark.parametrize("orientation", STORED)
+def test_a_mask_is_turned_upright_as_its_photo_is(tmp_path, own_store, orientation):
+    exif = Image.Exif()
+    exif[274] = orientation
+    made = masked(tmp_path, np.ascontiguousarray(STORED[orientation](as_rgb(BRUSH))), exif=exif)
+    assert np.array_equal(~made.read("a").any(axis=2), HOLE)
+
+
+UNFIT_MASKS = {
+    "of another aspect": (BRUSH[:24], ["32 x 32", "32 x 24", "same aspect"]),
+    "inverted": (255 - np.where(np.arange(1024).reshape(32, 32) < 40, 255, 0).astype(np.uint8), ["96", "inverted?"]),
+    "all white": (BRUSH | 255, ["100", "inverted?"]),
+    "all black": (BRUSH * 0, ["nothing"]),
+    "an empty layer": (layer(255, BRUSH * 0), ["nothing"]),
+    "a picture with a transparent part": (np.dstack([FACE, BRUSH]), ["a picture with transparent parts"]),
+}
+
+
+@pytest.mark.parametrize("kind", UNFIT_MASKS)
+def test_a_mask_that_does_not_fit_is_set_aside_with_its_photo(tmp_path, own_store, kind):
+    mask, expected = UNFIT_MASKS[kind]
+    made = masked(tmp_path, mask)
+    assert made.ids == ["sound"]
+    assert [file for file, _ in made.quarantine] == ["lq/a.png", "mask/a.png"]
+    assert all(part in made.quarantine[0].reason for part in expected)
+
+
+def test_a_mask_of_a_photo_that_is_cropped_is_cropped_alike(tmp_path, own_store):
+    wide = np.zeros((24, 32), np.uint8)
+    wide[:, 4:8] = 255
+    made = masked(tmp_path, wide, photo=PHOTO[::2, ::2], fit="crop")
+    hole = ~made.read("a").any(axis=2)
+    assert hole[:, :4].all()
+    assert not hole[:, 8:].any()
+
+
+def test_the_share_of_each_hole_is_recorded(tmp_path, own_store):
+    made = masked(tmp_path, BRUSH)
+    with (made.root / "holes.csv").open() as file:
+        shares = {row["image_id"]: float(row["share"]) for row in csv.DictReader(file)}
+    assert shares.keys() == {"a", "sound"}
+    assert shares["a"] == HOLE.mean()
 
 
 def test_folders_without_a_common_photo_are_an_error(tmp_path):
