@@ -65,8 +65,9 @@ def results_folder(out: str | None, suffix: str, inputs: Mapping[str, str | None
 
 
 def beside(folder: str | None, suffix: str) -> str:
-    """The folder beside another, with `_<suffix>` behind its name."""
-    return f"{os.path.normpath(str(folder))}_{suffix}"
+    """The folder beside another, or beside a photo, with `_<suffix>` behind its name."""
+    path = Path(os.path.normpath(str(folder)))
+    return f"{path.with_suffix('') if path.is_file() else path}_{suffix}"
 
 
 def absolute(path: str, name: str) -> Path:

@@ -1,19 +1,20 @@
 """Commands for a user's own photos. They need no server: the same functions run as Prefect flows, too."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
 from flows.command import PHOTOS, PLAIN, Output, Result, app
 from flows.commands.experiments import report_of
+from tasks.basics import BadInput
 
 Fit = Literal["aligned", "crop"]
 
 
 @app.command(group=PHOTOS)
 def restore(
-    folder: Path,
-    *,
+    *photos: Path,
     method: str = "pretrained",
     experiment: str = "demo",
     weights: Path | None = None,
@@ -23,12 +24,12 @@ def restore(
     fit: Fit = "crop",
     output: Output = PLAIN,
 ) -> Result:
-    """Restore a folder of photos with a named method.
+    """Restore photos, or folders of photos, with a named method.
 
     Parameters
     ----------
-    folder
-        Your photos, aligned face crops; nothing is written there.
+    photos
+        Your photos or folders of them, aligned face crops; nothing is written there.
     method
         pretrained (the experiment's restorer), pseudo_target (and the prior after it), or one of its `compare`.
     experiment
@@ -40,15 +41,29 @@ def restore(
     masks
         A folder with a mask for each photo, by the same name, white where the photo is to be filled.
     out
-        Where the results go; default: FOLDER_restored.
+        Where the results go, with a folder for each where several are given; default: FOLDER_restored.
     fit
         What to do with photos that are not square: take their centre, or set them aside (aligned).
     """
     from flows.restore import restore as restore_photos
 
-    paths = {"weights": _given(weights), "seed": seed, "masks": _given(masks), "out": _given(out)}
-    work = restore_photos(str(_given(folder)), method, experiment, **paths, fit=fit)  # type: ignore[arg-type]
-    return _restored(work, output)
+    made = []
+    for each, place in zip(photos, _places(photos, out), strict=True):
+        chosen = (str(_given(each)), method, experiment, _given(weights), seed, _given(masks), _given(place), fit)
+        made.append(restore_photos(*chosen).root / "photos")
+    return Result("\n".join(f"Photos: {path}" for path in made), {"photos": list(map(str, made))}, output=output)
+
+
+def _places(photos: Sequence[Path], out: Path | None) -> list[Path | None]:
+    """Where the results of each go. Raises BadInput where two would go to one folder."""
+    if not photos:
+        raise BadInput("Which photos? Name photos, or folders of them.")
+    if out is None or len(photos) == 1:
+        return [out] * len(photos)
+    places = [out / (each.stem if each.is_file() else each.name) for each in photos]
+    if len(set(places)) < len(places):
+        raise BadInput("Two of the photos have one name: restore them one by one, or give the folder that holds them.")
+    return list(places)
 
 
 @app.command(group=PHOTOS)

@@ -40,7 +40,7 @@ WORKERS = min(4, os.cpu_count() or 1)
 
 
 class PhotoFolder:
-    """A folder of photos as the input of a stage: its digest covers the names below it and the contents, not its place.
+    """A folder of photos, or one photo, as the input of a stage: its digest covers names and contents, not its place.
 
     Raises BadInput, when the digest is taken, if the folder is missing or a part of it cannot be listed.
     """
@@ -50,7 +50,7 @@ class PhotoFolder:
 
     @cached_property
     def digest(self) -> str:
-        return digest({str(path.relative_to(self.path)): _content(path) for path in discover(self.path)})
+        return digest({str(_relative(path, self.path)): _content(path) for path in discover(self.path)})
 
 
 def _content(path: Path) -> str:
@@ -219,7 +219,7 @@ def own_names(paths: Mapping[str, Path], folder: Path) -> dict[str, str]:
     Each part is a valid file name on every system, see `image_ids`. Photos whose names would be equal, upper and lower
     case aside, are named by their ids; all are, where a photo would be named like a folder.
     """
-    names = {image_id: _own_name(path.relative_to(folder)) for image_id, path in paths.items()}
+    names = {image_id: _own_name(_relative(path, folder)) for image_id, path in paths.items()}
     uses = Counter(name.casefold() for name in names.values())
     named = {image_id: name if uses[name.casefold()] == 1 else f"{image_id}.png" for image_id, name in names.items()}
     alike = {name.casefold() for name in named.values()}
@@ -285,7 +285,7 @@ def to_square(photo: np.ndarray, size: int, fit: Fit) -> np.ndarray:
 
 
 def discover(folder: Path) -> list[Path]:
-    """Every file below a folder that is an image by its name or by its first bytes, sorted by path.
+    """Every file below a folder that is an image by its name or by its first bytes, sorted by path; or the one photo.
 
     Linked folders are followed. Hidden folders and system folders are passed over, and so are files that do not even
     pretend to be images. Hidden files with an image's name are listed, so that their quarantine is seen. Results of
@@ -310,8 +310,10 @@ def _say_passed_over(folder: Path) -> None:
 
 def _walked(folder: Path) -> tuple[list[Path], list[Path]]:
     """(files that are images, folders with results of bfr), sorted."""
+    if folder.is_file():
+        return [folder], []
     if not folder.is_dir():
-        raise BadInput(f"{folder} is not a folder; expected a folder of photos. Correct the path.")
+        raise BadInput(f"{folder} is not a folder; expected a folder of photos, or one photo. Correct the path.")
     found: list[Path] = []
     results: list[Path] = []
     seen: set[tuple[int, int]] = set()
@@ -348,7 +350,7 @@ def image_ids(paths: Iterable[Path], folder: Path) -> dict[str, Path]:
     that is not enough, a digest of their path. So an id depends on the file's own path and on files named alike, and
     other photos may come and go. Very long names are cut and get a digest.
     """
-    waiting = {path: path.relative_to(folder) for path in paths}
+    waiting = {path: _relative(path, folder) for path in paths}
     ids: dict[str, Path] = {}
     for name_of in (_plain_id, _id_with_extension, _id_with_digest):
         names = {path: name_of(relative) for path, relative in waiting.items()}
@@ -384,6 +386,11 @@ def _short_digest(text: str) -> str:
     return hashlib.sha256(os.fsencode(text)).hexdigest()[:8]
 
 
+def _relative(path: Path, folder: Path) -> Path:
+    """A photo's path below the folder that was given; its name, where it was given itself."""
+    return Path(path.name) if path == folder else path.relative_to(folder)
+
+
 def _shown(path: Path, folder: Path) -> str:
     """Path below the folder for a report; bytes of the name that are no text are written as \\xNN."""
-    return os.fsencode(path.relative_to(folder).as_posix()).decode("utf-8", "backslashreplace")
+    return os.fsencode(_relative(path, folder).as_posix()).decode("utf-8", "backslashreplace")

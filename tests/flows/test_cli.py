@@ -35,7 +35,7 @@ def test_the_help_lists_every_command(capsys):
         (["prune", "--dys", "3"], 2, "Did you mean --days"),
         (["prune", "--days", "soon"], 2, "unable to convert"),
         (["restore", "folder", "--fit", "round"], 2, "crop"),
-        (["restore"], 2, "--folder requires an argument"),
+        (["restore"], 1, "Which photos?"),
         (["run", "dmo"], 1, "Did you mean 'demo'?"),
         (["stage", "restor", "--experiment", "demo"], 1, "Did you mean 'restore'?"),
         (["fetch", "codeformer.pt"], 1, "Did you mean 'codeformer.pth'?"),
@@ -77,5 +77,7 @@ def test_paths_are_those_of_the_caller(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     assert call(["restore", "photos", "--out", "restored"]) == 1
     assert f"{tmp_path / 'photos'} is not a folder" in capsys.readouterr().err
+    assert call(["restore", "a/face.png", "b/face.png", "--out", "restored"]) == 1
+    assert "Two of the photos have one name" in capsys.readouterr().err
     assert call(["diff", "old", "new", "--out", "page.html"]) == 1
     assert "old has no report" in capsys.readouterr().err

@@ -20,6 +20,7 @@ from PIL import Image
 
 from flows import steps
 from flows.preflight import check
+from flows.restore import restore as restore_photos
 from flows.steps import STEPS
 from flows.workspace import Workspace
 from tasks.basics import ROOT, BadInput
@@ -281,6 +282,16 @@ def user_folder(tmp_path) -> Path:
 
 
 CROP = IngestParams(size=64, fit="crop")
+
+
+def test_one_photo_is_taken_as_well_as_a_folder_of_it(user_folder, tmp_path):
+    (tmp_path / "alone").mkdir()
+    shutil.copy(user_folder / "good.png", tmp_path / "alone" / "good.png")
+    one, folder = (ingest(CROP, folder=PhotoFolder(path)) for path in (user_folder / "good.png", tmp_path / "alone"))
+    assert one.ids == ["good"]
+    assert one.digest == folder.digest
+    done = restore_photos(str(user_folder / "good.png"), out=str(tmp_path / "out"))
+    assert [path.name for path in (done.root / "photos").glob("*.png")] == ["good.png"]
 
 
 def test_bad_photos_are_set_aside_with_their_reasons_and_the_others_go_on(user_folder):
