@@ -196,7 +196,7 @@ def _named(role: str) -> Iterator[None]:
     try:
         yield
     except BadInput as reason:
-        raise BadInput(f"the {role} photo of this pair: {reason}") from reason
+        raise BadInput(f"the {role}{'' if role == 'mask' else ' photo'} of this pair: {reason}") from reason
 
 
 def pair(lq: Path, hq: Path, role: str = "HQ") -> tuple[dict[str, tuple[Path, Path]], list[Quarantined]]:
