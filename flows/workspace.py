@@ -10,6 +10,7 @@ from pathlib import Path
 from tasks.basics import ROOT, BadInput, Strict
 from tasks.data.ingest import discover, image_ids, own_names
 from tasks.running.stage import Source, Stage, default_store
+from tasks.stages.ingest import read_cropped
 from tasks.stages.named import NamedParams, named
 from tasks.store.artifact import ImageFolder
 from tasks.store.files import disk_explained
@@ -114,9 +115,12 @@ def check_results(root: Path) -> None:
 
 
 def say_set_aside(*taken: ImageFolder) -> None:
-    """Say which of a user's files could not be used, and why."""
+    """Say which of a user's files could not be used, and why, and which are not square and were cropped."""
     for file, reason in (row for images in taken for row in images.quarantine):
         LOG.warning("Set aside: %s: %s", file, reason)
+    if cropped := [row for images in taken for row in read_cropped(images.root)]:
+        first = ", ".join(row.file for row in cropped[:3]) + (", …" if cropped[3:] else "")
+        LOG.warning("Not square, their centre was taken (cropped.csv): %d, %s", len(cropped), first)
 
 
 @dataclass

@@ -16,7 +16,7 @@ from copy import copy
 from dataclasses import dataclass, field
 from functools import cache, cached_property
 from pathlib import Path, PurePosixPath
-from typing import Literal, TypeVar
+from typing import Literal, NamedTuple, TypeVar
 
 import numpy as np
 from PIL import Image
@@ -24,6 +24,7 @@ from PIL import Image
 from tasks.basics import BadInput
 from tasks.data.masks import hole_of, read_mask
 from tasks.data.photo import EXTENSIONS, FORMATS, MAX_MEGAPIXELS, has_image_signature, read_photo
+from tasks.data.registration import check_aspects, check_registered
 from tasks.store.artifact import MANIFEST
 from tasks.store.files import Quarantined
 from tasks.store.keys import digest, file_digest
@@ -37,6 +38,14 @@ Result = TypeVar("Result")
 SYSTEM_FOLDERS = {"__MACOSX", "@eaDir", "$RECYCLE.BIN", "System Volume Information"}
 LONGEST_ID = 160  # bytes; file systems allow 255, and the store adds to the name
 WORKERS = min(4, os.cpu_count() or 1)
+
+
+class Cropped(NamedTuple):
+    """A photo that is not square, of which the centre was taken: its file, and its size in pixels."""
+
+    file: str
+    width: int
+    height: int
 
 
 class PhotoFolder:
@@ -70,7 +79,8 @@ class Ingest:
 
     Every file is decoded once, in a few threads that stay a few photos ahead, so memory does not grow with the folder.
     `paths` has the files by id before any is read; `photos[:-500]` and `photos[-500:]` are the folder in two parts.
-    When the stream has ended, `quarantine` lists the files that could not be used, and why.
+    When the stream has ended, `quarantine` lists the files that could not be used, and why, and `cropped` those that
+    were not square and of which the centre was taken.
     Raises BadInput if the folder is missing or has no images at all.
 
     size: side in pixels. fit: what to do with photos that are not square, see `to_square`.
@@ -83,6 +93,7 @@ class Ingest:
     max_megapixels: float = MAX_MEGAPIXELS
     paths: dict[str, Path] = field(init=False)
     quarantine: list[Quarantined] = field(init=False, default_factory=list)
+    cropped: list[Cropped] = field(init=False, default_factory=list)
 
     def __post_init__(self) -> None:
         self.paths = _images_of(self.folder)
@@ -94,20 +105,25 @@ class Ingest:
     def __getitem__(self, part: slice) -> "Ingest":
         some = copy(self)
         some.paths = dict(list(self.paths.items())[part])
-        some.quarantine = []
+        some.quarantine, some.cropped = [], []
         return some
 
     def __iter__(self) -> Iterator[tuple[str, np.ndarray]]:
         self.quarantine.clear()
-        for (image_id, path), photo in _in_order(self._read, self.paths.items()):
-            if isinstance(photo, BadInput):
-                self.quarantine.append(Quarantined(_shown(path, self.folder), str(photo)))
-            else:
-                yield image_id, photo
+        self.cropped.clear()
+        for (image_id, path), read in _in_order(self._read, self.paths.items()):
+            if isinstance(read, BadInput):
+                self.quarantine.append(Quarantined(_shown(path, self.folder), str(read)))
+                continue
+            face, (height, width) = read
+            if height != width:
+                self.cropped.append(Cropped(_shown(path, self.folder), width, height))
+            yield image_id, face
 
-    def _read(self, item: tuple[str, Path]) -> np.ndarray | BadInput:
+    def _read(self, item: tuple[str, Path]) -> tuple[np.ndarray, tuple[int, ...]] | BadInput:
         try:
-            return read_face(item[1], self.size, self.fit, self.max_megapixels)
+            photo = _read_own(item[1], read_photo, self.max_megapixels)
+            return to_square(photo, self.size, self.fit), photo.shape[:2]
         except BadInput as reason:
             return reason
 
@@ -131,6 +147,7 @@ class PairedIngest:
     paths: dict[str, tuple[Path, Path]] = field(init=False)
     unpaired: list[Quarantined] = field(init=False)
     quarantine: list[Quarantined] = field(init=False, default_factory=list)
+    cropped: list[Cropped] = field(init=False, default_factory=list)
 
     def __post_init__(self) -> None:
         self.paths, self.unpaired = pair(self.lq, self.hq, self.role)
@@ -141,27 +158,37 @@ class PairedIngest:
 
     def __iter__(self) -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
         self.quarantine[:] = self.unpaired
-        for (image_id, (lq, hq)), photos in _in_order(self._read, self.paths.items()):
-            if isinstance(photos, BadInput):
-                self.quarantine.append(Quarantined(f"lq/{_shown(lq, self.lq)}", str(photos)))
-                self.quarantine.append(Quarantined(f"{self.role.lower()}/{_shown(hq, self.hq)}", str(photos)))
-            else:
-                yield image_id, *photos
+        self.cropped.clear()
+        for (image_id, (lq, hq)), read in _in_order(self._read, self.paths.items()):
+            if isinstance(read, BadInput):
+                self.quarantine.append(Quarantined(f"lq/{_shown(lq, self.lq)}", str(read)))
+                self.quarantine.append(Quarantined(f"{self.role.lower()}/{_shown(hq, self.hq)}", str(read)))
+                continue
+            face, second, (height, width) = read
+            if height != width:
+                self.cropped.append(Cropped(f"lq/{_shown(lq, self.lq)}", width, height))
+            yield image_id, face, second
 
-    def _read(self, item: tuple[str, tuple[Path, Path]]) -> tuple[np.ndarray, np.ndarray] | BadInput:
+    def _read(self, item: tuple[str, tuple[Path, Path]]) -> tuple[np.ndarray, np.ndarray, tuple[int, ...]] | BadInput:
         try:
             with _named("LQ"):
                 lq = _read_own(item[1][0], read_photo, self.max_megapixels)
             with _named(self.role):
                 second = _read_own(item[1][1], read_mask if self.role == "mask" else read_photo, self.max_megapixels)
             check_aspects(lq, second, self.role)
-            with _named("LQ"):
-                lq = to_square(lq, self.size, self.fit)
-            with _named(self.role):
-                second = to_square(second, self.size, self.fit)
-                return lq, hole_of(second) if self.role == "mask" else second
+            return *self._fitted(lq, second), lq.shape[:2]
         except BadInput as reason:
             return reason
+
+    def _fitted(self, lq: np.ndarray, second: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        with _named("LQ"):
+            face = to_square(lq, self.size, self.fit)
+        with _named(self.role):
+            square = to_square(second, self.size, self.fit)
+            if self.role == "mask":
+                return face, hole_of(square)
+        check_registered(face, square)
+        return face, square
 
 
 @contextmanager
@@ -169,18 +196,7 @@ def _named(role: str) -> Iterator[None]:
     try:
         yield
     except BadInput as reason:
-        raise BadInput(f"the {role} photo of this pair: {reason}") from reason
-
-
-def check_aspects(lq: np.ndarray, second: np.ndarray, role: Role) -> None:
-    """Raises BadInput if two pictures differ in aspect by more than the rounding of their sides when one was shrunk."""
-    (height, width), (other_height, other_width) = lq.shape[:2], second.shape[:2]
-    rounding = max(height + width, other_height + other_width) / 2
-    if abs(width * other_height - height * other_width) > rounding:
-        raise BadInput(
-            f"the LQ photo has {width} x {height} pixels, its {role} {other_width} x {other_height}: expected the same"
-            " aspect (another size is resized). Take the same cut of both."
-        )
+        raise BadInput(f"the {role}{'' if role == 'mask' else ' photo'} of this pair: {reason}") from reason
 
 
 def pair(lq: Path, hq: Path, role: str = "HQ") -> tuple[dict[str, tuple[Path, Path]], list[Quarantined]]:
@@ -248,11 +264,6 @@ def _in_order(work: Callable[[Job], Result], jobs: Iterable[Job]) -> Iterator[tu
 
 
 # --------------------------------------------------------------------------------------- an aligned face
-
-
-def read_face(path: Path, size: int, fit: Fit, max_megapixels: float) -> np.ndarray:
-    """One aligned face photo, uint8 [size, size, 3]. Raises BadInput with the reason, without the file's name."""
-    return to_square(_read_own(path, read_photo, max_megapixels), size, fit)
 
 
 def _read_own(path: Path, read: Callable[..., np.ndarray], max_megapixels: float) -> np.ndarray:

@@ -13,12 +13,13 @@ from pydantic import (
 )
 
 from tasks.basics import BadInput, Strict
-from tasks.data.ingest import Ingest, PairedIngest, PhotoFolder
+from tasks.data.ingest import Cropped, Ingest, PairedIngest, PhotoFolder
 from tasks.degradation.masks import mask_image
 from tasks.running.stage import stage
 from tasks.store.artifact import Manifest
 from tasks.store.files import Quarantined, write_png, write_quarantine
 
+CROPPED = "cropped.csv"
 HOLES = "holes.csv"
 
 
@@ -41,6 +42,8 @@ def ingest(
 ) -> None:
     """Write every usable photo of `folder`; the others go to quarantine.csv. Raises BadInput if none is usable.
 
+    cropped.csv lists the photos that are not square, of which the centre was taken.
+
     hq: a folder of ground truth by the same names; masks: one of masks, white = missing. Then only photos that are
     usable in both are written, and what is missing is black; holes.csv says which share of each photo that is.
     """
@@ -49,13 +52,16 @@ def ingest(
         shares: dict[str, float] = {}
         write_photos(out, with_holes(masked, shares), masked.quarantine)
         write_holes(out, shares)
+        write_cropped(out, masked.cropped)
     elif hq is None:
         alone = Ingest(folder.path, params.size, params.fit)
         write_photos(out, alone, alone.quarantine)
+        write_cropped(out, alone.cropped)
     else:
         pairs = PairedIngest(folder.path, hq.path, params.size, params.fit)
         side = ((image_id, lq if params.side == "lq" else truth) for image_id, lq, truth in pairs)
         write_photos(out, side, pairs.quarantine)
+        write_cropped(out, pairs.cropped)
 
 
 def with_holes(masked: PairedIngest, shares: dict[str, float]) -> Iterator[tuple[str, np.ndarray]]:
@@ -75,6 +81,21 @@ def write_holes(folder: Path, shares: Mapping[str, float]) -> None:
     with (folder / HOLES).open("w", newline="", encoding="utf-8") as file:
         rows = ((image_id, f"{share:.4f}") for image_id, share in shares.items())
         csv.writer(file).writerows([("image_id", "share"), *rows])
+
+
+def write_cropped(folder: Path, cropped: Iterable[Cropped]) -> None:
+    """cropped.csv (file, width, height), also when empty: no file would not mean that all photos are square."""
+    with (folder / CROPPED).open("w", newline="", encoding="utf-8") as file:
+        csv.writer(file).writerows([Cropped._fields, *cropped])
+
+
+def read_cropped(folder: Path) -> list[Cropped]:
+    """Rows of cropped.csv; none where the folder has no such file."""
+    path = folder / CROPPED
+    if not path.exists():
+        return []
+    with path.open(newline="", encoding="utf-8") as file:
+        return [Cropped(row["file"], int(row["width"]), int(row["height"])) for row in csv.DictReader(file)]
 
 
 def write_photos(out: Path, photos: Iterable[tuple[str, np.ndarray]], quarantine: list[Quarantined]) -> None:

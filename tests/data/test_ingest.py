@@ -15,11 +15,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image, ImageCms, ImageFile, ImageFilter
 
+from flows.workspace import say_set_aside
 from tasks.basics import ROOT, BadInput
 from tasks.data import ingest
 from tasks.data.ingest import Ingest, PairedIngest, PhotoFolder, discover, image_ids, pair, to_square
 from tasks.data.photo import FORMATS, read_photo
-from tasks.stages.ingest import IngestParams
+from tasks.data.portraits import portrait
+from tasks.data.registration import correlation
+from tasks.degradation.preset import degrade
+from tasks.degradation.presets import PRESETS
+from tasks.stages.ingest import IngestParams, read_cropped
 from tasks.stages.ingest import ingest as ingest_stage
 
 REAL_FACES = ROOT.parent / "shared" / "data" / "real_faces"
@@ -617,9 +622,13 @@ def test_a_name_that_is_no_text_can_be_reported(tmp_path):
     assert [row.file for row in photos.quarantine] == ["caf\\xe9.png"]
 
 
+def shrunk(photo):
+    return np.asarray(Image.fromarray(photo).reduce(2))
+
+
 def test_pairs_are_formed_by_id_whatever_the_format(tmp_path):
     for n in range(3):
-        save(tmp_path / "lq" / "sub" / f"{n}.jpg", smooth_photo(16, 16, n))
+        save(tmp_path / "lq" / "sub" / f"{n}.jpg", shrunk(smooth_photo(32, 32, n)))
         save(tmp_path / "hq" / "sub" / f"{n}.png", smooth_photo(32, 32, n))
     pairs = PairedIngest(tmp_path / "lq", tmp_path / "hq", 32)
     found = list(pairs)
@@ -665,6 +674,67 @@ def test_masks_cut_black_holes_and_black_pixels_elsewhere_stay_known(tmp_path, m
     assert np.array_equal(image[mask == 0], np.maximum(photo[mask == 0], 1))
     [(file, reason)] = made.quarantine
     assert (file, reason) == ("lq/no_mask.png", "no partner: the mask folder has no 'no_mask'")
+
+
+PORTRAITS = [portrait(n, 64) for n in range(12)]
+
+
+def paired(folder, lq, hq, fit="crop"):
+    """The ids of two folders' pairs, and why the others are set aside."""
+    for name, photos in (("lq", lq), ("hq", hq)):
+        for n, photo in enumerate(photos):
+            save(folder / name / f"{n}.png", np.ascontiguousarray(photo))
+    pairs = PairedIngest(folder / "lq", folder / "hq", 64, fit)
+    return [image_id for image_id, _, _ in pairs], dict(pairs.quarantine)
+
+
+@pytest.mark.parametrize("preset", ["demo64", "demo64_flaws", "bicubic_x4", "mask_half", "mask_expand"])
+def test_degraded_photos_belong_to_their_hq_photos(tmp_path, preset):
+    lq = [degrade(photo, PRESETS[preset], np.random.default_rng(n)) for n, photo in enumerate(PORTRAITS)]
+    ids, reasons = paired(tmp_path, lq, PORTRAITS)
+    assert len(ids) == len(PORTRAITS)
+    assert reasons == {}
+
+
+def test_photos_of_others_are_no_pairs(tmp_path):
+    ids, reasons = paired(tmp_path, [*map(shrunk, PORTRAITS[1:]), PORTRAITS[0]], [*PORTRAITS[:-1], PORTRAITS[0]])
+    assert ids == ["11"]
+    assert "does not show what its HQ photo shows" in reasons["lq/0.png"]
+    assert "at least 0.86 is expected" in reasons["hq/0.png"]
+
+
+@pytest.mark.parametrize(
+    ("turn", "said"),
+    [
+        (np.fliplr, "mirrored"),
+        (np.flipud, "upside down"),
+        (np.rot90, "turned clockwise by 90 degrees"),
+        (lambda photo: photo.transpose(1, 0, 2), "transposed"),
+    ],
+)
+def test_a_turned_hq_photo_is_called_by_how_it_is_turned(tmp_path, turn, said):
+    lq = [degrade(photo, PRESETS["demo64_flaws"], np.random.default_rng(0)) for photo in PORTRAITS]
+    ids, reasons = paired(tmp_path, [lq[0], *map(turn, lq[1:])], PORTRAITS)
+    assert ids == ["0"]
+    assert all(f"the HQ photo is {said}" in reason for reason in reasons.values())
+
+
+def test_a_crop_and_its_whole_photo_are_no_pair(tmp_path):
+    whole = np.pad(PORTRAITS[0], ((16, 16), (48, 48), (0, 0)), mode="reflect")
+    ids, reasons = paired(tmp_path, [PORTRAITS[0], PORTRAITS[1]], [whole, PORTRAITS[1]])
+    assert ids == ["1"]
+    assert "the LQ photo has 64 x 64 pixels, its HQ 160 x 96" in reasons["lq/0.png"]
+    square = [np.pad(photo, ((24, 24), (24, 24), (0, 0)), mode="edge") for photo in PORTRAITS]
+    ids, reasons = paired(tmp_path / "square", PORTRAITS, [*square[:-1], PORTRAITS[-1]])
+    assert ids == ["11"]
+    assert "another cut" in reasons["lq/0.png"]
+
+
+@pytest.mark.parametrize("level", [0, 100])
+def test_even_pictures_are_compared_without_a_number(level):
+    even = np.full((64, 64, 3), level, np.uint8)
+    assert correlation(even, even) == 1
+    assert correlation(even, PORTRAITS[0]) == (0 if level else 1)  # black is a hole: nothing is known
 
 
 def masked(folder, mask, photo=FACE, fit="aligned", **options):
@@ -756,6 +826,25 @@ def test_the_share_of_each_hole_is_recorded(tmp_path, own_store):
         shares = {row["image_id"]: float(row["share"]) for row in csv.DictReader(file)}
     assert shares.keys() == {"a", "sound"}
     assert shares["a"] == HOLE.mean()
+
+
+def test_photos_that_are_cropped_are_listed_and_said(tmp_path, own_store, caplog):
+    for n in range(4):
+        save(tmp_path / "lq" / f"wide{n}.png", PHOTO)
+    save(tmp_path / "lq" / "sub" / "square.png", FACE)
+    made = ingest_stage(IngestParams(size=32, fit="crop"), folder=PhotoFolder(tmp_path / "lq"))
+    assert read_cropped(made.root) == [(f"wide{n}.png", 64, 48) for n in range(4)]
+    say_set_aside(made)
+    assert "their centre was taken (cropped.csv): 4, wide0.png, wide1.png, wide2.png, …" in caplog.text
+
+
+def test_pairs_that_are_cropped_are_listed_and_square_photos_are_not_mentioned(tmp_path, own_store, caplog):
+    made = masked(tmp_path, np.pad(BRUSH, ((0, 0), (8, 8))), photo=np.pad(FACE, ((0, 0), (8, 8), (0, 0))), fit="crop")
+    assert read_cropped(made.root) == [("lq/a.png", 48, 32)]
+    save(tmp_path / "square" / "a.png")
+    square = ingest_stage(IngestParams(size=32, fit="crop"), folder=PhotoFolder(tmp_path / "square"))
+    say_set_aside(square)
+    assert "centre" not in caplog.text
 
 
 def test_folders_without_a_common_photo_are_an_error(tmp_path):

@@ -12,7 +12,8 @@ from tasks.store.keys import code_of
 EXPERIMENTS = ("demo_methods", "demo_cleaning", "demo_inpainting", "dt_bfr_codeformer", "difface_real")
 EXPECTED = {
     "photos": (
-        "data.ingest data.photo data.portraits degradation.masks degradation.preset noise stages.ingest stages.photos "
+        "data.ingest data.masks data.metadata data.photo data.portraits data.registration degradation.masks "
+        "degradation.preset noise stages.ingest stages.photos "
     ),
     "degrade demo64": ("degradation.blur_jpeg degradation.preset noise stages.degrade "),
     "degrade raw_x4_severe": (
@@ -79,7 +80,10 @@ EXPECTED = {
         "restorers.faces stages.finetune training.codeformer training.finetuning training.loop "
         "training.network "
     ),
-    "ingest": ("data.ingest data.photo degradation.masks degradation.preset stages.ingest "),
+    "ingest": (
+        "data.ingest data.masks data.metadata data.photo data.registration degradation.masks degradation.preset "
+        "stages.ingest "
+    ),
 }
 
 
