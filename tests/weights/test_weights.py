@@ -111,7 +111,7 @@ def test_a_file_without_a_known_digest_is_remembered_at_its_first_use(folder, ca
     required(path, "the restorer")
     assert not caplog.text
     path.write_bytes(b"changed")
-    with pytest.raises(BadInput, match=r"not the file that it should be.*\n.*flows\.stage fetch swinir_gan_v1\.pth"):
+    with pytest.raises(BadInput, match=r"not the file that it should be.*\n.*bfr fetch swinir_gan_v1\.pth"):
         required(path, "the restorer")
 
 
