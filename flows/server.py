@@ -13,13 +13,17 @@ import time
 import urllib.error
 import urllib.parse
 import urllib.request
+import uuid
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
+import psutil
+
 from flows.terminal import Screen
 from tasks.basics import ROOT, BadInput
+from tasks.store.files import read_json, write_json
 from tasks.store.store import locked
 
 HOME = ROOT / "data" / ".prefect"
@@ -27,6 +31,7 @@ API = os.environ.get("PREFECT_API_URL", "http://127.0.0.1:4200/api")
 START_TIMEOUT_S = 180
 LOST_SERVER_S = 120  # how long a lost server may take to come back
 POLL_S = 1.0
+TRIES = 20
 ENDED = ("COMPLETED", "FAILED", "CRASHED", "CANCELLED")
 INFO, WARNING = 20, 30
 PREFECT = str(Path(sys.executable).with_name("prefect"))
@@ -69,32 +74,62 @@ def ask(path: str, query: Any = None) -> Any:
 def serving(deployment: str) -> Iterator[None]:
     """While the block runs, a server answers and this checkout's deployments are served.
 
-    What was started for it stays until the last of the runs that use it has ended.
+    What is missing is started, and stays for other runs that use it; the last of them ends it.
     """
-    with ExitStack() as stack:
-        users = stack.enter_context(_shared_lock(HOME / "users.lock"))
+    with _shared_lock(HOME / "users.lock") as users:
         with locked(HOME / "start.lock"):
-            stack.enter_context(server())
+            if ask("health") is not True:
+                _start("server", _server_command(), lambda: ask("health") is True)
             if not _is_served(deployment):
-                log = HOME / "serve.log"
-                process = stack.enter_context(_background([sys.executable, "-m", "flows", "serve"], log))
-                _wait_for(f"The deployment {deployment!r}", lambda: _is_served(deployment), process, log)
-        yield
-        fcntl.flock(users, fcntl.LOCK_EX)
+                _start("serve", [sys.executable, "-m", "flows", "serve"], lambda: _is_served(deployment))
+        try:
+            yield
+        finally:
+            with locked(HOME / "start.lock"), suppress(BlockingIOError):
+                fcntl.flock(users, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                for name in ("serve", "server"):
+                    _end(name)
 
 
-@contextmanager
-def server() -> Iterator[None]:
-    """A Prefect server at `API`: the one that answers there, or one of our own while the block runs."""
-    if ask("health") is True:
-        yield
+def _start(name: str, command: list[str], is_there: Callable[[], bool]) -> None:
+    """A process of its own, out of reach of the terminal's Ctrl-C, with its output in a log file; once it is there.
+
+    Its number is noted for `_end`. Raises BadInput if it ends, or the time is up.
+    """
+    log = HOME / f"{name}.log"
+    with log.open("wb") as file:
+        process = psutil.Popen(
+            command, env=settings(), cwd=ROOT, stdout=file, stderr=subprocess.STDOUT, start_new_session=True
+        )
+    write_json(HOME / f"{name}.json", {"pid": process.pid, "created": process.create_time()})
+    deadline = time.monotonic() + START_TIMEOUT_S
+    while not is_there():
+        if process.poll() is not None or time.monotonic() > deadline:
+            _end(name)
+            raise BadInput(f"{' '.join(command)} did not start at {API}. Its log: {log}\n{log.read_text()[-2000:]}")
+        time.sleep(0.5)
+
+
+def _end(name: str) -> None:
+    """End what `_start` started, if it is still there."""
+    note = HOME / f"{name}.json"
+    if not note.exists():
         return
+    found = read_json(note)
+    note.unlink()
+    with suppress(psutil.NoSuchProcess):
+        process = psutil.Process(found["pid"])
+        if process.create_time() == found["created"]:
+            process.terminate()
+            try:
+                process.wait(30)
+            except psutil.TimeoutExpired:
+                process.kill()
+
+
+def _server_command() -> list[str]:
     address = urllib.parse.urlsplit(API)
-    command = [PREFECT, "server", "start", "--host", str(address.hostname), "--port", str(address.port)]
-    log = HOME / "server.log"
-    with _background(command, log) as process:
-        _wait_for("The Prefect server", lambda: ask("health") is True, process, log)
-        yield
+    return [PREFECT, "server", "start", "--host", str(address.hostname), "--port", str(address.port)]
 
 
 def serve() -> None:
@@ -102,11 +137,17 @@ def serve() -> None:
     with locked(HOME / "serve.lock", wait=False) as is_ours:
         if not is_ours:
             raise BadInput("The deployments of this checkout are already being served.")
-        with server():
+        is_missing = ask("health") is not True
+        if is_missing:
+            _start("server", _server_command(), lambda: ask("health") is True)
+        try:
             os.environ.update(settings())
             from flows.deployments import serve_all  # Prefect reads its settings from the environment on import
 
             serve_all()
+        finally:
+            if is_missing:
+                _end("server")
 
 
 def _is_served(name: str) -> bool:
@@ -129,43 +170,13 @@ def _shared_lock(path: Path) -> Iterator[IO[str]]:
         yield file
 
 
-@contextmanager
-def _background(command: list[str], log: Path) -> Iterator[subprocess.Popen[bytes]]:
-    """A child process with its output in a log file, out of reach of the terminal's Ctrl-C; ended with the block."""
-    log.parent.mkdir(parents=True, exist_ok=True)
-    with log.open("wb") as file:
-        process = subprocess.Popen(
-            command, env=settings(), cwd=ROOT, stdout=file, stderr=subprocess.STDOUT, start_new_session=True
-        )
-    try:
-        yield process
-    finally:
-        process.terminate()
-        try:
-            process.wait(30)
-        except subprocess.TimeoutExpired:
-            process.kill()
-
-
-def _wait_for(what: str, is_there: Callable[[], bool], process: subprocess.Popen[bytes], log: Path) -> None:
-    """Poll until `is_there`; BadInput if the process ends or the time is up."""
-    deadline = time.monotonic() + START_TIMEOUT_S
-    while not is_there():
-        if process.poll() is not None or time.monotonic() > deadline:
-            raise BadInput(f"{what} did not start at {API}. Its log: {log}\n{log.read_text()[-2000:]}")
-        time.sleep(0.5)
-
-
 # Runs.
 
 
 def run(deployment: str, parameters: dict[str, Any], screen: Screen) -> dict[str, Any]:
     """Run a deployment and show how it goes on; its last state {type, message}. An interrupt cancels the run."""
     with serving(deployment):
-        found = ask(f"deployments/name/{urllib.parse.quote(deployment)}")
-        query = {"parameters": parameters, "state": {"type": "SCHEDULED"}}
-        if not (begun := ask(f"deployments/{found['id']}/create_flow_run", query)):
-            raise BadInput(f"The Prefect server at {API} did not take the run of {deployment!r}.")
+        begun = _begin(deployment, parameters)
         try:
             return follow(begun["id"], screen)
         except KeyboardInterrupt:
@@ -173,6 +184,17 @@ def run(deployment: str, parameters: dict[str, Any], screen: Screen) -> dict[str
             ask(f"flow_runs/{begun['id']}/set_state", {"state": {"type": "CANCELLING"}, "force": True})
             follow(begun["id"], screen)
             raise
+
+
+def _begin(deployment: str, parameters: dict[str, Any]) -> dict[str, Any]:
+    """A new run of a deployment. A busy server is asked again; the key keeps that from making two runs."""
+    query = {"parameters": parameters, "state": {"type": "SCHEDULED"}, "idempotency_key": uuid.uuid4().hex}
+    for _ in range(TRIES):
+        found = ask(f"deployments/name/{urllib.parse.quote(deployment)}")
+        if found and (begun := ask(f"deployments/{found['id']}/create_flow_run", query)):
+            return dict(begun)
+        time.sleep(POLL_S)
+    raise BadInput(f"The Prefect server at {API} does not take a run of {deployment!r}. Its log: {HOME / 'server.log'}")
 
 
 def follow(run_id: str, screen: Screen) -> dict[str, Any]:
