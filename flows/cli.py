@@ -8,6 +8,7 @@ import signal
 import sys
 
 from cyclopts import CycloptsError
+from pydantic import ValidationError
 
 from flows.command import PLAIN, Result, app
 from flows.commands import experiments, files, photos  # noqa: F401 (they register their commands)
@@ -21,6 +22,12 @@ def call(tokens: list[str] | None = None) -> int:
         bound.arguments.get("output", PLAIN).apply()
         result = command(*bound.args, **bound.kwargs)
     except CycloptsError:
+        return 2
+    except ValidationError as error:
+        wrong = (
+            f"{'.'.join(map(str, each['loc']))}: {each['msg']} (found: {each['input']!r})" for each in error.errors()
+        )
+        print(f"error: {'; '.join(wrong)}", file=sys.stderr)
         return 2
     except BadInput as error:
         print(f"error: {error}", file=sys.stderr)

@@ -37,11 +37,14 @@ def restore(
     photo is to be filled (inpainting).
     """
     settings = chosen(experiment, method, weights, seed)
+    row = rows_of(settings)[method]
+    if masks and not row.fills:
+        raise BadInput(f"masks: {method!r} of {experiment!r} does not fill holes; demo_inpainting has methods that do.")
     root, paths = results_folder(out, "restored", {"folder": folder, "masks": masks})
     work, details = Workspace(root, run_stage), Workspace(root / "details", run_stage)
     folders = {name: PhotoFolder(path) for name, path in paths.items()}
     lq = details.make("lq", ingest, IngestParams(size=settings.dataset.size, fit=fit), **folders)
-    restored = rows_of(settings)[method].run(details, lq, "", "restored")
+    restored = row.run(details, lq, "", "restored")
     work.publish_photos(restored, paths["folder"])
     say_set_aside(lq)
     LOG.info("Restored %d photos: %s", len(restored.ids), work.root / "photos")

@@ -29,6 +29,7 @@ from tasks.weights.fetch import required
 Check = Callable[[], object]
 """Raises BadInput where a file or a folder of photos is not there."""
 
+INPAINTING = "lama"  # the restoration network that fills holes
 RESTORER_LABELS = {"swinir": "SwinIR", "srcnn": "SRCNN", "codeformer": "CodeFormer", "lama": "LaMa"}
 
 
@@ -59,6 +60,11 @@ class Row:
     def evaluations(self) -> int | None:
         """Evaluations of its networks for one photo, training included; None if it ran elsewhere."""
         raise NotImplementedError
+
+    @property
+    def fills(self) -> bool:
+        """Whether it fills holes."""
+        return False
 
     def place(self, part: str) -> str:
         """Where its images of a part's test split are published."""
@@ -96,6 +102,10 @@ class Pretrained(Row):
     @property
     def label(self) -> str:
         return f"{restorer_label(self.experiment)}, pre-trained"
+
+    @property
+    def fills(self) -> bool:
+        return given(self.experiment.restorer, "restorer").arch == INPAINTING
 
     def place(self, part: str) -> str:
         return f"restored/{part}/test"
@@ -160,6 +170,10 @@ class Compared(Row):
     @property
     def label(self) -> str:
         return self.entry.label or self.name
+
+    @property
+    def fills(self) -> bool:
+        return self.entry.method.fills or getattr(self.entry.method, "arch", "") == INPAINTING
 
     @property
     def evaluations(self) -> int:

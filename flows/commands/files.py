@@ -3,6 +3,8 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from cyclopts.types import NonNegativeFloat
+
 from flows.command import FILES, PLAIN, Output, Result, app
 from tasks.basics import ROOT, BadInput
 
@@ -76,7 +78,7 @@ def verify(*, dry_run: bool = False, output: Output = PLAIN) -> Result:
 
 
 @app.command(group=FILES)
-def prune(*, days: float, dry_run: bool = False, output: Output = PLAIN) -> Result:
+def prune(*, days: NonNegativeFloat, dry_run: bool = False, output: Output = PLAIN) -> Result:
     """Delete stored results that were not used lately.
 
     Parameters

@@ -3,13 +3,18 @@
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
+
+from cyclopts import Parameter
+from cyclopts.types import PositiveFloat, PositiveInt
+from cyclopts.validators import Number
 
 from flows.command import PHOTOS, PLAIN, Output, Result, app
 from flows.commands.experiments import report_of
 from tasks.basics import BadInput
 
 Fit = Literal["aligned", "crop"]
+Level = Annotated[int, Parameter(validator=Number(gte=1, lte=1000))]
 
 
 @app.command(group=PHOTOS)
@@ -105,11 +110,11 @@ def personalize(
     *,
     album: Path,
     experiment: str = "demo",
-    iterations: int = 5000,
-    batch: int = 4,
-    lr: float = 1e-5,
-    start_t: int = 200,
-    respacing: int = 1000,
+    iterations: PositiveInt = 5000,
+    batch: PositiveInt = 4,
+    lr: PositiveFloat = 1e-5,
+    start_t: Level = 200,
+    respacing: Level = 1000,
     out: Path | None = None,
     fit: Fit = "crop",
     output: Output = PLAIN,

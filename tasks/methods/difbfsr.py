@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from tasks.diffusion.samplers import Denoise, Draw, ancestral_step, predict
 from tasks.diffusion.schedule import Schedule
 from tasks.methods.method import Method, Networks, Restore
+from tasks.methods.respacing import Respacing
 from tasks.noise import ImageStreams, stream_seed
 from tasks.weights.seeding import initial_weights
 
@@ -158,7 +159,7 @@ class DifBfsr(Method):
     """DifBFSR: low frequencies of the reverse chain from two networks that are fitted to the photo meanwhile."""
 
     kind: Literal["difbfsr"]
-    respacing: str = Field(description="kept steps of the 1000; published: '100'")
+    respacing: Respacing = Field(description="kept steps of the 1000; published: '100'")
     scale: PositiveInt = Field(description="the LQ photo's side is divided by it first, a power of two; published: 4")
     factor: PositiveInt = Field(description="N of the low-pass filter; not published, 4 is our reading")
     modules: Modules = Field(default="both", description="the paper's ablation: both, srm, cfm or none")

@@ -15,6 +15,7 @@ from torch import Tensor
 from tasks.diffusion.samplers import Denoise, Draw, ddim_step, predict
 from tasks.diffusion.schedule import Schedule
 from tasks.methods.method import Method, Need, Networks, Restore, index_of
+from tasks.methods.respacing import Respacing
 from tasks.noise import ImageStreams
 
 
@@ -22,8 +23,8 @@ class DifFace(Method):
     """DifFace: a restorer's output, noised and denoised by the prior."""
 
     kind: Literal["difface"]
-    respacing: str = Field(description="kept steps of the 1000; published: 'ddim250'")
-    start_t: PositiveInt = Field(description="noise level to start from, of 1000; published: 400")
+    respacing: Respacing = Field(description="kept steps of the 1000; published: 'ddim250'")
+    start_t: PositiveInt = Field(le=1000, description="noise level to start from, of 1000; published: 400")
     eta: NonNegativeFloat = Field(description="of DDIM; published: 0.5")
     needs: ClassVar[tuple[Need, ...]] = ("prior", "estimator")
 

@@ -16,6 +16,7 @@ from tasks.diffusion.samplers import Denoise, Draw
 from tasks.diffusion.schedule import Schedule
 from tasks.methods.difface import restore
 from tasks.methods.method import Method, Need, Networks, Restore, index_of
+from tasks.methods.respacing import Respacing
 from tasks.noise import ImageStreams
 from tasks.restorers import lama
 
@@ -24,8 +25,8 @@ class DifFaceInpaint(Method):
     """DifFace's inpainting: the holes (truly black pixels) filled by an estimator, then noised and denoised."""
 
     kind: Literal["difface_inpaint"]
-    respacing: str = Field(description="kept steps of the 1000; published: 'ddim250'")
-    start_t: PositiveInt = Field(description="noise level to start from, of 1000; published: 480")
+    respacing: Respacing = Field(description="kept steps of the 1000; published: 'ddim250'")
+    start_t: PositiveInt = Field(le=1000, description="noise level to start from, of 1000; published: 480")
     eta: NonNegativeFloat = Field(description="of DDIM; published: 1")
     gamma: NonNegativeFloat = Field(
         default=0.5, description="step of the refinement towards the known pixels; published: 0.5, which replaces them"
@@ -35,6 +36,7 @@ class DifFaceInpaint(Method):
     )
     needs: ClassVar[tuple[Need, ...]] = ("prior", "estimator")
     estimators: ClassVar[tuple[str, ...]] = ("lama",)
+    fills: ClassVar[bool] = True
 
     @property
     def evaluations(self) -> int:

@@ -19,13 +19,14 @@ from tasks.basics import Strict
 from tasks.diffusion.lowpass import low_pass
 from tasks.diffusion.samplers import Denoise, Draw, p_sample
 from tasks.diffusion.schedule import Schedule
+from tasks.methods.respacing import Respacing
 
 
 class PseudoTargets(Strict):
     """Algorithm 1 of DT-BFR."""
 
-    respacing: str = Field(description="kept steps of the 1000, in guided-diffusion's notation; published: '250'")
-    start_t: PositiveInt = Field(description="K: noise level to start from, of 1000; published: 600")
+    respacing: Respacing = Field(description="kept steps of the 1000, in guided-diffusion's notation; published: '250'")
+    start_t: PositiveInt = Field(le=1000, description="K: noise level to start from, of 1000; published: 600")
     stop_t: int = Field(ge=0, description="L: the low frequencies are constrained while t > L; published: 360")
     factor: PositiveInt = Field(description="N: shrink factor of the low-pass filter; published: 16, CodeFormer x4: 8")
     is_constrained: bool = Field(default=True, description="false: the unconditional variant of the ablation")

@@ -18,6 +18,7 @@ from tasks.diffusion.samplers import Denoise, Draw, ancestral_step, predict
 from tasks.diffusion.schedule import Schedule
 from tasks.diffusion.unet import UNet
 from tasks.methods.method import Method, Networks, Restore, index_of
+from tasks.methods.respacing import Respacing
 from tasks.noise import ImageStreams, numpy_stream, stream_seed
 from tasks.running.batching import DIFFERENTIATED, batch_size, in_batches
 from tasks.training import network
@@ -161,8 +162,8 @@ class NoiseDenoise(Method):
     """gen2res without an album of its own: the photo, noised and denoised by the prior, or by a personal one."""
 
     kind: Literal["noise_denoise"]
-    respacing: str = Field(description="kept steps of the 1000; published: '1000'")
-    start_t: PositiveInt = Field(description="K: noise level to restore from, of 1000; published: 200")
+    respacing: Respacing = Field(description="kept steps of the 1000; published: '1000'")
+    start_t: PositiveInt = Field(le=1000, description="K: noise level to restore from, of 1000; published: 200")
 
     @property
     def evaluations(self) -> int:
@@ -187,8 +188,8 @@ class Gen2Res(Method, Personalization):
     """
 
     kind: Literal["gen2res"]
-    respacing: str = Field(description="kept steps of the 1000, for album and restoration; published: '1000'")
-    start_t: PositiveInt = Field(description="K: noise level to restore from, of 1000; published: 200")
+    respacing: Respacing = Field(description="kept steps of the 1000, for album and restoration; published: '1000'")
+    start_t: PositiveInt = Field(le=1000, description="K: noise level to restore from, of 1000; published: 200")
     album: PositiveInt = Field(description="published: 16")
     skip: NonNegativeInt = Field(description="every so many steps are guided; published: 10")
     guided_t: NonNegativeInt = Field(description="all of the noisiest steps, of 1000, are guided; published: 200")

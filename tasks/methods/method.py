@@ -45,14 +45,15 @@ class Method(Strict):
 
     needs: "weights" are a network of its own, "prior" and "estimator" the experiment's unless the entry names others;
     estimators: the networks that can be its estimator, if not all; is_cleaned: the model that the experiment's
-    `cleaning` trains is a network of it; draws: whether its results depend on the seed; shard: a killed run loses at
-    most so many photos.
+    `cleaning` trains is a network of it; fills: whether it fills holes; draws: whether its results depend on the seed;
+    shard: a killed run loses at most so many photos.
     """
 
     kind: str
     needs: ClassVar[tuple[Need, ...]] = ("prior",)
     estimators: ClassVar[tuple[str, ...]] = ()
     is_cleaned: ClassVar[bool] = False
+    fills: ClassVar[bool] = False
     draws: ClassVar[bool] = True
     shard: ClassVar[int] = 32
 

@@ -20,6 +20,7 @@ from tasks.degradation.presets import DegradationName
 from tasks.diffusion.priors import Prior
 from tasks.methods.dt_bfr import PseudoTargets
 from tasks.methods.idm import Idm
+from tasks.methods.respacing import Respacing
 from tasks.methods.table import Settings
 from tasks.metrics.registry import DEFAULT, REAL, MetricName, TableMetric, column
 from tasks.models.idm import IdmTraining
@@ -92,7 +93,7 @@ class Downstream(Averaged):
     """IDM's downstream test: the experiment's prior, trained on the photos before and after cleaning, draws faces."""
 
     from_scratch: bool = Field(description="false: both start from the experiment's prior")
-    respacing: str = Field(description="kept steps of the 1000 when drawing")
+    respacing: Respacing = Field(description="kept steps of the 1000 when drawing")
     count: PositiveInt = Field(description="faces to draw")
     metrics: tuple[MetricName, ...] = Field(description="against the photos of split `real`; published: fid …")
 

@@ -13,6 +13,7 @@ from tasks.basics import Strict
 from tasks.diffusion.priors import PriorName, load_prior
 from tasks.diffusion.samplers import p_sample
 from tasks.diffusion.schedule import Schedule
+from tasks.methods.respacing import Respacing
 from tasks.noise import ImageStreams
 from tasks.pixels import to_uint8
 from tasks.running.device import held_device
@@ -28,7 +29,7 @@ class GenerateParams(Strict):
 
     seed: int
     arch: PriorName
-    respacing: str
+    respacing: Respacing
     count: PositiveInt
     size: PositiveInt
 

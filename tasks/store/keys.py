@@ -27,6 +27,7 @@ FORMAT = 2  # of results; raise it when machinery changes what a result holds
 ALWAYS = ("tasks.pixels",)  # every image goes through it
 MACHINERY = (
     "tasks.basics",
+    "tasks.methods.respacing",
     "tasks.nodes",
     "tasks.params",
     "tasks.running",

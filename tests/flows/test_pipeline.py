@@ -522,7 +522,8 @@ def test_adapt_restore_and_personalize_take_a_folder_of_photos(checkout, command
     def bfr(name: str, *options: str) -> tuple[Path, dict[str, Any]]:
         out = checkout.parent / f"{checkout.name}_{name}"
         words = ("python", "-m", "flows", name, str(user_folder), "--out", str(out), "--json", "--quiet", *options)
-        return out, json.loads(command(*words))
+        said = command(*words)
+        return out, json.loads(said[said.index("{") :])  # warnings stand before it
 
     adapted, said = bfr("adapt")
     assert said["photos"] == str(adapted / "photos")
