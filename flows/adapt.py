@@ -84,7 +84,7 @@ def adapt(
     write_report(settings, rows, work, details, truth, f"Adapted to {paths['folder'].name}")
     work.publish_photos(adapted, paths["folder"])
     say_set_aside(lq)
-    LOG.info("Restored %d photos: %s", len(adapted.ids), work.root / "photos")
+    LOG.info("Restored %d photos.", len(adapted.ids))
     return work
 
 

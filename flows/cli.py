@@ -33,7 +33,7 @@ def call(tokens: list[str] | None = None) -> int:
         print(f"error: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
+        print("interrupted: the same command goes on from what is finished", file=sys.stderr)
         return 130
     if isinstance(result, Result):
         text = json.dumps(result.data, indent=1, ensure_ascii=False) if result.output.json else result.text

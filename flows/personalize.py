@@ -59,5 +59,5 @@ def personalize(
     restored = run_comparison(other, settings, details, lq, "restored")
     work.publish_photos(restored, paths["folder"])
     say_set_aside(photos, lq)
-    LOG.info("Restored %d photos: %s", len(restored.ids), work.root / "photos")
+    LOG.info("Restored %d photos.", len(restored.ids))
     return work

@@ -47,7 +47,7 @@ def restore(
     restored = row.run(details, lq, "", "restored")
     work.publish_photos(restored, paths["folder"])
     say_set_aside(lq)
-    LOG.info("Restored %d photos: %s", len(restored.ids), work.root / "photos")
+    LOG.info("Restored %d photos.", len(restored.ids))
     return work
 
 
@@ -59,7 +59,7 @@ def chosen(experiment: str, method: str, weights: str | None, seed: int | None) 
     if method not in valid:
         raise BadInput(
             f"{experiment!r} has no method {method!r}.{suggestion(method, valid)} Valid: {', '.join(valid)}."
-            " Another experiment may have it: experiment=demo_methods has all systems."
+            " Another experiment may have it: demo_methods has all systems."
         )
     changes: dict[str, object] = {} if seed is None else {"seed": seed}
     file = required(absolute(weights, "weights"), f"the method {method!r}") if weights else None

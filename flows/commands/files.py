@@ -46,6 +46,7 @@ def weights(*, output: Output = PLAIN) -> Result:
     sizes = {name: (WEIGHTS / name).stat().st_size if (WEIGHTS / name).is_file() else None for name in known}
     text = [f"{_mebibytes(sizes[name]):>11} {name}  ({file.licence})" for name, file in known.items()]
     data = {name: {"bytes": sizes[name], "licence": file.licence, "url": file.url} for name, file in known.items()}
+    text.append("To get one, if you agree with its licence: bfr fetch FILE")
     return Result("\n".join(text), data, output=output)
 
 
@@ -98,7 +99,8 @@ def found_in(store: "Store", found: "list[Found]", output: Output, code: int = 1
     """What `prune` or `verify` found, line by line; the exit code is for finding anything."""
     lines = [f"{path}: {reason}{'. Deleted.' if is_deleted else ''}" for path, reason, is_deleted in found]
     deleted = sum(each.is_deleted for each in found)
-    text = f"{store.root}: {deleted} results deleted, {len(found) - deleted} listed that are still there."
+    still = f", {len(found) - deleted} listed and left" if deleted < len(found) else ""
+    text = f"{store.root}: {deleted} deleted{still}."
     data = [{"path": str(each.path), "reason": each.reason, "deleted": each.is_deleted} for each in found]
     return Result("\n".join([*lines, text]), data, code if found else 0, output)
 
