@@ -533,7 +533,7 @@ def test_adapt_restore_and_personalize_take_a_folder_of_photos(checkout, command
     assert "FID (seeded) to real photos" in report
     assert len(list((adapted / "photos").glob("*.png"))) == 2
     restored, said = bfr("restore", "--weights", str(adapted / "model" / "model.safetensors"))
-    assert said == {"photos": str(restored / "photos")}
+    assert said == {"photos": [str(restored / "photos")]}
     again = ImageFolder(restored / "details" / "restored")
     assert again.digest == ImageFolder(adapted / "details" / "adapted").digest
     personal, _ = bfr("personalize", "--album", str(user_folder), "--iterations", "2", "--respacing", "10")
