@@ -159,7 +159,10 @@ def tune(prior: UNet, album: Tensor, settings: Personalization, seed: int, sessi
 
 
 class NoiseDenoise(Method):
-    """gen2res without an album of its own: the photo, noised and denoised by the prior, or by a personal one."""
+    """gen2res without an album of its own: the photo, noised and denoised by the prior, or by a personal one.
+
+    One photo after another, as gen2res itself, so that both have the same bits where the album changes nothing.
+    """
 
     kind: Literal["noise_denoise"]
     respacing: Respacing = Field(description="kept steps of the 1000; published: '1000'")
@@ -173,9 +176,12 @@ class NoiseDenoise(Method):
         prior, schedule = networks.load_prior(device), Schedule.linear().respace(self.respacing)
         start = index_of(schedule, self.start_t)
 
+        def one(photo: Tensor, image_id: str) -> Tensor:
+            draw = partial(ImageStreams(seed, "gen2res", [image_id], device).normal, *photo.shape[1:])
+            return restore(prior, schedule, photo, draw, start=start)
+
         def run(lq: Tensor, image_ids: Sequence[str]) -> Tensor:
-            draw = partial(ImageStreams(seed, "gen2res", image_ids, device).normal, *lq.shape[1:])
-            return restore(prior, schedule, lq, draw, start=start)
+            return torch.cat([one(photo[None], image_id) for photo, image_id in zip(lq, image_ids, strict=True)])
 
         return run
 
