@@ -15,10 +15,10 @@ from pathlib import Path
 
 from flows.preflight import photo_folders
 from flows.rows import Adapted, authentic_rows, reported, rows_of, run_prior, run_restorer
-from flows.terminal import duration
 from flows.workspace import TRAINED, Workspace
 from tasks.basics import ROOT, WEIGHTS, BadInput
 from tasks.data.ingest import PhotoFolder
+from tasks.durations import whole_duration
 from tasks.metrics.registry import DEFAULT, REAL, column
 from tasks.metrics.registry import find as find_metric
 from tasks.params.experiment import Downstream, Experiment, given
@@ -61,7 +61,7 @@ def step(make: Step) -> Step:
         started, before = time.monotonic(), len(work.results)
         make(experiment, work)
         count, seconds = len(work.results) - before, time.monotonic() - started
-        LOG.info("%-16s%4d results %14s", make.__name__, count, duration(seconds))
+        LOG.info("%-16s%4d results %14s", make.__name__, count, whole_duration(seconds))
 
     return run
 

@@ -6,6 +6,8 @@ import time
 from dataclasses import dataclass, field
 from typing import Any
 
+from tasks.durations import whole_duration
+
 BAR = 20  # characters
 
 
@@ -45,19 +47,9 @@ class Screen:
         """By what was done since it was first seen."""
         now = time.monotonic()
         first, since = self.began.setdefault(what, (share, now))
-        return f"{duration((1 - share) * (now - since) / (share - first))} left" if share > first else ""
+        return f"{whole_duration((1 - share) * (now - since) / (share - first))} left" if share > first else ""
 
     def _write(self, text: str) -> None:
         self.stream.write(f"\r\x1b[K{text}\n" if self.is_live else f"{text}\n")
         self.stream.flush()
         self.is_live = False
-
-
-def duration(seconds: float) -> str:
-    """5 s, 2 min 5 s, 1 h 10 min."""
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60} s"
-    return f"{whole // 3600} h {whole % 3600 // 60} min"

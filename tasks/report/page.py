@@ -4,6 +4,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from tasks.durations import duration
 from tasks.metrics.metric import Kind
 from tasks.report.charts import heat_maps, loss_plots, scatters, severity_plots
 from tasks.report.content import Method, ReportData
@@ -13,7 +14,7 @@ from tasks.report.results import DECIDABLE, Results
 from tasks.report.settings import setting_groups
 from tasks.report.tables import Cell, published_rows, table_rows
 from tasks.report.templates import template
-from tasks.report.text import ARROWS, decimals, duration, heading, number, photo_count
+from tasks.report.text import ARROWS, decimals, heading, number, photo_count
 
 KINDS: dict[Kind, str] = {
     "full_reference": "compares each photo with its original",

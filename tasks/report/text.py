@@ -51,17 +51,3 @@ def photo_count(results: Results, degradation: str, metric: str | None = None) -
 def heading(metric: MetricInfo) -> str:
     """A column's title: label, direction, and the set that it compares with."""
     return f"{metric.label} {ARROWS[metric.direction]}" + (f" ({metric.reference})" if metric.reference else "")
-
-
-def duration(seconds: float) -> str:
-    """Seconds as people say them: "0.4 s", "12 s", "3 min 20 s", "2 h 5 min"; "–" when unknown."""
-    if not math.isfinite(seconds):
-        return "–"
-    if seconds < 10:
-        return f"{seconds:.1f} s" if seconds >= 0.1 else f"{seconds * 1000:.0f} ms"
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60} s"
-    return f"{whole // 3600} h {whole % 3600 // 60} min"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Literal
@@ -17,7 +16,7 @@ from tasks.data.ingest import Cropped, Ingest, PairedIngest, PhotoFolder
 from tasks.degradation.masks import mask_image
 from tasks.running.stage import stage
 from tasks.store.artifact import Manifest
-from tasks.store.files import Quarantined, write_png, write_quarantine
+from tasks.store.files import Quarantined, read_csv, write_csv, write_png, write_quarantine
 
 CROPPED = "cropped.csv"
 HOLES = "holes.csv"
@@ -78,24 +77,19 @@ def with_hole(photo: np.ndarray, hole: np.ndarray) -> np.ndarray:
 
 def write_holes(folder: Path, shares: Mapping[str, float]) -> None:
     """holes.csv: image_id, and the share of the photo that its hole covers, 0 to 1."""
-    with (folder / HOLES).open("w", newline="", encoding="utf-8") as file:
-        rows = ((image_id, f"{share:.4f}") for image_id, share in shares.items())
-        csv.writer(file).writerows([("image_id", "share"), *rows])
+    rows = ((image_id, f"{share:.4f}") for image_id, share in shares.items())
+    write_csv(folder / HOLES, ("image_id", "share"), rows)
 
 
 def write_cropped(folder: Path, cropped: Iterable[Cropped]) -> None:
-    """cropped.csv (file, width, height), also when empty: no file would not mean that all photos are square."""
-    with (folder / CROPPED).open("w", newline="", encoding="utf-8") as file:
-        csv.writer(file).writerows([Cropped._fields, *cropped])
+    """cropped.csv (file, width, height), also when empty."""
+    write_csv(folder / CROPPED, Cropped._fields, cropped)
 
 
 def read_cropped(folder: Path) -> list[Cropped]:
     """Rows of cropped.csv; none where the folder has no such file."""
-    path = folder / CROPPED
-    if not path.exists():
-        return []
-    with path.open(newline="", encoding="utf-8") as file:
-        return [Cropped(row["file"], int(row["width"]), int(row["height"])) for row in csv.DictReader(file)]
+    rows = read_csv(folder / CROPPED)
+    return [Cropped(row["file"], int(row["width"]), int(row["height"])) for row in rows]
 
 
 def write_photos(out: Path, photos: Iterable[tuple[str, np.ndarray]], quarantine: list[Quarantined]) -> None:

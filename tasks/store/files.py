@@ -6,7 +6,7 @@ import json
 import math
 import os
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -61,19 +61,28 @@ def read_json(path: Path) -> Any:
     return json.loads(path.read_text(encoding="utf-8"))
 
 
+def write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    """Write a table, also when it is empty: no file would not mean that there was nothing to say."""
+    with path.open("w", newline="", encoding="utf-8") as file:
+        csv.writer(file).writerows([header, *rows])
+
+
+def read_csv(path: Path) -> list[dict[str, str]]:
+    """Rows of what `write_csv` wrote; none where there is no such file."""
+    if not path.exists():
+        return []
+    with path.open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
 def write_quarantine(folder: Path, quarantine: Sequence[Quarantined]) -> None:
-    """quarantine.csv (file, reason), also when empty: no file would not mean that all went well."""
-    with (folder / QUARANTINE).open("w", newline="", encoding="utf-8") as file:
-        csv.writer(file).writerows([Quarantined._fields, *quarantine])
+    """quarantine.csv (file, reason), also when empty."""
+    write_csv(folder / QUARANTINE, Quarantined._fields, quarantine)
 
 
 def read_quarantine(folder: Path) -> list[Quarantined]:
     """Rows of quarantine.csv; none where the folder has no such file."""
-    path = folder / QUARANTINE
-    if not path.exists():
-        return []
-    with path.open(newline="", encoding="utf-8") as file:
-        return [Quarantined(row["file"], row["reason"]) for row in csv.DictReader(file)]
+    return [Quarantined(row["file"], row["reason"]) for row in read_csv(folder / QUARANTINE)]
 
 
 @contextmanager

@@ -9,7 +9,8 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 import pytest
 
 from flows import server
-from flows.terminal import Screen, duration
+from flows.terminal import Screen
+from tasks.durations import whole_duration
 
 PROGRESS = [{"description": "finetune (steps)", "data": 40.0}]
 LOG = [
@@ -92,7 +93,7 @@ def test_a_server_that_stays_away_is_an_error(monkeypatch):
     ("seconds", "text"), [(4.6, "5 s"), (59.6, "1 min 0 s"), (125, "2 min 5 s"), (4200, "1 h 10 min")]
 )
 def test_durations_are_said_in_units_of_their_size(seconds, text):
-    assert duration(seconds) == text
+    assert whole_duration(seconds) == text
 
 
 def test_loopback_never_goes_through_a_proxy(monkeypatch):
