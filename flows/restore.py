@@ -79,6 +79,6 @@ def chosen(experiment: str, method: str, weights: str | None, seed: int | None) 
 
 def for_photos(experiment: Experiment) -> Experiment:
     """The experiment with the rows that need no result of a run of it: all but the adapted restorer's."""
-    needs_run = {"adapted"}
-    able = [name for name, row in OWN.items() if all(getattr(experiment, section) for section in row.sections)]
-    return experiment.model_copy(update={"methods": tuple(name for name in able if name not in needs_run)})
+    rows = {name: row for name, row in OWN.items() if not row.needs_run}
+    able = [name for name, row in rows.items() if all(getattr(experiment, section) for section in row.sections)]
+    return experiment.model_copy(update={"methods": tuple(able)})

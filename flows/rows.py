@@ -37,7 +37,8 @@ RESTORER_LABELS = {"swinir": "SwinIR", "srcnn": "SRCNN", "codeformer": "CodeForm
 class Row:
     """A row of an experiment's table.
 
-    sections: of the experiment, which it needs; runs_here: on any photos, not on the test set alone.
+    sections: of the experiment, which it needs; runs_here: on any photos, not on the test set alone; needs_run: its
+    model is a result of the experiment.
     """
 
     name: str
@@ -45,6 +46,7 @@ class Row:
     sections: ClassVar[tuple[str, ...]] = ()
     kind: ClassVar[MethodKind] = "other"
     runs_here: ClassVar[bool] = True
+    needs_run: ClassVar[bool] = False
 
     @property
     def label(self) -> str:
@@ -143,6 +145,7 @@ class Adapted(Row):
 
     sections = ("restorer", "prior", "pseudo_targets", "finetune")
     kind = "adapted"
+    needs_run = True
     role = "adapted"
     evaluations = 1
 

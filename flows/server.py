@@ -78,8 +78,7 @@ def serving(deployment: str) -> Iterator[None]:
     """
     with _shared_lock(HOME / "users.lock") as users:
         with locked(HOME / "start.lock"):
-            if ask("health") is not True:
-                _start("server", _server_command(), lambda: ask("health") is True)
+            _start_server()
             if not _is_served(deployment):
                 _start("serve", [sys.executable, "-m", "flows", "serve"], lambda: _is_served(deployment))
         try:
@@ -89,6 +88,16 @@ def serving(deployment: str) -> Iterator[None]:
                 fcntl.flock(users, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 for name in ("serve", "server"):
                     _end(name)
+
+
+def _start_server() -> bool:
+    """Start a Prefect server at `API` if none answers there; whether it did."""
+    if ask("health") is True:
+        return False
+    address = urllib.parse.urlsplit(API)
+    command = [PREFECT, "server", "start", "--host", str(address.hostname), "--port", str(address.port)]
+    _start("server", command, lambda: ask("health") is True)
+    return True
 
 
 def _start(name: str, command: list[str], is_there: Callable[[], bool]) -> None:
@@ -127,26 +136,19 @@ def _end(name: str) -> None:
                 process.kill()
 
 
-def _server_command() -> list[str]:
-    address = urllib.parse.urlsplit(API)
-    return [PREFECT, "server", "start", "--host", str(address.hostname), "--port", str(address.port)]
-
-
 def serve() -> None:
     """Serve every deployment of this checkout until interrupted. Raises BadInput where another process does."""
     with locked(HOME / "serve.lock", wait=False) as is_ours:
         if not is_ours:
             raise BadInput("The deployments of this checkout are already being served.")
-        is_missing = ask("health") is not True
-        if is_missing:
-            _start("server", _server_command(), lambda: ask("health") is True)
+        is_started = _start_server()
         try:
             os.environ.update(settings())
             from flows.deployments import serve_all  # Prefect reads its settings from the environment on import
 
             serve_all()
         finally:
-            if is_missing:
+            if is_started:
                 _end("server")
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from cyclopts import Parameter
 from cyclopts.types import PositiveFloat, PositiveInt
@@ -144,14 +144,10 @@ def personalize(
 
     folders = str(_given(album)), str(_given(folder))
     work = personalize_on(*folders, experiment, iterations, batch, lr, start_t, respacing, _given(out), fit)
-    return _restored(work, output)
+    photos = work.root / "photos"
+    return Result(f"Photos: {photos}", {"photos": str(photos)}, output=output)
 
 
 def _given(path: Path | None) -> str | None:
     """A path of the command line, as seen from where the command was typed."""
     return None if path is None else str(path.expanduser().absolute())
-
-
-def _restored(work: Any, output: Output) -> Result:
-    photos = work.root / "photos"
-    return Result(f"Photos: {photos}", {"photos": str(photos)}, output=output)

@@ -16,9 +16,10 @@ from torch import Tensor, nn
 
 from tasks.diffusion.samplers import Denoise, Draw, ancestral_step, predict
 from tasks.diffusion.schedule import Schedule
-from tasks.methods.method import Method, Networks, Restore
+from tasks.methods.method import Method, Networks
 from tasks.methods.respacing import Respacing
 from tasks.noise import ImageStreams, stream_seed
+from tasks.restorers.network import Restore
 from tasks.weights.seeding import initial_weights
 
 Modules = Literal["both", "srm", "cfm", "none"]

@@ -14,9 +14,10 @@ from torch import Tensor
 
 from tasks.diffusion.samplers import Denoise, Draw, ddim_step, predict
 from tasks.diffusion.schedule import Schedule
-from tasks.methods.method import Method, Need, Networks, Restore, index_of
+from tasks.methods.method import Method, Need, Networks, index_of
 from tasks.methods.respacing import Respacing
 from tasks.noise import ImageStreams
+from tasks.restorers.network import Restore
 
 
 class DifFace(Method):

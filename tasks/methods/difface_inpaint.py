@@ -15,10 +15,11 @@ from torch import Tensor
 from tasks.diffusion.samplers import Denoise, Draw
 from tasks.diffusion.schedule import Schedule
 from tasks.methods.difface import restore
-from tasks.methods.method import Method, Need, Networks, Restore, index_of
+from tasks.methods.method import Method, Need, Networks, index_of
 from tasks.methods.respacing import Respacing
 from tasks.noise import ImageStreams
 from tasks.restorers import lama
+from tasks.restorers.network import Restore
 
 
 class DifFaceInpaint(Method):

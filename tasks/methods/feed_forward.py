@@ -4,8 +4,8 @@ from typing import ClassVar, Literal
 
 import torch
 
-from tasks.methods.method import Method, Need, Networks, Restore
-from tasks.restorers.network import Architecture
+from tasks.methods.method import Method, Need, Networks
+from tasks.restorers.network import Architecture, Restore
 
 
 class FeedForward(Method, Architecture):

@@ -17,9 +17,10 @@ from torch import Tensor
 from tasks.diffusion.samplers import Denoise, Draw, ancestral_step, predict
 from tasks.diffusion.schedule import Schedule
 from tasks.diffusion.unet import UNet
-from tasks.methods.method import Method, Networks, Restore, index_of
+from tasks.methods.method import Method, Networks, index_of
 from tasks.methods.respacing import Respacing
 from tasks.noise import ImageStreams, numpy_stream, stream_seed
+from tasks.restorers.network import Restore
 from tasks.running.batching import DIFFERENTIATED, batch_size, in_batches
 from tasks.training import network
 from tasks.training import prior as prior_training

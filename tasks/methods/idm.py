@@ -18,8 +18,9 @@ from torch import Tensor, nn
 from tasks.basics import one_of
 from tasks.diffusion.samplers import Draw
 from tasks.diffusion.unet import UNet, UNetConfig
-from tasks.methods.method import Method, Need, Networks, Restore
+from tasks.methods.method import Method, Need, Networks
 from tasks.noise import ImageStreams
+from tasks.restorers.network import Restore
 from tasks.weights.checkpoint import fill, read_state_dict
 
 Predict = Callable[[Tensor, Tensor, Tensor], Tensor]

@@ -4,24 +4,19 @@ A method is one file here, and one entry of `METHODS` in tasks/methods/table.py.
 of its own (seed, method, image id), so a result does not depend on the other photos of its batch.
 """
 
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 import torch
-from torch import Tensor
 
 from tasks.basics import Strict
 from tasks.diffusion.priors import load_prior
-from tasks.restorers.network import NetworkSpec
+from tasks.restorers.network import NetworkSpec, Restore
 
 if TYPE_CHECKING:
     from tasks.diffusion.schedule import Schedule
     from tasks.diffusion.unet import UNet
-
-Restore = Callable[[Tensor, Sequence[str]], Tensor]
-"""lq [N, 3, H, W] in [0, 1] and N image ids, to the same shape and range."""
 
 Need = Literal["weights", "prior", "estimator"]
 

@@ -18,6 +18,9 @@ Run = Callable[[Tensor], Tensor]
 """lq [N, 3, H, W] in [0, 1] to the same shape and range."""
 
 
+Restore = Callable[[Tensor, Sequence[str]], Tensor]
+"""lq [N, 3, H, W] in [0, 1] and N image ids, to the same shape and range."""
+
 NETWORKS: dict[str, Callable[[Path, float, torch.device], Run]] = {
     "swinir": swinir.runner,
     "srcnn": srcnn.runner,
@@ -46,8 +49,8 @@ class NetworkSpec(Architecture):
 
     weights: Path = Field(description=".safetensors, .pth, .pt, .ckpt or .bin; path below the repository, or absolute")
 
-    def load(self, device: torch.device) -> Callable[[Tensor, Sequence[str]], Tensor]:
-        """The network on the device: (lq [N, 3, H, W] in [0, 1], N image ids) to restored images, alike.
+    def load(self, device: torch.device) -> Restore:
+        """The network on the device.
 
         Raises BadInput for weights that are missing or belong to another network.
         """

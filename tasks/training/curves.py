@@ -1,6 +1,5 @@
 """The losses of a training run: a bar with an estimate and DVCLive's curves while it runs, losses.csv at its end."""
 
-import csv
 import logging
 import shutil
 from collections.abc import Sequence
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from tasks.running.progress import Bar
+from tasks.store.files import write_csv
 
 if TYPE_CHECKING:
     from dvclive import Live
@@ -52,8 +52,7 @@ class Curves:
 
     def write(self, out: Path) -> None:
         """losses.csv: one row for each optimiser step."""
-        with (out / "losses.csv").open("w", newline="") as file:
-            csv.writer(file).writerows([("step", *self.names), *self.rows])
+        write_csv(out / "losses.csv", ("step", *self.names), self.rows)
 
 
 def _live_curves(folder: Path) -> "Live | None":
