@@ -11,8 +11,8 @@ from tasks.basics import BadInput, Strict
 from tasks.data.datasets import Dataset, Folders, Split
 from tasks.data.ingest import Ingest, PhotoFolder
 from tasks.data.portraits import portrait
+from tasks.degradation.blur_jpeg import PRESETS
 from tasks.degradation.preset import degrade
-from tasks.degradation.presets import PRESETS
 from tasks.noise import numpy_stream, stream_seed
 from tasks.running.progress import track
 from tasks.running.stage import stage

@@ -3,17 +3,20 @@
 pixels is in each of them and left out. Tables and machinery (tasks/store/keys.py) never are.
 """
 
+import ast
+
 import pytest
 from recording import calls_of
 
 from flows.steps import STEPS
-from tasks.store.keys import code_of
+from tasks.basics import ROOT
+from tasks.store.keys import TABLES, code_of
 
 EXPERIMENTS = ("demo_methods", "demo_cleaning", "demo_inpainting", "dt_bfr_codeformer", "difface_real")
 EXPECTED = {
     "photos": (
-        "data.ingest data.masks data.metadata data.photo data.portraits data.registration degradation.masks "
-        "degradation.preset noise stages.ingest stages.photos "
+        "data.ingest data.masks data.metadata data.photo data.portraits data.registration degradation.blur_jpeg "
+        "degradation.masks degradation.preset noise stages.ingest stages.photos "
     ),
     "degrade demo64": ("degradation.blur_jpeg degradation.preset noise stages.degrade "),
     "degrade raw_x4_severe": (
@@ -118,3 +121,16 @@ def test_every_kind_of_work_is_listed(modules):
 def test_the_report_is_keyed_on_its_pages_and_nothing_else_on_the_report(modules):
     assert {name for name, found in modules.items() if any(part.startswith("report.") for part in found)} == {"report"}
     assert {"report.page", "report.templates", "report.findings"} <= modules["report"]
+
+
+def test_no_code_takes_an_entry_of_a_table_by_a_name_of_its_own():
+    """Tables are no part of a key, so an entry that the settings do not pick would be none either."""
+    taken = []
+    for path in (ROOT / "tasks").rglob("*.py"):
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        imports = [node for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) and node.module in TABLES]
+        names = {alias.asname or alias.name for node in imports for alias in node.names}
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Subscript) and isinstance(node.value, ast.Name) and node.value.id in names:
+                taken += [f"{path}: {ast.unparse(node)}"] if isinstance(node.slice, ast.Constant) else []
+    assert not taken
