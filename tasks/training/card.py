@@ -32,12 +32,7 @@ def write_card(
     write_json(out / "card.json", card)
 
 
-def _writable(scores: Mapping[str, Any]) -> dict[str, Any]:
-    return {
-        name: _writable(value)
-        if isinstance(value, Mapping)
-        else json_number(value)
-        if isinstance(value, float)
-        else value
-        for name, value in scores.items()
-    }
+def _writable(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {name: _writable(inner) for name, inner in value.items()}
+    return json_number(value) if isinstance(value, float) else value
