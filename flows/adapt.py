@@ -63,7 +63,7 @@ def adapt(
     intake = IngestParams(size=settings.dataset.size, fit=fit)
     lq = details.make("lq", ingest, intake, **folders)
     restored = run_restorer(settings, details, lq, "restored")
-    targets = run_prior(settings, details, restored, "pseudo_targets")
+    targets = run_prior(settings, details, restored, PART, "pseudo_targets")
     real = details.make(
         "real",
         photos,

@@ -106,7 +106,7 @@ def pseudo_targets(experiment: Experiment, work: Workspace) -> None:
     for name in experiment.parts:
         for split, method in wanted.items():
             if method in experiment.methods:
-                run_prior(experiment, work, work[f"restored/{name}/{split}"], f"pseudo_targets/{name}/{split}")
+                run_prior(experiment, work, work[f"restored/{name}/{split}"], name, f"pseudo_targets/{name}/{split}")
 
 
 @step

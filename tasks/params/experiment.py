@@ -11,6 +11,7 @@ from pydantic import (
     Field,
     PositiveInt,
     Tag,
+    ValidationError,
     model_validator,
 )
 
@@ -89,6 +90,27 @@ Other = Annotated[
 ]
 
 
+class TargetChange(Strict):
+    """What is otherwise for one degradation."""
+
+    start_t: PositiveInt | None = Field(default=None, le=1000, description="K")
+    stop_t: int | None = Field(default=None, ge=0, description="L")
+    factor: PositiveInt | None = Field(default=None, description="N")
+
+
+class Targets(PseudoTargets):
+    """Algorithm 1 of DT-BFR, with settings that differ by degradation."""
+
+    at: dict[Name, TargetChange] = Field(
+        default_factory=dict, description="by degradation; published: CodeFormer's N is 8 at x4, 16 at x8"
+    )
+
+    def on(self, part: str) -> PseudoTargets:
+        """The settings for one degradation, or one set of real photos."""
+        change = self.at[part].model_dump(exclude_none=True) if part in self.at else {}
+        return PseudoTargets(**self.model_dump(exclude={"at"}) | change)
+
+
 class Downstream(Averaged):
     """IDM's downstream test: the experiment's prior, trained on the photos before and after cleaning, draws faces."""
 
@@ -157,7 +179,7 @@ class Experiment(Strict):
     degradations: dict[Name, Degradation] = Field(default_factory=dict)
     prior: Prior | None = None
     restorer: NetworkSpec | None = None
-    pseudo_targets: PseudoTargets | None = None
+    pseudo_targets: Targets | None = None
     finetune: Recipe | None = None
     methods: tuple[MethodName, ...] = Field(min_length=1)
     compare: dict[MethodKey, Other] = Field(default_factory=dict)
@@ -177,8 +199,8 @@ class Experiment(Strict):
                 f"finetune.recipe {self.finetune.recipe!r} does not train restorer.arch {self.restorer.arch!r};"
                 f" valid: {', '.join(f'{recipe!r} for {arch!r}' for arch, recipe in trainers().items())}"
             )
-        if (targets := self.pseudo_targets) and targets.is_constrained and self.dataset.size % targets.factor:
-            raise ValueError(f"pseudo_targets.factor {targets.factor} does not divide dataset.size {self.dataset.size}")
+        if self.pseudo_targets:
+            self._check_targets(self.pseudo_targets)
         if self.cleaning and self.cleaning.downstream and self.prior is None:
             raise ValueError("cleaning.downstream: it needs the section `prior`, which is missing")
         for name, other in self.compare.items():
@@ -194,6 +216,18 @@ class Experiment(Strict):
             for name in self.authenticity.methods or ():
                 _known("authenticity.methods", name, self.table)
         return self
+
+    def _check_targets(self, targets: Targets) -> None:
+        for part in targets.at:
+            _known("pseudo_targets.at", part, self.parts)
+        for part in ("", *targets.at):
+            where = f"pseudo_targets.at.{part}" if part else "pseudo_targets"
+            try:
+                found = targets.on(part)
+            except ValidationError as error:
+                raise ValueError(f"{where}: {error.errors()[0]['msg'].removeprefix('Value error, ')}") from error
+            if found.is_constrained and self.dataset.size % found.factor:
+                raise ValueError(f"{where}.factor {found.factor} does not divide dataset.size {self.dataset.size}")
 
     def _check_comparison(self, name: str, other: Comparison) -> None:
         method, estimator = other.method, other.estimator or self.restorer
