@@ -282,6 +282,7 @@ def report(experiment: Experiment, work: Workspace) -> None:
         title=experiment.title,
         settings=experiment.model_dump(mode="json", exclude={"published", "title"}),
         degradations=experiment.parts,
+        means=experiment.means,
         methods=reported([*rows_of(experiment).values()]),
         metrics=experiment.metrics,
         authenticity_metrics=experiment.authenticity.metrics if experiment.authenticity else (),

@@ -182,6 +182,9 @@ class Experiment(Strict):
     pseudo_targets: Targets | None = None
     finetune: Recipe | None = None
     methods: tuple[MethodName, ...] = Field(min_length=1)
+    means: dict[Name, tuple[str, ...]] = Field(
+        default_factory=dict, description="tables of means over some of the degradations: {name: [degradation, …]}"
+    )
     compare: dict[MethodKey, Other] = Field(default_factory=dict)
     metrics: tuple[TableMetric, ...] = Field(min_length=1)
     references: dict[ReferenceName, Reference] = Field(default_factory=dict)
@@ -203,6 +206,7 @@ class Experiment(Strict):
             self._check_targets(self.pseudo_targets)
         if self.cleaning and self.cleaning.downstream and self.prior is None:
             raise ValueError("cleaning.downstream: it needs the section `prior`, which is missing")
+        self._check_means()
         for name, other in self.compare.items():
             if isinstance(other, Comparison):
                 self._check_comparison(name, other)
@@ -216,6 +220,17 @@ class Experiment(Strict):
             for name in self.authenticity.methods or ():
                 _known("authenticity.methods", name, self.table)
         return self
+
+    def _check_means(self) -> None:
+        if self.means and not self.dataset.has_truth:
+            raise ValueError("means: the sets of real photos have not the same photos; remove it")
+        for name, parts in self.means.items():
+            if name in self.parts:
+                raise ValueError(f"means.{name}: a degradation has this name: choose another")
+            if len(set(parts)) < max(2, len(parts)):
+                raise ValueError(f"means.{name}: expected two degradations or more, each once")
+            for part in parts:
+                _known(f"means.{name}", part, self.parts)
 
     def _check_targets(self, targets: Targets) -> None:
         for part in targets.at:
@@ -240,6 +255,23 @@ class Experiment(Strict):
             raise ValueError(f"compare.{name}: it needs an `estimator`, or the experiment a `restorer`")
         if method.estimators and estimator and estimator.arch not in method.estimators:
             raise ValueError(f"compare.{name}: its estimator is a {method.estimators[0]!r}, found {estimator.arch!r}")
+
+    @property
+    def weights(self) -> dict[Path, str]:
+        """Each file of weights or statistics, as it is written, and what it is needed as; those of metrics left out."""
+        found = {self.prior.weights: "the prior"} if self.prior else {}
+        if self.restorer:
+            found[self.restorer.weights] = "the restorer"
+        for name, other in self.compare.items():
+            if isinstance(other, Comparison):
+                own = (other.weights, other.estimator and other.estimator.weights)
+                found |= {path: f"the method {name!r}" for path in own if path and path not in found}
+        if self.cleaning and self.cleaning.weights:
+            found.setdefault(self.cleaning.weights, "the first model of cleaning")
+        for name, reference in self.references.items():
+            if reference.statistics:
+                found[reference.statistics] = f"the reference set {name!r}"
+        return found
 
     @property
     def splits(self) -> tuple[Split, ...]:

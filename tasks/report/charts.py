@@ -161,7 +161,7 @@ def heat_maps(data: ReportData, results: Results) -> list[HeatMap]:
 def _heat_map(data: ReportData, results: Results, metric: MetricInfo) -> HeatMap:
     digits = decimals(results, metric.name)
     columns = []
-    for degradation, _ in data.degradations:
+    for degradation, _ in data.tables:
         found = [results.get((degradation, method.name, metric.name)) for method in data.methods]
         means = [math.nan if result is None else result.mean for result in found]
         texts = [number(mean, digits) for mean in means]

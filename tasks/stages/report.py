@@ -47,6 +47,7 @@ class ReportParams(Strict):
     title: str
     settings: dict[str, Any]
     degradations: tuple[str, ...]
+    means: dict[str, tuple[str, ...]] = Field(default_factory=dict, description="over some of the degradations")
     methods: tuple[Method, ...]
     metrics: tuple[TableMetric, ...]
     authenticity_metrics: tuple[MetricName, ...] = ()
@@ -106,13 +107,15 @@ def collect(params: ReportParams, results: ReportInputs[ImageFolder]) -> ReportD
         origins=origins(params, results),
         losses=losses(results.models),
         places=ReportInputs.of(params.places),
+        means=params.means,
     )
 
 
 def extras(params: ReportParams, results: ReportInputs[ImageFolder], scores: pd.DataFrame) -> list[Extra]:
     """The smaller tables that this experiment has results for."""
     labels = {method.name: method.label for method in params.methods}
-    tables = [cost_table(params.methods, seconds_per_photo(params, results.images))]
+    printed = {f"{table.source}, seconds": table.seconds for table in params.published if table.seconds}
+    tables = [cost_table(params.methods, seconds_per_photo(params, results.images), printed)]
     if params.claims:
         tables.append(claims_table(params.claims, scores, labels))
     if results.authenticity:
