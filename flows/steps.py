@@ -18,6 +18,7 @@ from flows.rows import Adapted, authentic_rows, reported, rows_of, run_prior, ru
 from flows.workspace import TRAINED, Workspace
 from tasks.basics import ROOT, WEIGHTS, BadInput
 from tasks.data.ingest import PhotoFolder
+from tasks.degradation.presets import PRESETS
 from tasks.durations import whole_duration
 from tasks.metrics.registry import DEFAULT, REAL, column
 from tasks.metrics.registry import find as find_metric
@@ -283,6 +284,7 @@ def report(experiment: Experiment, work: Workspace) -> None:
         settings=experiment.model_dump(mode="json", exclude={"published", "title"}),
         degradations=experiment.parts,
         means=experiment.means,
+        sweeps={name: d.preset for name, d in experiment.degradations.items() if PRESETS[d.preset].needs_position},
         methods=reported([*rows_of(experiment).values()]),
         metrics=experiment.metrics,
         authenticity_metrics=experiment.authenticity.metrics if experiment.authenticity else (),

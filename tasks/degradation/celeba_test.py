@@ -32,12 +32,10 @@ class CelebaTest(Preset):
             raise BadInput(f"celeba_test: the table has {len(rows())} photos, found more. Leave {len(rows())} there.")
         return apply(to_float(hq), rows()[position], _Drawn.of(hq.shape[0], hq.shape[1]).noise(position))
 
-    def groups(self, count: int) -> dict[str, list[int]]:
-        """The severity sweep: of the first `count` photos, the positions of each scale, by "x4", "x8" …"""
-        found: dict[str, list[int]] = {f"x{scale}": [] for scale in SCALES}
-        for position, row in enumerate(rows()[:count]):
-            found[f"x{row.scale:g}"].append(position)
-        return {scale: positions for scale, positions in found.items() if positions}
+    def groups(self, count: int) -> dict[int, list[int]]:
+        """The severity sweep: of the first `count` photos, the positions of each scale that is among them."""
+        scales = [round(row.scale) for row in rows()[:count]]
+        return {scale: [n for n, own in enumerate(scales) if own == scale] for scale in SCALES if scale in scales}
 
 
 class _Drawn:

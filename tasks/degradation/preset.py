@@ -25,8 +25,8 @@ class Preset:
         """
         raise NotImplementedError
 
-    def groups(self, count: int) -> dict[str, list[int]]:
-        """Of the first `count` photos, the positions of those that a growing severity sets apart; empty: none."""
+    def groups(self, count: int) -> dict[int, list[int]]:
+        """Of the first `count` photos, the positions by scale, where photos are shrunk by scales of their own."""
         return {}
 
     def training_pair(self, hq: ImageU8, rng: np.random.Generator) -> tuple[ImageU8, ImageU8]:

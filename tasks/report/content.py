@@ -133,6 +133,7 @@ class ReportData:
     origins: where the numbers come from.
     losses: of the fine-tuning by degradation, columns step and one for each loss.
     places: of the images, below the experiment's folder.
+    sweeps: by degradation, the ids of the photos of each scale, where these differ: curves over the scale.
     means: name to the degradations that it is the mean over: tables of their own, without pictures.
     Raises ValueError when the parts contradict each other.
     """
@@ -157,6 +158,7 @@ class ReportData:
     losses: Mapping[str, pd.DataFrame] = field(default_factory=dict)
     places: ReportInputs[str] = field(default_factory=ReportInputs)
     means: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    sweeps: Mapping[str, Mapping[int, Sequence[str]]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         baselines = [method.name for method in self.methods if method.kind == "baseline"]

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from tasks.durations import duration
 from tasks.metrics.metric import Kind
-from tasks.report.charts import heat_maps, loss_plots, scatters, severity_plots
+from tasks.report.charts import heat_maps, loss_plots, scatters, severity_plots, sweep_plots
 from tasks.report.content import Method, ReportData
 from tasks.report.figures import Gallery, Picture, galleries, strips
 from tasks.report.findings import Finding, cautions, finding, identical, leaders
@@ -46,7 +46,7 @@ class Section:
 def render_page(data: ReportData, results: Results) -> str:
     """The HTML page: styles, script and images are inline, all text from `data` is escaped, nothing is fetched."""
     photos, pictures = galleries(data), strips(data)
-    losses = loss_plots(data)
+    losses, sweeps = loss_plots(data), sweep_plots(data)
     sections = [
         Section(
             name,
@@ -76,6 +76,7 @@ def render_page(data: ReportData, results: Results) -> str:
         heat_maps=heat_maps(data, results),
         scatters=scatters(data, results),
         severity_plots=severity_plots(data, results),
+        sweep_plots={name: sweeps.get(name, []) for name, _ in data.tables},
         loss_plots={name: losses.get(name, []) for name, _ in data.tables},
         labels=dict(data.degradations),
         method_labels={method.name: method.label for method in data.methods},

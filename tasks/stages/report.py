@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import platform
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from importlib.metadata import version
 from itertools import product
 from pathlib import Path
@@ -15,6 +15,7 @@ import pandas as pd
 from pydantic import Field
 
 from tasks.basics import Strict
+from tasks.degradation.presets import PRESETS, DegradationName
 from tasks.metrics.registry import MetricName, TableMetric, find
 from tasks.metrics.sets import SetScore
 from tasks.report.about import About
@@ -48,6 +49,9 @@ class ReportParams(Strict):
     settings: dict[str, Any]
     degradations: tuple[str, ...]
     means: dict[str, tuple[str, ...]] = Field(default_factory=dict, description="over some of the degradations")
+    sweeps: dict[str, DegradationName] = Field(
+        default_factory=dict, description="the presets of degradations whose photos have scales of their own"
+    )
     methods: tuple[Method, ...]
     metrics: tuple[TableMetric, ...]
     authenticity_metrics: tuple[MetricName, ...] = ()
@@ -108,7 +112,13 @@ def collect(params: ReportParams, results: ReportInputs[ImageFolder]) -> ReportD
         losses=losses(results.models),
         places=ReportInputs.of(params.places),
         means=params.means,
+        sweeps={name: by_scale(preset, results.photos["test"].ids) for name, preset in params.sweeps.items()},
     )
+
+
+def by_scale(preset: str, ids: Sequence[str]) -> dict[int, list[str]]:
+    """The photos of each scale."""
+    return {scale: [ids[n] for n in positions] for scale, positions in PRESETS[preset].groups(len(ids)).items()}
 
 
 def extras(params: ReportParams, results: ReportInputs[ImageFolder], scores: pd.DataFrame) -> list[Extra]:

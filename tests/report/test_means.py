@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from tasks.report.charts import sweep_plots
 from tasks.report.checks import cost_table
 from tasks.report.content import PUBLISHED_COLUMNS, SCORE_COLUMNS, SET_SCORE_COLUMNS, Method, MetricInfo, ReportData
 from tasks.report.markdown import results_markdown
@@ -99,3 +100,18 @@ def test_published_seconds_stand_beside_ours(data):
         ("DFDNet", "–", "–", "1.4"),
     ]
     assert "4.32" in results_markdown(replace(data, extras=[table]), {})
+
+
+def test_photos_of_several_scales_have_curves_over_the_scale(data, tmp_path):
+    scales = {4: IDS[:6], 8: IDS[6:]}
+    data = replace(data, sweeps={"easy": scales})
+    plots = sweep_plots(data)
+    assert [plot.title for plot in plots["easy"]] == ["PSNR (dB) ↑"]
+    rows = data.scores[(data.scores["degradation"] == "easy") & (data.scores["method"] == "adapted")]
+    means = [rows[rows["image_id"].isin(ids)]["value"].mean() for ids in scales.values()]
+    line = next(line for line in plots["easy"][0].lines if line.label == "Adapted")
+    assert line.text == ", ".join(f"{mean:.2f}" for mean in means)
+    write_report(data, tmp_path)
+    page = (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert page.count("<h3>By scale</h3>") == 1
+    assert ">x4</text>" in page
