@@ -137,7 +137,9 @@ class Cleaning(Averaged):
 
     def training(self, seed: int) -> IdmTraining:
         """How both models are trained."""
-        return IdmTraining.constant(self, kind="idm", arch=self.method.arch, degradation=self.degradation, seed=seed)
+        method = self.method
+        own = {"arch": method.arch, "predicts": method.predicts, "degradation": self.degradation}
+        return IdmTraining.constant(self, kind="idm", seed=seed, **own)
 
 
 class Authenticity(Strict):

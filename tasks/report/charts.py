@@ -118,18 +118,16 @@ def _severity_plot(
 def sweep_plots(data: ReportData) -> dict[str, list[LinePlot]]:
     """By degradation whose photos have scales of their own, a plot for each metric of photos: means over the scale."""
     return {
-        name: [_sweep_plot(data, name, metric, scales) for metric in data.photo_metrics]
+        name: [_sweep_plot(data, name, scales, metric) for metric in data.photo_metrics]
         for name, scales in data.sweeps.items()
         if len(scales) > 1
     }
 
 
-def _sweep_plot(
-    data: ReportData, degradation: str, metric: MetricInfo, scales: Mapping[int, Sequence[str]]
-) -> LinePlot:
+def _sweep_plot(data: ReportData, name: str, scales: Mapping[int, Sequence[str]], metric: MetricInfo) -> LinePlot:
     points = {}
     for n, method in enumerate(data.methods):
-        scores = scores_of(data.scores, degradation, method.name, metric.name)
+        scores = scores_of(data.scores, name, method.name, metric.name)
         means = [(scale, scores[scores.index.isin(ids)].mean()) for scale, ids in scales.items()]
         values = [(scale, mean) for scale, mean in means if math.isfinite(mean)]
         if len(values) > 1:

@@ -59,9 +59,10 @@ def seeded_masks(path: Path) -> None:
     np.savez(path, **file, testseq_seed=SEED)
 
 
-@pytest.mark.parametrize("tests", ["test_diffusion.py", "test_degradation.py"])
-def test_the_golden_tests_pass_on_another_folder(folder, tests):
-    command = [sys.executable, "-m", "pytest", f"tests/golden/{tests}", "-n", "0", "--golden", str(folder)]
+@pytest.mark.slow
+def test_the_golden_tests_pass_on_another_folder(folder):
+    files = [f"tests/golden/{name}" for name in ("test_diffusion.py", "test_degradation.py")]
+    command = [sys.executable, "-m", "pytest", *files, "-n", "0", "--golden", str(folder)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout
     assert " passed" in done.stdout
