@@ -31,7 +31,8 @@ def load_codeformer(path: Path) -> nn.Module:
         import spandrel_extra_arches
     except ImportError as error:
         raise BadInput(
-            "CodeFormer needs the package spandrel_extra_arches (MIT; its CodeFormer: S-Lab License 1.0, non-commercial).\n"
+            "CodeFormer needs the package spandrel_extra_arches (MIT; CodeFormer in it: S-Lab License 1.0,"
+            " non-commercial).\n"
             "If you agree with its licence: pip install 'bfr[codeformer]'"
         ) from error
     spandrel_extra_arches.install(ignore_duplicates=True)
