@@ -115,6 +115,7 @@ def personalize(
     lr: PositiveFloat = 1e-5,
     start_t: Level = 200,
     respacing: Level = 1000,
+    beside: Path | None = None,
     out: Path | None = None,
     fit: Fit = "crop",
     output: Output = PLAIN,
@@ -135,6 +136,8 @@ def personalize(
         K, the noise level of 1000 to restore from: more is more realistic and less faithful.
     respacing
         How many of the 1000 steps to keep.
+    beside
+        What another method made of the same photos, by the same names (CodeFormer's, by `bfr restore`), for the report.
     out
         Where the results go; default: FOLDER_personal.
     fit
@@ -143,9 +146,11 @@ def personalize(
     from flows.personalize import personalize as personalize_on
 
     folders = str(_given(album)), str(_given(folder))
-    work = personalize_on(*folders, experiment, iterations, batch, lr, start_t, respacing, _given(out), fit)
+    places = _given(beside), _given(out)
+    work = personalize_on(*folders, experiment, iterations, batch, lr, start_t, respacing, *places, fit)
+    found = report_of(work.root / "report", output)
     photos = work.root / "photos"
-    return Result(f"Photos: {photos}", {"photos": str(photos)}, output=output)
+    return replace(found, text=f"{found.text}\nPhotos: {photos}", data=found.data | {"photos": str(photos)})
 
 
 def _given(path: Path | None) -> str | None:

@@ -68,7 +68,9 @@ def test_results_for_programs_are_json(capsys):
     assert json.loads(capsys.readouterr().out) == {}
     assert call(["weights", "--json"]) == 0
     listed = json.loads(capsys.readouterr().out)
-    assert listed["codeformer.pth"]["licence"].startswith("S-Lab")
+    assert listed["files"]["codeformer.pth"]["licence"].startswith("S-Lab")
+    assert listed["lacking"]["difbfsr"]["RestoreFormer++.ckpt"] == 294_028_815
+    assert listed["lacking"]["difface_celeba_test"]["difface/srcnn.safetensors"] == "bfr train difface/srcnn"
 
 
 def test_the_stages_in_the_help_are_the_steps(capsys):
