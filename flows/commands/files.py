@@ -49,9 +49,7 @@ def weights(*, output: Output = PLAIN) -> Result:
 
     known = dict(sorted(OFFICIAL.items()))
     sizes = {name: (WEIGHTS / name).stat().st_size if (WEIGHTS / name).is_file() else None for name in known}
-    text = [
-        f"{_mebibytes(sizes[name]):>11} {_full_size(file)} {name}  ({file.licence})" for name, file in known.items()
-    ]
+    text = [f"{_mebibytes(sizes[name]):>11} {_full(file)} {name}  ({file.licence})" for name, file in known.items()]
     params = load()
     lacking = {name: missing_weights(experiment, params.models) for name, experiment in params.experiments.items()}
     text += ["", *(f"{name} lacks {_summed(files)}" for name, files in lacking.items() if files)]
