@@ -7,7 +7,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from tasks.diffusion.samplers import Denoise, Draw, p_sample
+from tasks.diffusion.free import sample
 from tasks.diffusion.schedule import Schedule
 from tasks.methods.method import Method, Networks
 from tasks.methods.respacing import Respacing
@@ -33,12 +33,3 @@ class FreeSamples(Method):
             return sample(prior, schedule, partial(streams.normal, *lq.shape[1:]))
 
         return run
-
-
-@torch.no_grad()
-def sample(denoise: Denoise, schedule: Schedule, noise: Draw) -> Tensor:
-    """Images [N, C, H, W] in [0, 1] of ancestral sampling; noise is drawn for the start, then once a step."""
-    x = noise()
-    for i in reversed(range(len(schedule))):
-        x = p_sample(denoise, schedule, x, i, noise())
-    return (x / 2 + 0.5).clamp(0, 1)

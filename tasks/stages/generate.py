@@ -10,9 +10,9 @@ from pydantic import (
 )
 
 from tasks.basics import Strict
+from tasks.diffusion.free import sample
 from tasks.diffusion.priors import PriorName, load_prior
 from tasks.diffusion.schedule import Schedule
-from tasks.methods.free_samples import sample
 from tasks.methods.respacing import Respacing
 from tasks.noise import ImageStreams
 from tasks.pixels import to_uint8
