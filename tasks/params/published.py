@@ -10,7 +10,7 @@ from tasks.basics import BadInput, Strict, suggestion
 from tasks.params.experiment import Experiment
 from tasks.params.messages import Faults, validated
 from tasks.params.reading import read_yaml
-from tasks.report.content import Claim, Published
+from tasks.report.content import CLEANING, Claim, Published
 
 FOLDER = Path("data", "published")  # beside params.yaml
 ORDER = ("kuai", "yue_loy", "ding", "zhao", "yu")  # of the papers in the tables; others follow, by name
@@ -72,10 +72,11 @@ def _check_joins(tables: tuple[Published, ...], experiment: Experiment) -> None:
     faults = []
     for position, table in enumerate(tables):
         named = _names(table)
-        here = {
-            "degradation": (*experiment.parts, *experiment.means),
-            "method": experiment.table,
-            "metric": experiment.metrics,
+        cleaning = experiment.cleaning
+        here: dict[str, tuple[str, ...]] = {
+            "degradation": (*experiment.parts, *experiment.means, *((CLEANING,) if cleaning else ())),
+            "method": (*experiment.table, *(("before", "after") if cleaning else ())),
+            "metric": (*experiment.metrics, *(cleaning.metrics if cleaning else ())),
         }
         for kind, names in named.items():
             for name in names:

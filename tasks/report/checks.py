@@ -62,9 +62,21 @@ def claims_table(claims: Sequence[Claim], scores: pd.DataFrame, labels: Mapping[
     return Extra("The papers' claims", note, ("Claim", "Here", "Degradation", "Figures", "Source"), rows)
 
 
-def cleaning_table(before: pd.DataFrame, after: pd.DataFrame, absent: Mapping[str, str]) -> Extra:
-    """No-reference scores of the training photos before and after the first model cleaned them."""
-    rows = []
+def cleaning_table(
+    before: pd.DataFrame,
+    after: pd.DataFrame,
+    absent: Mapping[str, str],
+    printed: Mapping[str, Mapping[str, Mapping[str, float]]],
+) -> Extra:
+    """No-reference scores of the training photos before and after the first model cleaned them.
+
+    printed: what papers print, {source: {"before": {metric: value}, "after": …}}.
+    """
+    rows = [
+        (find(name).label, f"{scores['before'][name]:g}", f"{scores['after'][name]:g}", "", source)
+        for source, scores in printed.items()
+        for name in scores["before"]
+    ]
     for name in dict.fromkeys([*before["metric"], *absent]):
         metric = find(str(name))
         old, new = (_values(frame, str(name)) for frame in (before, after))

@@ -37,6 +37,7 @@ class Published(Strict):
     seconds: dict[str, float] = Field(default_factory=dict, description="for one photo, by method")
 
 
+CLEANING = "cleaning"  # among published numbers: the training photos, by the methods "before" and "after"
 HQ = "HQ"  # the role of the ground truth among the pictures
 
 SCORE_COLUMNS = ("degradation", "method", "metric", "image_id", "value")

@@ -21,6 +21,7 @@ from tasks.metrics.sets import SetScore
 from tasks.report.about import About
 from tasks.report.checks import authenticity_table, claims_table, cleaning_table, cost_table, downstream_table
 from tasks.report.content import (
+    CLEANING,
     HQ,
     PUBLISHED_COLUMNS,
     SCORE_COLUMNS,
@@ -134,7 +135,8 @@ def extras(params: ReportParams, results: ReportInputs[ImageFolder], scores: pd.
     if results.cleaning:
         before, after = results.cleaning["before"], results.cleaning["after"]
         absent = read_json(before.path("absent.json"))
-        tables.append(cleaning_table(photo_scores(before), photo_scores(after), absent))
+        printed = {table.source: table.scores[CLEANING] for table in params.published if CLEANING in table.scores}
+        tables.append(cleaning_table(photo_scores(before), photo_scores(after), absent, printed))
     if results.downstream:
         before, after = results.downstream["before"], results.downstream["after"]
         absent = read_json(before.path("absent.json"))
@@ -265,6 +267,7 @@ def published(params: ReportParams) -> pd.DataFrame:
         (degradation, method, metric, value, "; ".join([table.source, *table.differs]))
         for table in params.published
         for degradation, methods in table.scores.items()
+        if degradation != CLEANING
         for method, values in methods.items()
         for metric, value in values.items()
     ]

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from tasks.report.charts import sweep_plots
-from tasks.report.checks import cost_table
+from tasks.report.checks import cleaning_table, cost_table
 from tasks.report.content import PUBLISHED_COLUMNS, SCORE_COLUMNS, SET_SCORE_COLUMNS, Method, MetricInfo, ReportData
 from tasks.report.markdown import results_markdown
 from tasks.report.results import compute_results
@@ -115,3 +115,11 @@ def test_photos_of_several_scales_have_curves_over_the_scale(data, tmp_path):
     page = (tmp_path / "report.html").read_text(encoding="utf-8")
     assert page.count("<h3>By scale</h3>") == 1
     assert ">x4</text>" in page
+
+
+def test_published_scores_of_the_cleaning_stand_in_its_table():
+    scores = pd.DataFrame([("nima", f"{n}", 4.0 + n / 10) for n in range(4)], columns=["metric", "image_id", "value"])
+    printed = {"Zhao et al., 4.1: FFHQ": {"before": {"nima": 4.51}, "after": {"nima": 4.85}}}
+    rows = [tuple(row) for row in cleaning_table(scores, scores, {}, printed).rows]
+    assert rows[0] == ("NIMA (AVA)", "4.51", "4.85", "", "Zhao et al., 4.1: FFHQ")
+    assert len(rows) == 2
