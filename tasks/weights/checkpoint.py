@@ -54,8 +54,8 @@ def read_state_dict(path: Path) -> dict[str, Tensor]:
     return without(tensors, parallel) if all(key.startswith(parallel) for key in tensors) else tensors
 
 
-def read_contents(path: Path, device: torch.device | str = "cpu") -> Any:
-    """What torch.save or safetensors wrote; no code in it is run. Raises BadInput for any other file."""
+def read_contents(path: Path) -> Any:
+    """What torch.save or safetensors wrote, on the CPU; no code in it is run. Raises BadInput for any other file."""
     if not path.is_file():
         raise BadInput(f"{path} is missing: expected restorer weights there. Put the file there or correct the path.")
     try:
@@ -65,9 +65,9 @@ def read_contents(path: Path, device: torch.device | str = "cpu") -> Any:
         raise BadInput(f"{path} cannot be read ({error.strerror}). Correct its permissions, or copy it.") from error
     try:
         if head[8:9] == b"{":  # behind the length of the header
-            return safetensors.torch.load_file(path, str(device))
+            return safetensors.torch.load_file(path)
         with path.open("rb") as file:  # by its path, torch would go by its suffix
-            return torch.load(file, map_location=device, weights_only=True)
+            return torch.load(file, map_location="cpu", weights_only=True)
     except Exception as error:
         raise BadInput(f"{path}: expected a file of tensors, found {_other_kind(head, error)}") from error
 

@@ -308,3 +308,14 @@ def test_a_fixed_number_of_heads_grows_with_the_channels_and_has_the_same_tensor
 def test_channels_that_do_not_split_into_the_heads_are_refused():
     with pytest.raises(ValueError, match="64 channels do not split into 5 attention heads"):
         UNet(UNetConfig(32, (1, 2), (1, 1), (16,), 32, num_heads=5))
+
+
+@pytest.mark.parametrize("spec", ["1000", "250", "ddim100", "20"])
+def test_a_batch_of_indices_takes_each_image_s_own_step(spec):
+    schedule, x = Schedule.linear().respace(spec), torch.randn(3, 1, 2, 2, generator=torch.Generator().manual_seed(0))
+    for i in range(0, len(schedule) - 2, 7):
+        steps = torch.arange(i, i + 3)
+        for step in (schedule.predict_x0, schedule.predict_eps, lambda x, i, eps: schedule.posterior_mean(eps, x, i)):
+            alone = [step(x[n : n + 1], int(steps[n]), x[n : n + 1]) for n in range(3)]
+            assert torch.allclose(step(x, steps, x), torch.cat(alone), rtol=1e-5)
+        assert schedule.t(steps, x).tolist() == [int(schedule.t(int(n), x)[0]) for n in steps]
