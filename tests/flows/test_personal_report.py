@@ -7,10 +7,13 @@ import torch
 from PIL import Image
 
 from flows.personalize import personalize
+from tasks.data.ingest import PhotoFolder
 from tasks.data.portraits import portrait
 from tasks.metrics import arcface
 from tasks.metrics.identity import album_cosine, id_cosine
 from tasks.stages import identify as identify_stage
+from tasks.stages.ingest import IngestParams, ingest
+from tasks.store.files import read_json
 from tasks.weights.official import ARCFACE18
 
 
@@ -34,10 +37,7 @@ def folders(tmp_path):
     return tmp_path
 
 
-@pytest.mark.parametrize("has_weights", [True, False])
-def test_the_report_has_a_row_for_before_after_and_the_other_method(folders, request, has_weights):
-    if has_weights:
-        request.getfixturevalue("weights")
+def test_the_report_has_a_row_for_before_after_and_the_other_method(folders, weights):
     work = personalize(
         str(folders / "album"),
         str(folders / "photos"),
@@ -47,15 +47,20 @@ def test_the_report_has_a_row_for_before_after_and_the_other_method(folders, req
         beside=str(folders / "codeformer"),
     )
     text = (work.root / "report" / "results.md").read_text(encoding="utf-8")
-    if not has_weights:
-        assert "arcface_resnet18.pth is missing" in text
-        return
     rows = pd.read_csv(work.root / "report" / "results.csv").set_index("method")
     assert list(rows.index) == ["lq", "prior", "restored", "beside"]
     assert rows.loc["lq", "mean"] == pytest.approx(rows.loc["beside", "mean"])  # the same photos
     assert rows.loc["prior", "mean"] != rows.loc["restored", "mean"]
     assert "ID to the album (cosine)" in text
     assert "The personal prior" in text
+
+
+def test_without_the_network_s_weights_the_score_is_absent_and_says_why(folders, tmp_path, monkeypatch):
+    monkeypatch.setattr(identify_stage, "WEIGHTS", tmp_path / "nothing")
+    photos = ingest(IngestParams(size=64, fit="crop"), folder=PhotoFolder(folders / "photos"))
+    found = identify_stage.identify(identify_stage.IdentifyParams(), images=photos, album=photos)
+    assert "arcface_resnet18.pth is missing" in read_json(found.path("absent.json"))["id_album"]
+    assert pd.read_parquet(found.path("scores.parquet")).empty
 
 
 def test_the_score_of_an_album_is_the_mean_of_its_photos_cosines(weights):
