@@ -51,7 +51,8 @@ def album_cosine(weights_dir: Path, device: torch.device, album: Tensor) -> Call
 
 
 def no_album(weights_dir: Path, device: torch.device) -> Callable[[Tensor], Tensor]:
-    """For tables without an album. Raises Unavailable."""
+    """For tables without an album. Raises Unavailable (MissingWeights)."""
+    ARCFACE18.find(weights_dir, "ID")
     raise Unavailable("compares with an album of the person: `bfr personalize` has one")
 
 
