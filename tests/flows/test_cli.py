@@ -1,11 +1,14 @@
 """The command `bfr`: what it says, and how it ends."""
 
 import json
+import subprocess
+import sys
 
 import pytest
 
 from flows.cli import call
 from flows.steps import STEPS
+from tasks.basics import ROOT
 
 COMMANDS = (
     *("adapt", "ballot", "compare", "cost", "demo", "diff", "fetch", "index", "personalize", "prune", "restore", "run"),
@@ -69,6 +72,13 @@ def test_results_for_programs_are_json(capsys):
     assert call(["weights", "--json"]) == 0
     listed = json.loads(capsys.readouterr().out)
     assert listed["codeformer.pth"]["licence"].startswith("S-Lab")
+
+
+def test_a_file_or_a_pipe_gets_no_progress_bars():
+    words = "from flows.command import PLAIN; PLAIN.apply(); "
+    words += "from tasks.running.progress import track; list(track(range(3), 'photos'))"
+    done = subprocess.run([sys.executable, "-c", words], cwd=ROOT, capture_output=True, check=True)
+    assert done.stderr == b""
 
 
 def test_the_stages_in_the_help_are_the_steps(capsys):
