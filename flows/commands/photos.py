@@ -46,7 +46,8 @@ def restore(
     masks
         A folder with a mask for each photo, by the same name, white where the photo is to be filled.
     out
-        Where the results go, with a folder for each where several are given; default: FOLDER_restored.
+        Where the results go, with a folder for each where several are given; default: FOLDER_restored,
+        or FOLDER_restored_METHOD by another method than pretrained.
     fit
         What to do with photos that are not square: take their centre, or set them aside (aligned).
     """

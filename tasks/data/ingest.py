@@ -245,6 +245,17 @@ def own_names(paths: Mapping[str, Path], folder: Path) -> dict[str, str]:
     return named
 
 
+def named_otherwise(names: Mapping[str, str], paths: Mapping[str, Path], folder: Path) -> list[str]:
+    """ "<photo> is photos/<name>" for each photo whose name (see `own_names`) is not its own with `.png`."""
+    found = []
+    for image_id, path in paths.items():
+        shown = unicodedata.normalize("NFC", _shown(path, folder))
+        stem = shown.removesuffix(path.suffix) if path.suffix.lower() in EXTENSIONS else shown
+        if f"{stem}.png" != names[image_id]:
+            found.append(f"{shown} is photos/{names[image_id]}")
+    return found
+
+
 def _own_name(relative: Path) -> str:
     stem = relative.stem if relative.suffix.lower() in EXTENSIONS else relative.name
     return "/".join([*(_safe(part) for part in relative.parts[:-1]), f"{_safe(stem)}.png"])
@@ -281,8 +292,7 @@ def to_square(photo: np.ndarray, size: int, fit: Fit) -> np.ndarray:
     height, width = photo.shape[:2]
     if height != width and fit == "aligned":
         raise BadInput(
-            f"not an aligned face photo: {width} x {height} pixels, expected a square."
-            " Align it first, or have its centre taken (fit: crop)."
+            f"not an aligned face photo: {width} x {height} pixels, expected a square. Align it, or cut it to a square."
         )
     side = min(height, width)
     top, left = (height - side) // 2, (width - side) // 2

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from safetensors.torch import load_file, save_file
 
 from flows.models import check_trained_here
 from flows.restore import restore
@@ -297,6 +298,51 @@ def test_results_have_the_photos_own_names_and_folders(tmp_path):
     assert {path.name for path in root.iterdir()} == {"photos", "details"}
 
 
+def test_photos_whose_results_are_named_otherwise_are_said(tmp_path, caplog):
+    folder = photos_in(tmp_path / "in", "a.png", "a.jpg", "sub/b.jpg", "sub/c:d.png", "u\u0308.png")
+    restored_like(Workspace(tmp_path / "out"), folder)
+    said = [record.getMessage() for record in caplog.records]
+    expected = ["a.jpg is photos/a_jpg.png", "a.png is photos/a_png.png", "sub/c:d.png is photos/sub/c_d.png"]
+    assert said == [f"Results with other names than their photos: {'; '.join(expected)}"]
+
+
+def test_two_methods_do_not_share_a_folder_and_what_is_replaced_is_said(tmp_path, caplog):
+    folder = photos_in(tmp_path / "in", "one.png")
+    first = restore(str(folder))
+    other = tmp_path / "other.safetensors"
+    state = load_file(ROOT / "data/weights/demo/swinir.safetensors")
+    save_file({name: value * 0.9 for name, value in state.items()}, other)
+    with unchanged(first.root):
+        second = restore(str(folder), method="gen2res_no_album", experiment="demo_methods")
+    assert [first.root.name, second.root.name] == ["in_restored", "in_restored_gen2res_no_album"]
+    photos_in(folder, "two.png")
+    restore(str(folder))
+    assert "replace" not in caplog.text
+    restore(str(folder), weights=str(other))
+    assert f"The results in {first.root}, of another method, seed or weights, were replaced" in caplog.text
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [{"masks": "/no/such/folder"}, {"experiment": "dt_bfr_swinir"}, {"folder": "empty"}, {"folder": "nowhere"}],
+)
+def test_a_command_that_fails_leaves_no_folder_behind(settings, tmp_path):
+    photos_in(tmp_path / "in")
+    (tmp_path / "empty").mkdir()
+    folder = str(tmp_path / settings.get("folder", "in"))
+    method = {"method": "difface", "experiment": "demo_inpainting"} if "masks" in settings else {}
+    for out in (None, str(tmp_path / "new" / "out")):
+        with pytest.raises(BadInput):
+            restore(folder, out=out, **method | {k: v for k, v in settings.items() if k != "folder"})
+    assert sorted(path.name for path in tmp_path.iterdir() if path.name != "store") == ["empty", "in"]
+
+
+def test_missing_weights_are_said_before_a_photo_is_read(tmp_path, monkeypatch):
+    monkeypatch.setattr("flows.restore.results_folder", None)
+    with pytest.raises(BadInput, match=r"swinir_gan_v1\.pth is missing"):
+        restore(str(photos_in(tmp_path / "in")), experiment="dt_bfr_swinir")
+
+
 def test_a_photo_that_is_named_like_a_folder_does_not_hide_it(tmp_path):
     folder = photos_in(tmp_path / "in", "a.jpg", "a.png/b.png")
     names = own_names(image_ids(discover(folder), folder), folder)
@@ -317,7 +363,10 @@ def test_results_below_the_input_are_not_taken_as_photos(tmp_path, caplog):
         ingest(CROP, folder=PhotoFolder(root))
 
 
-@pytest.mark.parametrize("out", ["grandma", "grandma/restored", ".", "linked/x", "notes.txt", "other", "other/photos"])
+@pytest.mark.parametrize(
+    "out",
+    ["grandma", "grandma/restored", ".", "linked/x", "notes.txt", "notes.txt/x/y", "other", "other/photos"],
+)
 def test_results_never_go_where_a_users_files_are(out, tmp_path):
     folder = photos_in(tmp_path / "in" / "grandma")
     photos_in(tmp_path / "in" / "other" / "photos")
