@@ -73,10 +73,15 @@ def beside(folder: str | None, suffix: str) -> str:
 
 
 def absolute(path: str, name: str) -> Path:
-    """An absolute path, links followed. Raises BadInput for a relative one: it means another place to every process."""
+    """An absolute path, links followed. Raises BadInput for one that no file can have, and for a relative one: it means
+    another place to every process."""
     if not (found := Path(path).expanduser()).is_absolute():
         raise BadInput(f"{name}: expected an absolute path, found {path!r}. Say the whole path.")
-    return found.resolve()
+    try:
+        found.exists()
+        return found.resolve()
+    except (OSError, RuntimeError, ValueError) as error:  # too long, links in a circle, a zero byte
+        raise BadInput(f"{name}: {path!r} cannot be a path ({error}). Correct it.") from error
 
 
 def is_within(inner: Path, outer: Path) -> bool:

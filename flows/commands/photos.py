@@ -64,12 +64,11 @@ def _places(photos: Sequence[Path], out: Path | None) -> list[Path | None]:
     """Where the results of each go. Raises BadInput where two would go to one folder."""
     if not photos:
         raise BadInput("Which photos? Name photos, or folders of them.")
-    if out is None or len(photos) == 1:
-        return [out] * len(photos)
-    places = [out / (each.stem if each.is_file() else each.name) for each in photos]
+    names = [path.with_suffix("") if path.is_file() else path for path in map(Path.absolute, photos)]
+    places = names if out is None or len(photos) == 1 else [out / path.name for path in names]
     if len(set(places)) < len(places):
         raise BadInput("Two of the photos have one name: restore them one by one, or give the folder that holds them.")
-    return list(places)
+    return [out] * len(photos) if places is names else list(places)
 
 
 @app.command(group=PHOTOS)

@@ -458,6 +458,7 @@ def test_damage_anywhere_gives_a_photo_or_a_reason_and_no_other_error(tmp_path_f
 
 def test_discover_finds_images_by_name_or_content_and_passes_over_the_rest(tmp_path):
     wanted = ["a.png", "B.JPG", "sub/deep/c.webp", "no_extension", "odd.dat", "empty.jpg", "._a.jpg", ".hidden.png"]
+    wanted += ["a.jxl", "a.exr", "a.hdr"]  # photos, which quarantine then says it cannot read
     for name in wanted:
         save(tmp_path / name, format="PNG")
     (tmp_path / "empty.jpg").write_bytes(b"")
@@ -819,6 +820,12 @@ def test_a_mask_of_a_photo_that_is_cropped_is_cropped_alike(tmp_path, own_store)
     hole = ~made.read("a").any(axis=2)
     assert hole[:, :4].all()
     assert not hole[:, 8:].any()
+
+
+@pytest.mark.parametrize("mask", [BRUSH // 255, (BRUSH // 255).astype(np.uint16) * 255])
+def test_a_mask_of_labels_is_told_that_white_is_255(tmp_path, own_store, mask):
+    made = masked(tmp_path, mask)
+    assert "its lightest level is 1 of 255" in made.quarantine[0].reason
 
 
 def test_the_share_of_each_hole_is_recorded(tmp_path, own_store):

@@ -1,8 +1,10 @@
 """The command `bfr`: what it says, and how it ends."""
 
 import json
+import os
 import subprocess
 import sys
+from functools import partial
 
 import pytest
 
@@ -74,6 +76,21 @@ def test_results_for_programs_are_json(capsys):
     assert listed["codeformer.pth"]["licence"].startswith("S-Lab")
 
 
+def test_names_that_are_no_text_and_readers_that_stop_are_no_error():
+    words = "from types import SimpleNamespace as Some; from flows import cli; from flows.command import Result; "
+    words += "done = (lambda: Result('\\udcff∞'), Some(arguments={}, args=(), kwargs={}), None); "
+    words += "cli.app = Some(parse_args=lambda *_, **__: done); cli.main()"
+    environment = os.environ | {"PYTHONIOENCODING": "ascii"}
+    run = partial(subprocess.run, [sys.executable, "-c", words], cwd=ROOT, env=environment, stderr=subprocess.PIPE)
+    done = run(stdout=subprocess.PIPE)
+    assert (done.returncode, done.stdout, done.stderr) == (0, rb"\udcff\u221e" + b"\n", b"")
+    read, write = os.pipe()
+    os.close(read)
+    done = run(stdout=write)
+    os.close(write)
+    assert (done.returncode, done.stderr) == (0, b"")
+
+
 def test_a_file_or_a_pipe_gets_no_progress_bars():
     words = "from flows.command import PLAIN; PLAIN.apply(); "
     words += "from tasks.running.progress import track; list(track(range(3), 'photos'))"
@@ -92,6 +109,10 @@ def test_paths_are_those_of_the_caller(tmp_path, monkeypatch, capsys):
     assert call(["restore", "photos", "--out", "restored"]) == 1
     assert f"{tmp_path / 'photos'} is not a folder" in capsys.readouterr().err
     assert call(["restore", "a/face.png", "b/face.png", "--out", "restored"]) == 1
+    assert "Two of the photos have one name" in capsys.readouterr().err
+    for name in ("face.png", "face.jpg"):
+        (tmp_path / name).touch()
+    assert call(["restore", "face.png", "face.jpg"]) == 1
     assert "Two of the photos have one name" in capsys.readouterr().err
     assert call(["diff", "old", "new", "--out", "page.html"]) == 1
     assert "old has no report" in capsys.readouterr().err

@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,8 @@ from flows.steps import write_metrics
 from flows.workspace import Workspace, results_folder
 from tasks.basics import ROOT, BadInput
 from tasks.data.ingest import PhotoFolder, discover, image_ids, own_names
+from tasks.report.difference import check_page
+from tasks.report.voting import write_ballot
 from tasks.running.stage import default_store
 from tasks.stages.ingest import IngestParams, ingest
 from tasks.store.artifact import MANIFEST, Artifact, ImageFolder, Manifest
@@ -347,6 +350,64 @@ def test_a_photo_that_is_named_like_a_folder_does_not_hide_it(tmp_path):
     folder = photos_in(tmp_path / "in", "a.jpg", "a.png/b.png")
     names = own_names(image_ids(discover(folder), folder), folder)
     assert names == {"a": "a.png", "a.png__b": "a.png__b.png"}
+
+
+@pytest.mark.parametrize("name", ["manifest.json", "quarantine.csv"])
+def test_a_folder_that_is_named_like_a_file_of_ours_does_not_hide_it(name, tmp_path):
+    folder = photos_in(tmp_path / "in", f"{name}/a.png", "b.png")
+    (folder / "c.png").write_bytes(b"broken")
+    restored_like(Workspace(tmp_path / "out"), folder)
+    made = {path.name for path in (tmp_path / "out" / "photos").iterdir()}
+    assert made == {f"{name}__a.png", "b.png", "manifest.json", "quarantine.csv"}
+
+
+def test_a_pipe_among_photos_is_set_aside_and_not_waited_for(tmp_path):
+    folder = photos_in(tmp_path / "in", "a.png")
+    os.mkfifo(folder / "pipe.png")
+    os.mkfifo(folder / "manifest.json")
+    digests: list[str] = []
+    reader = Thread(target=lambda: digests.append(PhotoFolder(folder).digest), daemon=True)
+    reader.start()
+    reader.join(30)
+    assert digests
+    assert "not a regular file" in ingest(CROP, folder=PhotoFolder(folder)).quarantine[0].reason
+
+
+@pytest.mark.parametrize("path", ["/{}".format("x" * 300), "/a\0b", "{tmp}/loop"])
+def test_a_path_that_cannot_be_is_bad_input(path, tmp_path):
+    (tmp_path / "loop").symlink_to(tmp_path / "loop")
+    path, folder = path.replace("{tmp}", str(tmp_path)), str(photos_in(tmp_path / "in"))
+    for name, paths in (("out", (path, folder)), ("folder", (str(tmp_path / "out"), path))):
+        with pytest.raises(BadInput, match=f"{name}: .* cannot be a path"):
+            results_folder(paths[0], "restored", {"folder": paths[1]})
+
+
+@pytest.mark.parametrize("place", ["store", "~no_such_user/store"])
+def test_a_store_has_an_absolute_path(place, tmp_path, monkeypatch):
+    monkeypatch.setenv("BFR_STORE", place)
+    with pytest.raises(BadInput, match="BFR_STORE: expected an absolute path"):
+        default_store()
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("BFR_STORE", "~/a store")
+    assert default_store().root == tmp_path / "a store"
+    monkeypatch.setenv("BFR_STORE", "")
+    assert default_store().root == ROOT / "data" / ".store"
+
+
+def test_pages_and_keys_of_a_vote_replace_nothing_of_a_users(tmp_path):
+    folders = {name: photos_in(tmp_path / name, "a.png") for name in ("x", "y")}
+    for name in ("key.json", "vote.html"):
+        place = tmp_path / f"of {name}"
+        place.mkdir()
+        (place / name).write_text("of an earlier vote")
+        with unchanged(tmp_path), pytest.raises(BadInput, match=f"holds {name} already"):
+            write_ballot(folders, place, 1, 0)
+    (tmp_path / "notes.txt").write_text("mine")
+    with pytest.raises(BadInput, match="is a file"):
+        write_ballot(folders, tmp_path / "notes.txt", 1, 0)
+    for out in ("notes.txt", "x", "notes.txt/page.html"):
+        with unchanged(tmp_path), pytest.raises(BadInput, match=r"is not a page of this command|is a file"):
+            check_page(tmp_path / out)
 
 
 def test_results_below_the_input_are_not_taken_as_photos(tmp_path, caplog):
