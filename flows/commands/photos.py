@@ -57,7 +57,7 @@ def restore(
     for each, place in zip(photos, _places(photos, out), strict=True):
         chosen = (str(_given(each)), method, experiment, _given(weights), seed, _given(masks), _given(place), fit)
         made.append(restore_photos(*chosen).root / "photos")
-    return Result("\n".join(f"Photos: {path}" for path in made), {"photos": list(map(str, made))}, output=output)
+    return _made(made, output)
 
 
 def _places(photos: Sequence[Path], out: Path | None) -> list[Path | None]:
@@ -106,8 +106,7 @@ def adapt(
 
 @app.command(group=PHOTOS)
 def personalize(
-    folder: Path,
-    *,
+    *photos: Path,
     album: Path,
     experiment: str = "demo",
     iterations: PositiveInt = 5000,
@@ -123,8 +122,8 @@ def personalize(
 
     Parameters
     ----------
-    folder
-        Degraded photos of the subject, aligned face crops; nothing is written there.
+    photos
+        Degraded photos of the subject or folders of them, aligned face crops; nothing is written there.
     album
         Folder of about 20 clean photos of the same subject, aligned alike.
     experiment
@@ -136,16 +135,23 @@ def personalize(
     respacing
         How many of the 1000 steps to keep.
     out
-        Where the results go; default: FOLDER_personal.
+        Where the results go, with a folder for each where several are given; default: FOLDER_personal.
     fit
         What to do with photos that are not square: take their centre, or set them aside (aligned).
     """
     from flows.personalize import personalize as personalize_on
 
-    folders = str(_given(album)), str(_given(folder))
-    work = personalize_on(*folders, experiment, iterations, batch, lr, start_t, respacing, _given(out), fit)
-    photos = work.root / "photos"
-    return Result(f"Photos: {photos}", {"photos": str(photos)}, output=output)
+    made = []
+    for each, place in zip(photos, _places(photos, out), strict=True):
+        folders = str(_given(album)), str(_given(each))
+        work = personalize_on(*folders, experiment, iterations, batch, lr, start_t, respacing, _given(place), fit)
+        made.append(work.root / "photos")
+    return _made(made, output)
+
+
+def _made(photos: Sequence[Path], output: Output) -> Result:
+    """Where the restored photos are."""
+    return Result("\n".join(f"Photos: {path}" for path in photos), {"photos": list(map(str, photos))}, output=output)
 
 
 def _given(path: Path | None) -> str | None:

@@ -5,11 +5,14 @@ import os
 import subprocess
 import sys
 from functools import partial
+from pathlib import Path
+from typing import Any
 
 import pytest
 
 from flows.cli import call
 from flows.steps import STEPS
+from flows.workspace import Workspace
 from tasks.basics import ROOT
 
 COMMANDS = (
@@ -74,6 +77,26 @@ def test_results_for_programs_are_json(capsys):
     assert call(["weights", "--json"]) == 0
     listed = json.loads(capsys.readouterr().out)
     assert listed["codeformer.pth"]["licence"].startswith("S-Lab")
+
+
+def test_several_photos_are_personalized_each_to_a_folder_of_its_own(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    asked = []
+
+    def personalize(album: str, folder: str, *settings: Any) -> Workspace:
+        asked.append((album, folder, settings[-2]))
+        return Workspace(Path(settings[-2] or f"{folder}_personal"))
+
+    monkeypatch.setattr("flows.personalize.personalize", personalize)
+    assert call(["personalize", "a.png", "trip", "--album", "album", "--out", "out"]) == 0
+    assert call(["personalize", "a.png", "b.png", "--album", "album", "--json"]) == 0
+    album, photos = str(tmp_path / "album"), [str(tmp_path / name) for name in ("a.png", "trip", "a.png", "b.png")]
+    outs = [str(tmp_path / "out" / "a.png"), str(tmp_path / "out" / "trip"), None, None]
+    assert asked == [(album, photo, out) for photo, out in zip(photos, outs, strict=True)]
+    said = capsys.readouterr().out
+    assert said.startswith(f"Photos: {outs[0]}/photos\nPhotos: {outs[1]}/photos\n")
+    assert json.loads(said[said.index("{") :]) == {"photos": [f"{photo}_personal/photos" for photo in photos[2:]]}
+    assert call(["personalize", "--album", "album"]) == 1
 
 
 def test_names_that_are_no_text_and_readers_that_stop_are_no_error():

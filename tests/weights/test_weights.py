@@ -2,6 +2,7 @@
 
 import hashlib
 import http.server
+import re
 import threading
 from collections.abc import Iterator
 from dataclasses import replace
@@ -17,7 +18,7 @@ from tasks.metrics.registry import METRICS
 from tasks.weights import fetch as weights
 from tasks.weights.checkpoint import write_state_dict
 from tasks.weights.fetch import fetch, required
-from tasks.weights.file import WeightFile
+from tasks.weights.file import MissingWeights, WeightFile
 from tasks.weights.official import OFFICIAL
 
 CONTENTS = bytes(range(256)) * 5000
@@ -163,3 +164,9 @@ def test_weights_of_another_network_are_refused_with_the_first_differences(tmp_p
     with pytest.raises(BadInput, match=r"expected the weights of a 'ffhq512' prior; \d+ tensors differ") as caught:
         load_prior("ffhq512", path, torch.device("cpu"))
     assert len(str(caught.value).splitlines()) < 10
+
+
+def test_missing_weights_of_a_metric_name_the_command_that_fetches_them(tmp_path):
+    for file in OFFICIAL.values():
+        with pytest.raises(MissingWeights, match=rf"put it there: bfr fetch {re.escape(file.place)}$"):
+            file.find(tmp_path, "lpips")
