@@ -81,7 +81,7 @@ def absolute(path: str, name: str) -> Path:
         found.exists()
         return found.resolve()
     except (OSError, RuntimeError, ValueError) as error:  # too long, links in a circle, a zero byte
-        raise BadInput(f"{name}: {path!r} cannot be a path ({error}). Correct it.") from error
+        raise BadInput(f"{name}: {path!r} cannot be used as a path ({error}). Correct it.") from error
 
 
 def is_within(inner: Path, outer: Path) -> bool:
@@ -102,10 +102,10 @@ def _check_apart(folders: Mapping[str, Path]) -> None:
 
 def _check_free(root: Path) -> None:
     """Nothing is made yet, so that a run that fails leaves no empty folder behind."""
-    with disk_explained(root, "Make room, or name another folder as `out`.", "Name another folder as `out`."):
-        there = next(path for path in (root, *root.parents) if path.exists())
-        if not there.is_dir():
-            raise BadInput(f"out: {there} is a file; expected a folder for the results.")
+    there = next(path for path in (root, *root.parents) if path.exists())
+    if not there.is_dir():
+        raise BadInput(f"out: {there} is a file; expected a folder for the results.")
+    with disk_explained(there, "Make room, or name another folder as `out`.", "Name another folder as `out`."):
         if there == root:
             check_results(root)
         with tempfile.TemporaryFile(dir=there):

@@ -378,8 +378,18 @@ def test_a_path_that_cannot_be_is_bad_input(path, tmp_path):
     (tmp_path / "loop").symlink_to(tmp_path / "loop")
     path, folder = path.replace("{tmp}", str(tmp_path)), str(photos_in(tmp_path / "in"))
     for name, paths in (("out", (path, folder)), ("folder", (str(tmp_path / "out"), path))):
-        with pytest.raises(BadInput, match=f"{name}: .* cannot be a path"):
+        with pytest.raises(BadInput, match=f"{name}: .* cannot be used as a path"):
             results_folder(paths[0], "restored", {"folder": paths[1]})
+
+
+def test_results_beside_photos_where_nothing_may_be_written_are_refused_with_advice(tmp_path, monkeypatch):
+    def closed(dir: Path) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied", str(dir / "x"))
+
+    folder = photos_in(tmp_path / "in")
+    monkeypatch.setattr("tempfile.TemporaryFile", closed)
+    with pytest.raises(BadInput, match=r"this user may not write there .* Name another folder as `out`"):
+        results_folder(None, "restored", {"folder": str(folder)})
 
 
 @pytest.mark.parametrize("place", ["store", "~no_such_user/store"])

@@ -136,6 +136,13 @@ def test_a_missing_file_says_where_it_comes_from():
         required(WEIGHTS / "demo" / "nothing.safetensors", "the prior")
 
 
+def test_a_file_that_may_not_be_read_is_bad_input(tmp_path, monkeypatch):
+    (tmp_path / "mine.pth").write_bytes(b"x")
+    monkeypatch.setattr("os.access", lambda path, mode: False)
+    with pytest.raises(BadInput, match=r"mine\.pth may not be read by this user \(needed as the prior\)"):
+        required(tmp_path / "mine.pth", "the prior")
+
+
 def test_the_files_of_every_metric_are_registered():
     assert {need for metric in METRICS.values() for need in metric.needs} <= set(OFFICIAL.values())
 
