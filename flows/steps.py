@@ -284,6 +284,7 @@ def report(experiment: Experiment, work: Workspace) -> None:
         degradations=experiment.parts,
         methods=reported([*rows_of(experiment).values()]),
         metrics=experiment.metrics,
+        fills=any(row.fills for row in rows_of(experiment).values()),
         authenticity_metrics=experiment.authenticity.metrics if experiment.authenticity else (),
         claims=experiment.claims,
         published=experiment.published,

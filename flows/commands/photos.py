@@ -46,7 +46,8 @@ def restore(
     masks
         A folder with a mask for each photo, by the same name, white where the photo is to be filled.
     out
-        Where the results go, with a folder for each where several are given; default: FOLDER_restored.
+        Where the results go, with a folder for each where several are given; default: FOLDER_restored,
+        or FOLDER_restored_METHOD by another method than pretrained.
     fit
         What to do with photos that are not square: take their centre, or set them aside (aligned).
     """
@@ -56,19 +57,18 @@ def restore(
     for each, place in zip(photos, _places(photos, out), strict=True):
         chosen = (str(_given(each)), method, experiment, _given(weights), seed, _given(masks), _given(place), fit)
         made.append(restore_photos(*chosen).root / "photos")
-    return Result("\n".join(f"Photos: {path}" for path in made), {"photos": list(map(str, made))}, output=output)
+    return _made(made, output)
 
 
 def _places(photos: Sequence[Path], out: Path | None) -> list[Path | None]:
     """Where the results of each go. Raises BadInput where two would go to one folder."""
     if not photos:
         raise BadInput("Which photos? Name photos, or folders of them.")
-    if out is None or len(photos) == 1:
-        return [out] * len(photos)
-    places = [out / (each.stem if each.is_file() else each.name) for each in photos]
+    names = [path.with_suffix("") if path.is_file() else path for path in map(Path.absolute, photos)]
+    places = names if out is None or len(photos) == 1 else [out / path.name for path in names]
     if len(set(places)) < len(places):
         raise BadInput("Two of the photos have one name: restore them one by one, or give the folder that holds them.")
-    return list(places)
+    return [out] * len(photos) if places is names else list(places)
 
 
 @app.command(group=PHOTOS)
@@ -106,8 +106,7 @@ def adapt(
 
 @app.command(group=PHOTOS)
 def personalize(
-    folder: Path,
-    *,
+    *photos: Path,
     album: Path,
     experiment: str = "demo",
     iterations: PositiveInt = 5000,
@@ -123,8 +122,8 @@ def personalize(
 
     Parameters
     ----------
-    folder
-        Degraded photos of the subject, aligned face crops; nothing is written there.
+    photos
+        Degraded photos of the subject or folders of them, aligned face crops; nothing is written there.
     album
         Folder of about 20 clean photos of the same subject, aligned alike.
     experiment
@@ -136,16 +135,23 @@ def personalize(
     respacing
         How many of the 1000 steps to keep.
     out
-        Where the results go; default: FOLDER_personal.
+        Where the results go, with a folder for each where several are given; default: FOLDER_personal.
     fit
         What to do with photos that are not square: take their centre, or set them aside (aligned).
     """
     from flows.personalize import personalize as personalize_on
 
-    folders = str(_given(album)), str(_given(folder))
-    work = personalize_on(*folders, experiment, iterations, batch, lr, start_t, respacing, _given(out), fit)
-    photos = work.root / "photos"
-    return Result(f"Photos: {photos}", {"photos": str(photos)}, output=output)
+    made = []
+    for each, place in zip(photos, _places(photos, out), strict=True):
+        folders = str(_given(album)), str(_given(each))
+        work = personalize_on(*folders, experiment, iterations, batch, lr, start_t, respacing, _given(place), fit)
+        made.append(work.root / "photos")
+    return _made(made, output)
+
+
+def _made(photos: Sequence[Path], output: Output) -> Result:
+    """Where the restored photos are."""
+    return Result("\n".join(f"Photos: {path}" for path in photos), {"photos": list(map(str, photos))}, output=output)
 
 
 def _given(path: Path | None) -> str | None:

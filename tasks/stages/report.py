@@ -15,10 +15,18 @@ import pandas as pd
 from pydantic import Field
 
 from tasks.basics import Strict
+from tasks.data.holes import hole_shares
 from tasks.metrics.registry import MetricName, TableMetric, find
 from tasks.metrics.sets import SetScore
 from tasks.report.about import About
-from tasks.report.checks import authenticity_table, claims_table, cleaning_table, cost_table, downstream_table
+from tasks.report.checks import (
+    authenticity_table,
+    claims_table,
+    cleaning_table,
+    cost_table,
+    downstream_table,
+    holes_table,
+)
 from tasks.report.content import (
     HQ,
     PUBLISHED_COLUMNS,
@@ -49,6 +57,7 @@ class ReportParams(Strict):
     degradations: tuple[str, ...]
     methods: tuple[Method, ...]
     metrics: tuple[TableMetric, ...]
+    fills: bool = Field(default=False, description="whether a method fills holes, so that their shares are of interest")
     authenticity_metrics: tuple[MetricName, ...] = ()
     claims: tuple[Claim, ...] = ()
     published: tuple[Published, ...]
@@ -113,6 +122,8 @@ def extras(params: ReportParams, results: ReportInputs[ImageFolder], scores: pd.
     """The smaller tables that this experiment has results for."""
     labels = {method.name: method.label for method in params.methods}
     tables = [cost_table(params.methods, seconds_per_photo(params, results.images))]
+    if params.fills and (holes := holes_of(params, results.images)):
+        tables.append(holes_table(holes))
     if params.claims:
         tables.append(claims_table(params.claims, scores, labels))
     if results.authenticity:
@@ -127,6 +138,12 @@ def extras(params: ReportParams, results: ReportInputs[ImageFolder], scores: pd.
         absent = read_json(before.path("absent.json"))
         tables.append(downstream_table(set_scores(before), set_scores(after), absent))
     return tables
+
+
+def holes_of(params: ReportParams, images: Mapping[Pair, ImageFolder]) -> dict[str, list[float]]:
+    """The share of each LQ photo that is hole, by degradation; of none where the table has no LQ photos."""
+    rows = [row.name for row in params.methods if row.kind == "input"]
+    return {part: [*hole_shares(images[part, row]).values()] for part, row in product(params.degradations, rows)}
 
 
 def photo_scores(folder: ImageFolder) -> pd.DataFrame:

@@ -77,6 +77,7 @@ def test_wrong_names_have_suggestions(raw, error):
     ("place", "value", "expected"),
     [
         ("finetune.lr", -1, "finetune.lr: Input should be greater than 0 (found: -1)"),
+        ("finetune.lr", float("inf"), "finetune.lr: Input should be a finite number (found: inf)"),
         ("finetune.lr", "fast", "finetune.lr: Input should be a valid number"),
         ("finetune.micro_batch", 3, "micro_batch 3 must divide batch 8"),
         ("pseudo_targets.stop_t", 300, "stop_t (L = 300) must be below start_t (K = 300)"),
