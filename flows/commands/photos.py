@@ -114,6 +114,7 @@ def personalize(
     lr: PositiveFloat = 1e-5,
     start_t: Level = 200,
     respacing: Level = 1000,
+    beside: Path | None = None,
     out: Path | None = None,
     fit: Fit = "crop",
     output: Output = PLAIN,
@@ -134,6 +135,8 @@ def personalize(
         K, the noise level of 1000 to restore from: more is more realistic and less faithful.
     respacing
         How many of the 1000 steps to keep.
+    beside
+        What another method made of the same photos, by the same names (CodeFormer's, by `bfr restore`), for the report.
     out
         Where the results go, with a folder for each where several are given; default: FOLDER_personal.
     fit
@@ -143,15 +146,21 @@ def personalize(
 
     made = []
     for each, place in zip(photos, _places(photos, out), strict=True):
-        folders = str(_given(album)), str(_given(each))
-        work = personalize_on(*folders, experiment, iterations, batch, lr, start_t, respacing, _given(place), fit)
-        made.append(work.root / "photos")
-    return _made(made, output)
+        folders, others = (str(_given(album)), str(_given(each))), (_given(beside), _given(place))
+        work = personalize_on(*folders, experiment, iterations, batch, lr, start_t, respacing, *others, fit)
+        made.append(_found(work.root, output))
+    return Result("\n".join(one.text for one in made), {"results": [one.data for one in made]}, output=output)
 
 
 def _made(photos: Sequence[Path], output: Output) -> Result:
     """Where the restored photos are."""
     return Result("\n".join(f"Photos: {path}" for path in photos), {"photos": list(map(str, photos))}, output=output)
+
+
+def _found(root: Path, output: Output) -> Result:
+    """The findings of a personalisation, and where its photos are."""
+    report, photos = report_of(root / "report", output), root / "photos"
+    return replace(report, text=f"{report.text}\nPhotos: {photos}", data=report.data | {"photos": str(photos)})
 
 
 def _given(path: Path | None) -> str | None:

@@ -14,6 +14,7 @@ from flows.cli import call
 from flows.steps import STEPS
 from flows.workspace import Workspace
 from tasks.basics import ROOT
+from tasks.store.files import write_json
 
 COMMANDS = (
     *("adapt", "ballot", "compare", "cost", "demo", "diff", "fetch", "index", "personalize", "prune", "restore", "run"),
@@ -76,7 +77,9 @@ def test_results_for_programs_are_json(capsys):
     assert json.loads(capsys.readouterr().out) == {}
     assert call(["weights", "--json"]) == 0
     listed = json.loads(capsys.readouterr().out)
-    assert listed["codeformer.pth"]["licence"].startswith("S-Lab")
+    assert listed["files"]["codeformer.pth"]["licence"].startswith("S-Lab")
+    assert listed["lacking"]["difbfsr"]["RestoreFormer++.ckpt"] == 294_028_815
+    assert listed["lacking"]["difface_celeba_test"]["difface/srcnn.safetensors"] == "bfr train difface/srcnn"
 
 
 def test_several_photos_are_personalized_each_to_a_folder_of_its_own(tmp_path, monkeypatch, capsys):
@@ -85,7 +88,10 @@ def test_several_photos_are_personalized_each_to_a_folder_of_its_own(tmp_path, m
 
     def personalize(album: str, folder: str, *settings: Any) -> Workspace:
         asked.append((album, folder, settings[-2]))
-        return Workspace(Path(settings[-2] or f"{folder}_personal"))
+        work = Workspace(Path(settings[-2] or f"{folder}_personal"))
+        work.place("report").mkdir(parents=True)
+        write_json(work.place("report/findings.json"), {"photos": Path(folder).name})
+        return work
 
     monkeypatch.setattr("flows.personalize.personalize", personalize)
     assert call(["personalize", "a.png", "trip", "--album", "album", "--out", "out"]) == 0
@@ -94,8 +100,10 @@ def test_several_photos_are_personalized_each_to_a_folder_of_its_own(tmp_path, m
     outs = [str(tmp_path / "out" / "a.png"), str(tmp_path / "out" / "trip"), None, None]
     assert asked == [(album, photo, out) for photo, out in zip(photos, outs, strict=True)]
     said = capsys.readouterr().out
-    assert said.startswith(f"Photos: {outs[0]}/photos\nPhotos: {outs[1]}/photos\n")
-    assert json.loads(said[said.index("{") :]) == {"photos": [f"{photo}_personal/photos" for photo in photos[2:]]}
+    assert said.startswith("photos: a.png\n")
+    assert f"Photos: {outs[0]}/photos\nphotos: trip\n" in said
+    found = json.loads(said[said.index("{") :])["results"]
+    assert [one["photos"] for one in found] == [f"{photo}_personal/photos" for photo in photos[2:]]
     assert call(["personalize", "--album", "album"]) == 1
 
 

@@ -344,9 +344,9 @@ def changed_lines(before: str, after: str) -> list[tuple[str, str]]:
     return [pair for pair in zip(before.splitlines(), after.splitlines(), strict=True) if pair[0] != pair[1]]
 
 
-def test_the_file_is_laid_out_as_dvc_writes_it_and_has_at_most_600_lines(tmp_path):
+def test_the_file_is_laid_out_as_dvc_writes_it_and_has_at_most_1000_lines(tmp_path):
     text = PARAMS_FILE.read_text(encoding="utf-8")
-    assert len(text.splitlines()) <= 600
+    assert len(text.splitlines()) <= 1000
     path = write(tmp_path, text)
     apply_overrides(path, [f"experiments.demo.{key}={value}" for key, value in SECTIONS.items()])
     assert len(changed_lines(text, path.read_text(encoding="utf-8"))) == len(SECTIONS)
