@@ -225,7 +225,7 @@ def reference_sets(
         else:
             intake = IngestParams(size=experiment.dataset.size, fit="aligned")
             folder = PhotoFolder(ROOT / given(other.images, "images"))
-            images = work.run_stage(ingest_stage, intake, folder=folder)
+            images = work.run_stage(ingest_stage, intake, at, folder=folder)
             found[name] = describe(metrics, work, at, other.label, images)
     return found
 
@@ -252,12 +252,17 @@ def evaluate(experiment: Experiment, work: Workspace) -> None:
     compared = {name: work[f"references/{name}"] for name in reference_metrics(experiment.metrics)}
     for name in experiment.parts:
         methods = {row.name: work[row.place(name)] for row in rows_of(experiment).values()}
-        if hq is not None:
-            inputs = {f"images/{method}": images for method, images in methods.items()}
-            params = EvaluateParams(metrics=experiment.metrics)
-            work.run_stage(measure_stage, params, hq=hq, **inputs, **metric_weights(experiment.metrics))
-        for method, images in methods.items():
-            score(experiment.metrics, work, f"scores/{name}/{method}", images, hq, compared)
+        params = EvaluateParams(metrics=experiment.metrics)
+        scores = {
+            f"scores/{name}/{method}": scored(experiment.metrics, images, hq, compared)
+            for method, images in methods.items()
+        }
+        if hq is not None and not all(work.finds(at, evaluate_stage, params, **of) for at, of in scores.items()):
+            inputs: dict[str, Source] = {f"images/{method}": images for method, images in methods.items()}
+            inputs |= metric_weights(experiment.metrics)
+            work.run_stage(measure_stage, params, f"scores/{name}", hq=hq, **inputs)
+        for at, of in scores.items():
+            work.make(at, evaluate_stage, params, **of)
 
 
 def score(
@@ -269,9 +274,16 @@ def score(
     references: Mapping[str, ImageFolder] | None = None,
 ) -> None:
     """Every metric of the images. hq: ground truth by the same ids; references: what whole sets are compared with."""
-    inputs: dict[str, Source] = {**(references or {})} if hq is None else {**(references or {}), "hq": hq}
     params = EvaluateParams(metrics=tuple(metrics))
-    work.make(at, evaluate_stage, params, images=images, **inputs, **metric_weights(metrics))
+    work.make(at, evaluate_stage, params, **scored(metrics, images, hq, references or {}))
+
+
+def scored(
+    metrics: Iterable[str], images: ImageFolder, hq: ImageFolder | None, references: Mapping[str, ImageFolder]
+) -> dict[str, Source]:
+    """What an evaluation reads."""
+    truth = {} if hq is None else {"hq": hq}
+    return {"images": images, **references, **truth, **metric_weights(metrics)}
 
 
 @step

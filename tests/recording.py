@@ -28,6 +28,9 @@ class Recording(Workspace):
         self.calls.append((stage, params))
         return Anything()
 
+    def finds(self, at: str, stage: Any, params: Any, **inputs: Any) -> bool:
+        return False
+
     def __getitem__(self, name: str) -> Any:
         return Anything()
 
@@ -35,6 +38,6 @@ class Recording(Workspace):
 def calls_of(experiment: str, step: str, root: Path) -> Iterator[tuple[Any, Any]]:
     """(stage, parameters) of everything that a step asks for."""
     work = Recording(root)
-    work.run_stage = lambda stage, params, **inputs: work.make("", stage, params)
+    work.run_stage = lambda stage, params, at, **inputs: work.make(at, stage, params)
     STEPS[step](load_experiment(experiment), work)
     yield from work.calls

@@ -6,6 +6,7 @@ import shutil
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -107,6 +108,9 @@ def test_a_second_run_makes_nothing_and_a_changed_setting_only_what_depends_on_i
     assert new == dict.fromkeys(once, 1)
     run(tiny)
     assert built() == second
+    shutil.rmtree(default_store().root)  # as after a clone and a `dvc pull`
+    run(tiny)
+    assert not list((default_store().root / "timings").glob("*.json")), "what is published is taken, not made"
 
 
 def every_method(tiny: dict[str, Any]) -> dict[str, Any]:
@@ -264,6 +268,27 @@ def test_the_results_are_the_same_from_a_fresh_store(tiny):
     shutil.rmtree(default_store().root)
     shutil.rmtree(workspace_folder())
     assert {name: result.digest for name, result in run(tiny, "finetune").results.items()} == first
+
+
+def test_a_run_of_other_settings_waits_and_says_why(tiny, caplog):
+    experiment, work = Experiment.model_validate(tiny), Workspace(workspace_folder())
+    other = Experiment.model_validate(tiny | {"seed": 8})
+    order: list[str] = []
+
+    def second() -> None:
+        with Workspace(work.root).held(other):
+            order.append("second")
+
+    with work.held(experiment), Workspace(work.root).held(experiment):  # of the same settings: together
+        waiting = threading.Thread(target=second)
+        waiting.start()
+        deadline = time.monotonic() + 60
+        while "tiny: another run has other settings. This one waits." not in caplog.text:
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        order.append("first")
+    waiting.join(60)
+    assert order == ["first", "second"]
 
 
 # ----------------------------------------------------------------------------------------------- ingest
