@@ -130,18 +130,18 @@ def serving() -> Iterator[None]:
         finally:
             with locked(HOME / "start.lock"), suppress(BlockingIOError):
                 fcntl.flock(users, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                for name in ("serve", "server"):
-                    _end(name)
+                _end("serve")
+                if not _serve_lock_is_held():  # by a `bfr serve` of the user's
+                    _end_server()
 
 
-def _start_server() -> bool:
-    """Start a Prefect server at `API` if none answers there; whether it did."""
+def _start_server() -> None:
+    """Start a Prefect server at `API` if none answers there."""
     if ask("health") is True:
-        return False
+        return
     address = urllib.parse.urlsplit(API)
     command = [PREFECT, "server", "start", "--host", str(address.hostname), "--port", str(address.port)]
     _start("server", command, lambda: ask("health") is True)
-    return True
 
 
 def _start(name: str, command: list[str], is_there: Callable[[], bool]) -> None:
@@ -180,12 +180,19 @@ def _end(name: str) -> None:
                 process.kill()
 
 
+def _end_server() -> None:
+    """End the server, if this checkout has started it and no other has deployments there."""
+    served = ask("deployments/filter", {}) or []
+    if not any(each["status"] == "READY" and not each["paused"] and each["name"] != CHECKOUT for each in served):
+        _end("server")
+
+
 def serve() -> None:
     """Serve every deployment of this checkout until interrupted. Raises BadInput where another process does."""
     with locked(HOME / "serve.lock", wait=False) as is_ours:
         if not is_ours:
             raise BadInput("The deployments of this checkout are already being served.")
-        is_started = _start_server()
+        _start_server()
         try:
             os.environ.update(settings())
             os.chdir(ROOT)
@@ -194,8 +201,9 @@ def serve() -> None:
             with pages.served(HOME / "pages", first_port=(urllib.parse.urlsplit(API).port or 4200) + 1):
                 serve_all(CHECKOUT)
         finally:
-            if is_started:
-                _end("server")
+            with locked(HOME / "users.lock", wait=False) as is_last:
+                if is_last:
+                    _end_server()
 
 
 def _is_served() -> bool:

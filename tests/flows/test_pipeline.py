@@ -2,13 +2,17 @@
 
 import json
 import os
+import re
 import shutil
 import socket
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -474,26 +478,92 @@ def command(checkout) -> Callable[..., str]:
     return call
 
 
+def ask(command: Callable[..., str], path: str, query: dict[str, Any]) -> Any:
+    """The checkout's Prefect server, as a program on this machine may."""
+    return json.loads(command("python", "-c", ASK, path, json.dumps(query)))
+
+
+ASK = "import sys, json; from flows.server import ask; print(json.dumps(ask(sys.argv[1], json.loads(sys.argv[2]))))"
+
+
+@contextmanager
+def running(words: list[str], checkout: Path, environment: dict[str, str]) -> Iterator[None]:
+    """A program that serves, ended as by a user's Ctrl-C; what it said is in a file of its name."""
+    with (checkout / f"{words[-1]}.log").open("wb") as log:
+        process = subprocess.Popen(words, cwd=checkout, env=environment, stdout=log, stderr=log)
+        try:
+            yield
+        finally:
+            process.terminate()
+            process.wait(60)
+
+
 @pytest.mark.slow
 @pytest.mark.xdist_group("checkout")
-def test_prefect_and_dvc_share_one_truth(checkout, command):
-    output = command("python", "-m", "flows", "demo", times=2)
-    assert "report.html" in output
-    assert len(output.splitlines()) <= 40
-    made = [path.parent.parent.name for path in (checkout / "data" / ".store").glob("*/*/manifest.json")]
-    assert made.count("finetune") == made.count("report") == 1  # two runs at once make everything once
-    assert "up to date" in command("dvc", "status", "dvc.yaml")
-    assert "Running stage" not in command("dvc", "repro")
-    assert "psnr" in command("dvc", "metrics", "show")
+class TestServed:
+    """`bfr serve` is running."""
 
-    change_params(checkout, lambda demo: demo | {"finetune": demo["finetune"] | {"lr": 1e-5}})
-    output = command("dvc", "repro")
-    ran = [line.split("'")[1] for line in output.splitlines() if line.startswith("Running stage")]
-    assert ran == ["finetune@demo", "compare@demo", "authenticity@demo", "evaluate@demo", "report@demo"]
-    assert "Running stage" not in command("dvc", "repro", "finetune@demo")
+    @pytest.fixture(scope="class", autouse=True)
+    def served(self, checkout, command) -> Iterator[None]:
+        with running([sys.executable, "-m", "flows", "serve"], checkout, command.environment):
+            deadline = time.monotonic() + 200
+            while not (checkout / "data/.prefect/pages/.address").exists():
+                assert time.monotonic() < deadline
+                time.sleep(0.1)
+            yield
 
-    command("python", "-m", "flows", "demo")
-    assert "up to date" in command("dvc", "status", "dvc.yaml")
+    def test_prefects_own_commands_work_and_strangers_may_not_give_orders(self, command):
+        for what in ("flow-run", "artifact", "work-pool"):
+            command("prefect", what, "ls")
+        command("prefect", "work-pool", "create", "bfr", "--type", "process")
+        command("prefect", "deploy", "--all")
+        found = ask(command, "deployments/filter", {})
+        assert {each["name"] for each in found} > {"pool"}
+        assert "benchmark/pool" in command("prefect", "deployment", "ls")
+        stranger = urllib.request.Request(
+            f"{command.environment['PREFECT_API_URL']}/flows/", data=b'{"name": "evil"}', method="POST"
+        )
+        stranger.add_header("Origin", "http://evil.example")
+        with pytest.raises(urllib.error.HTTPError, match="403"):
+            urllib.request.urlopen(stranger)
+
+    def test_prefect_and_dvc_share_one_truth(self, checkout, command):
+        output = command("python", "-m", "flows", "demo", times=2)
+        assert "report.html" in output
+        assert len(output.splitlines()) <= 40
+        made = [path.parent.parent.name for path in (checkout / "data" / ".store").glob("*/*/manifest.json")]
+        assert made.count("finetune") == made.count("report") == 1  # two runs at once make everything once
+        assert "up to date" in command("dvc", "status", "dvc.yaml")
+        assert "Running stage" not in command("dvc", "repro")
+        assert "psnr" in command("dvc", "metrics", "show")
+
+        change_params(checkout, lambda demo: demo | {"finetune": demo["finetune"] | {"lr": 1e-5}})
+        output = command("dvc", "repro")
+        ran = [line.split("'")[1] for line in output.splitlines() if line.startswith("Running stage")]
+        assert ran == ["finetune@demo", "compare@demo", "authenticity@demo", "evaluate@demo", "report@demo"]
+        assert "Running stage" not in command("dvc", "repro", "finetune@demo")
+
+        with running(["prefect", "worker", "start", "--pool", "bfr"], checkout, command.environment):
+            command("prefect", "deployment", "run", "benchmark/pool", "--param", "experiment=demo", "--watch")
+        assert "up to date" in command("dvc", "status", "dvc.yaml")
+
+    def test_prefect_shows_places_tags_edges_and_a_report_that_opens(self, command):
+        [*_, last] = ask(command, "flow_runs/filter", {"sort": "EXPECTED_START_TIME_ASC"})
+        runs = ask(command, "task_runs/filter", {"task_runs": {"flow_run_id": {"any_": [last["id"]]}}})
+        names = {run["id"]: run["name"] for run in runs}
+        reads = {run["name"]: {names[each["id"]] for each in run["task_inputs"].get("wait_for", [])} for run in runs}
+        assert reads["finetune adapted_models/noise"] == {
+            "pseudo_targets noise/finetune",
+            "photos real",
+            "degrade lq/noise/finetune",
+        }
+        tags = {run["name"]: set(run["tags"]) for run in runs}
+        assert tags["restore restored/noise/test"] == {"demo", "gpu"}
+        assert tags["photos real"] == {"demo"}
+        [page] = ask(command, "artifacts/latest/filter", {"artifacts": {"key": {"any_": ["demo-page"]}}})
+        [address] = re.findall(r"http[^)]+", page["data"])
+        with urllib.request.urlopen(address) as reply:
+            assert b"<html" in reply.read()
 
 
 @pytest.mark.slow
