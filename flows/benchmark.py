@@ -5,7 +5,7 @@ import logging
 from prefect import flow, tags
 
 from flows import steps
-from flows.cost import table as cost_table
+from flows.cost import estimate, table
 from flows.preflight import check
 from flows.publishing import commit_to_dvc, params_digest, show_report
 from flows.workspace import Workspace, check_own, folder_of
@@ -21,7 +21,7 @@ def benchmark(experiment: str = "demo") -> None:
     """Run every step of an experiment of params.yaml; what is already in the store is not made again."""
     settings, params = load_experiment(experiment), params_digest()
     check(settings)
-    LOG.info("%s", cost_table(settings))
+    LOG.info("%s", table(estimate(settings, folder_of(experiment))))
     work = Workspace(folder_of(experiment), nodes.run)
     with tags(experiment), work.held(settings):
         steps.photos(settings, work)

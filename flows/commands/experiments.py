@@ -108,11 +108,12 @@ def cost(experiment: str, *, output: Output = PLAIN) -> Result:
     experiment
         An entry of params.yaml.
     """
-    from flows.cost import lines_of, table
+    from flows.cost import estimate, table
     from flows.preflight import check
+    from flows.workspace import folder_of
     from tasks.params.load import load_experiment
 
     settings = load_experiment(experiment)
     check(settings)
-    data = {line.what: line.seconds for line in lines_of(settings)}
-    return Result(table(settings), data, output=output)
+    lines = estimate(settings, folder_of(experiment))
+    return Result(table(lines), {line.what: line.seconds for line in lines}, output=output)

@@ -21,6 +21,7 @@ from tasks.basics import ROOT, BadInput, Strict
 from tasks.running.batching import asked_number
 from tasks.store.artifact import ImageFolder, Manifest
 from tasks.store.keys import FORMAT, code_digest, contents_digest, digest
+from tasks.store.place import main_checkout
 from tasks.store.store import Store
 
 
@@ -36,8 +37,11 @@ Make = Callable[..., None]
 
 
 def default_store() -> Store:
-    """The store of this checkout, data/.store, or the folder named by BFR_STORE (another disk, a shared mount)."""
-    return Store(Path(os.environ.get("BFR_STORE", ROOT / "data" / ".store")))
+    """The store of this checkout, data/.store, or the folder named by BFR_STORE (another disk, a shared mount).
+
+    A git worktree, and what DVC copies for a queued experiment, use their main checkout's.
+    """
+    return Store(Path(os.environ.get("BFR_STORE", main_checkout(ROOT) / "data" / ".store")))
 
 
 @dataclass(frozen=True)

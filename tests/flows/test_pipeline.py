@@ -24,6 +24,7 @@ import yaml
 from PIL import Image
 
 from flows import steps
+from flows.cost import estimate
 from flows.preflight import check
 from flows.restore import restore as restore_photos
 from flows.steps import STEPS
@@ -101,8 +102,11 @@ def test_every_stage_runs_and_the_results_say_what_was_measured(tiny):
 
 
 def test_a_second_run_makes_nothing_and_a_changed_setting_only_what_depends_on_it(tiny):
+    experiment = Experiment.model_validate(tiny)
+    assert estimate(experiment, workspace_folder())
     run(tiny)
     first = built()
+    assert estimate(experiment, workspace_folder()) == []
     run(tiny)
     assert built() == first
     run(tiny | {"finetune": tiny["finetune"] | {"lr": 1e-5}})
