@@ -78,3 +78,27 @@ def test_dvc_deletes_no_results_for_an_experiment_that_cannot_run(name, tmp_path
     assert done.returncode
     assert "experiments.demo.finetune.lrr: unknown key" in done.stdout + done.stderr
     assert all(result.read_text() == "of an hour's work" for result in results)
+
+
+@pytest.mark.slow
+def test_collecting_garbage_in_one_project_leaves_the_results_of_the_other(tmp_path):
+    """`dvc gc -w` at the top keeps what the demo needs, and the papers' results are not among it."""
+    others = tmp_path / "data" / "experiments"
+    for folder in (tmp_path, others):
+        (folder / ".dvc").mkdir(parents=True)
+        shutil.copy(ROOT / folder.relative_to(tmp_path) / ".dvc" / "config", folder / ".dvc" / "config")
+        (folder / "result.txt").write_text(f"of {folder.name}")
+        dvc(folder, "config", "core.no_scm", "true")
+        dvc(folder, "add", "result.txt")
+    dvc(tmp_path, "gc", "--workspace", "--force")
+    (others / "result.txt").unlink()
+    dvc(others, "checkout")
+    assert (others / "result.txt").read_text() == "of experiments"
+
+
+def dvc(folder: Path, *words: str) -> str:
+    """What a DVC command says. Fails where it fails."""
+    command = [Path(sys.executable).with_name("dvc"), *words]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout

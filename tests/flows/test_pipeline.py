@@ -23,7 +23,7 @@ import pytest
 import yaml
 from PIL import Image
 
-from flows import steps
+from flows import server, steps
 from flows.cost import estimate
 from flows.preflight import check
 from flows.restore import restore as restore_photos
@@ -482,14 +482,6 @@ def command(checkout) -> Callable[..., str]:
     return call
 
 
-def ask(command: Callable[..., str], path: str, query: dict[str, Any]) -> Any:
-    """The checkout's Prefect server, as a program on this machine may."""
-    return json.loads(command("python", "-c", ASK, path, json.dumps(query)))
-
-
-ASK = "import sys, json; from flows.server import ask; print(json.dumps(ask(sys.argv[1], json.loads(sys.argv[2]))))"
-
-
 @contextmanager
 def running(words: list[str], checkout: Path, environment: dict[str, str]) -> Iterator[None]:
     """A program that serves, ended as by a user's Ctrl-C; what it said is in a file of its name."""
@@ -516,12 +508,19 @@ class TestServed:
                 time.sleep(0.1)
             yield
 
-    def test_prefects_own_commands_work_and_strangers_may_not_give_orders(self, command):
+    @pytest.fixture
+    def ask(self, command, monkeypatch) -> Callable[[str, Any], Any]:
+        """Questions to the checkout's Prefect server."""
+        monkeypatch.setattr(server, "API", command.environment["PREFECT_API_URL"])
+        monkeypatch.setattr(server, "TOKEN", {})
+        return server.ask
+
+    def test_prefects_own_commands_work_and_strangers_may_not_give_orders(self, command, ask):
         for what in ("flow-run", "artifact", "work-pool"):
             command("prefect", what, "ls")
         command("prefect", "work-pool", "create", "bfr", "--type", "process")
         command("prefect", "deploy", "--all")
-        found = ask(command, "deployments/filter", {})
+        found = ask("deployments/filter", {})
         assert {each["name"] for each in found} > {"pool"}
         assert "benchmark/pool" in command("prefect", "deployment", "ls")
         stranger = urllib.request.Request(
@@ -531,7 +530,7 @@ class TestServed:
         with pytest.raises(urllib.error.HTTPError, match="403"):
             urllib.request.urlopen(stranger)
 
-    def test_prefect_and_dvc_share_one_truth(self, checkout, command):
+    def test_prefect_and_dvc_share_one_truth_and_prefect_shows_it(self, checkout, command, ask):
         output = command("python", "-m", "flows", "demo", times=2)
         assert "report.html" in output
         assert len(output.splitlines()) <= 40
@@ -547,13 +546,13 @@ class TestServed:
         assert ran == ["finetune@demo", "compare@demo", "authenticity@demo", "evaluate@demo", "report@demo"]
         assert "Running stage" not in command("dvc", "repro", "finetune@demo")
 
+        # the served deployments have run since `prefect deploy --all`; now the pool's
         with running(["prefect", "worker", "start", "--pool", "bfr"], checkout, command.environment):
             command("prefect", "deployment", "run", "benchmark/pool", "--param", "experiment=demo", "--watch")
         assert "up to date" in command("dvc", "status", "dvc.yaml")
 
-    def test_prefect_shows_places_tags_edges_and_a_report_that_opens(self, command):
-        [*_, last] = ask(command, "flow_runs/filter", {"sort": "EXPECTED_START_TIME_ASC"})
-        runs = ask(command, "task_runs/filter", {"task_runs": {"flow_run_id": {"any_": [last["id"]]}}})
+        [*_, last] = ask("flow_runs/filter", {"sort": "EXPECTED_START_TIME_ASC"})
+        runs = ask("task_runs/filter", {"task_runs": {"flow_run_id": {"any_": [last["id"]]}}})
         names = {run["id"]: run["name"] for run in runs}
         reads = {run["name"]: {names[each["id"]] for each in run["task_inputs"].get("wait_for", [])} for run in runs}
         assert reads["finetune adapted_models/noise"] == {
@@ -564,7 +563,7 @@ class TestServed:
         tags = {run["name"]: set(run["tags"]) for run in runs}
         assert tags["restore restored/noise/test"] == {"demo", "gpu"}
         assert tags["photos real"] == {"demo"}
-        [page] = ask(command, "artifacts/latest/filter", {"artifacts": {"key": {"any_": ["demo-page"]}}})
+        [page] = ask("artifacts/latest/filter", {"artifacts": {"key": {"any_": ["demo-page"]}}})
         [address] = re.findall(r"http[^)]+", page["data"])
         with urllib.request.urlopen(address) as reply:
             assert b"<html" in reply.read()
