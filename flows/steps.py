@@ -23,7 +23,7 @@ from tasks.metrics.registry import DEFAULT, REAL, column
 from tasks.metrics.registry import find as find_metric
 from tasks.params.experiment import Downstream, Experiment, given
 from tasks.report.inputs import ReportInputs, step_of
-from tasks.running.stage import Source
+from tasks.running.stage import Source, default_store
 from tasks.stages.degrade import DegradeParams
 from tasks.stages.degrade import degrade as degrade_stage
 from tasks.stages.evaluate import EvaluateParams
@@ -47,7 +47,7 @@ from tasks.stages.train import TrainParams
 from tasks.stages.train import train as train_stage
 from tasks.store.artifact import ImageFolder
 from tasks.store.files import read_json
-from tasks.store.provenance import dvc_digest
+from tasks.store.md5 import dvc_digest
 
 LOG = logging.getLogger(__name__)
 Step = Callable[[Experiment, Workspace], None]
@@ -300,7 +300,9 @@ def report(experiment: Experiment, work: Workspace) -> None:
         claims=experiment.claims,
         published=experiment.published,
         places=places,
-        dvc={step: dvc_digest(work.root / step) for step in sorted(set(map(step_of, places.values())))},
+        dvc={
+            step: dvc_digest(work.root / step, default_store()) for step in sorted(set(map(step_of, places.values())))
+        },
     )
     made = work.make("report", report_stage, params, **{name: work[place] for name, place in places.items()})
     write_metrics(made, work.root / "metrics.json")

@@ -319,6 +319,7 @@ NOTES = {
     "locks": "locks that nobody holds",
     "timings": "times of results that are gone",
     "speed": "measured speeds that are old",
+    "md5": "notes for DVC that are old",
 }
 
 

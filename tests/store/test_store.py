@@ -1,5 +1,7 @@
 """The store: keys cover what a result is made from, a key is built once, a killed build leaves nothing behind."""
 
+import hashlib
+import json
 import multiprocessing
 import os
 import shutil
@@ -14,6 +16,7 @@ from tasks.pixels import to_tensor, to_uint8
 from tasks.store.artifact import MANIFEST, Artifact, ImageFolder, Manifest
 from tasks.store.files import Quarantined, read_quarantine, write_png, write_quarantine
 from tasks.store.locks import locked
+from tasks.store.md5 import dvc_digest, md5
 from tasks.store.publish import publish
 from tasks.store.store import Store
 
@@ -223,6 +226,22 @@ def test_a_published_result_that_is_damaged_is_not_taken(store, tmp_path, harm):
     assert store.has("work", record().key) == (harm == "another's file")
     assert not list(store.root.glob("tmp/*"))
     assert not list(store.root.glob("work/*/notes.txt"))
+
+
+def test_dvcs_digest_of_results_reads_no_file_of_theirs_twice(store, tmp_path, monkeypatch):
+    folder = tmp_path / "step"
+    for place, level in (("a/test", 1), ("a/train", 2)):
+        made = record(f"{level}" * 64)
+        publish(store.build(made, lambda out, level=level: write_pixels(out, level)), folder / place)
+    (folder / "a" / "notes.txt").write_text("mine")
+    files = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+    expected = [{"md5": hashlib.md5((folder / name).read_bytes()).hexdigest(), "relpath": name} for name in files]
+    text = json.dumps(expected, sort_keys=True).encode()
+    assert dvc_digest(folder, store) == f"{hashlib.md5(text).hexdigest()}.dir"
+    read: list[str] = []
+    monkeypatch.setattr("tasks.store.md5.md5", lambda path: (read.append(path.name), md5(path))[1])
+    assert dvc_digest(folder, store) == f"{hashlib.md5(text).hexdigest()}.dir"
+    assert sorted(read) == [MANIFEST, MANIFEST, "notes.txt"]
 
 
 def test_a_finished_training_leaves_no_state(store):
