@@ -32,7 +32,7 @@ def test_faces_smaller_than_asked_are_not_searched(photo):
 def test_the_largest_face_comes_first(photo):
     sizes = Mtcnn().detect(photo).sizes
     assert (np.diff(sizes) <= 0).all()
-    assert len(Mtcnn().detect(photo).some(sizes > 60)) == 2
+    assert len(Mtcnn().detect(photo).some(sizes > 50)) == 2
 
 
 @pytest.mark.parametrize("shape", [(16, 16), (19, 300), (300, 40)])
