@@ -111,11 +111,11 @@ def parts(
 
 
 def masks(face: Restored, left: int, top: int, width: int, height: int) -> tuple[np.ndarray, np.ndarray]:
-    """The soft mask [h, w, 1] of a face in a part of its photo, and its say beside other faces (0 where the mask is)."""
+    """The soft mask [h, w, 1] of a face in a part of its photo, and its say beside other faces."""
     x, y = np.meshgrid(np.arange(left, left + width), np.arange(top, top + height))
     share = ((moved(np.stack([x, y], -1), face.matrix) + 0.5) / face.side).astype(np.float32)
     mask = soft_square(share)[..., None]
-    away = ((share - np.float32(CENTRE)) ** 2).sum(-1, keepdims=True)
+    away = ((share - np.array(CENTRE, np.float32)) ** 2).sum(-1, keepdims=True)
     return mask, mask * (np.exp(-away / (2 * NEAR**2)) + np.float32(1e-4))
 
 
