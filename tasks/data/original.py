@@ -98,8 +98,9 @@ def read_original(path: Path, *, max_megapixels: float = MAX_MEGAPIXELS) -> Orig
         image = decode(path, max_megapixels)
         shown = np.array(to_srgb(image))
         with Image.open(path, formats=FORMATS) as header:
-            kind, exif = KINDS.get(str(header.format), "PNG"), _upright_exif(header)
+            kind = KINDS.get(str(header.format), "PNG")
             pixels = _wide(path, header, shown.shape[:2])
+            exif = _upright_exif(header)  # last: a PNG is decoded for it, and then no longer says how deep it was
         profile = image.info.get("icc_profile")
         if pixels is None:
             plain = _plain(image)

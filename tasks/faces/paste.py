@@ -15,7 +15,7 @@ import numpy as np
 
 from tasks.faces.align import inverse, moved, warped
 
-EDGE, FEATHER, ROUND = 0.04, 0.14, 0.25  # shares of the crop's side: left out all round, faded over, radius of corners
+EDGE, FEATHER, ROUND = 0.04, 0.14, 0.36  # shares of the crop's side: left out all round, faded over, radius of corners
 RING = 0.08  # share of the side over which the colour at the mask's edge is carried inwards
 AGREED = 1.0  # levels of 8 bits: the change beside which fine detail loses half of its weight
 SPREAD = 0.01  # share of the side over which that change is averaged

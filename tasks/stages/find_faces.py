@@ -23,6 +23,7 @@ from tasks.store.files import Quarantined, read_json, write_json, write_png, wri
 from tasks.store.publish import link_files
 
 FACES = "faces.json"
+SURE = 0.85  # score below which a box may be no face: true ones in real photos have 0.91 and more
 AT_ONCE = 8  # photos in a shard: a killed run loses at most so many
 
 
@@ -125,10 +126,13 @@ def rounded(numbers: np.ndarray) -> Any:
 def reasons_against(faces: Faces, width: int, height: int, params: FindFacesParams) -> list[str]:
     """Why each face is left as it is; "" for those that get a crop."""
     middles = (faces.boxes[:, :2] + faces.boxes[:, 2:]) / 2 - np.array([width, height]) / 2
-    nearest = int(np.argmin(np.hypot(*middles.T))) if len(faces) else -1
+    away = np.hypot(*middles.T) + np.where(faces.scores < SURE, np.inf, 0)
+    nearest = int(np.argmin(away)) if len(faces) else -1
     reasons = []
     for n, size in enumerate(faces.sizes):
-        if params.only_center and n != nearest:
+        if faces.scores[n] < SURE:
+            reasons.append("perhaps no face")
+        elif params.only_center and n != nearest:
             reasons.append("not the face nearest to the middle")
         elif size < params.min_face:
             reasons.append(f"smaller than {params.min_face:g} pixels")
