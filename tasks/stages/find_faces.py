@@ -24,6 +24,7 @@ from tasks.store.publish import link_files
 
 FACES = "faces.json"
 SURE = 0.85  # score below which a box may be no face: true ones in real photos have 0.91 and more
+SLACK = 0.7  # of min_face: from where on faces are searched, for their sizes are known only then
 AT_ONCE = 8  # photos in a shard: a killed run loses at most so many
 
 
@@ -103,7 +104,7 @@ def read_own(path: Path, max_megapixels: float) -> Original:
 def searched(original: Original, image_id: str, params: FindFacesParams) -> FoundPhoto:
     """What there is to be seen in a photo, and which faces get a crop."""
     height, width = original.shown.shape[:2]
-    faces = Mtcnn().detect(original.shown, LEAST)
+    faces = Mtcnn().detect(original.shown, max(LEAST, SLACK * params.min_face))
     listed = []
     for n, why in enumerate(reasons_against(faces, width, height, params), start=1):
         listed.append(
