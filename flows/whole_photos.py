@@ -3,21 +3,25 @@
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
-from flows.restore import check_weights, chosen
+from flows.restore import check_weights, chosen, for_photos
 from flows.rows import Row, rows_of
 from flows.workspace import Workspace, results_folder
 from tasks.basics import BadInput, Strict, suggestion
 from tasks.data.chosen import ChosenPhotos, expanded
 from tasks.params.experiment import Comparison, Experiment
+from tasks.params.load import load_experiment
 from tasks.running.stage import Source, Stage
 from tasks.stages.faces_report import FacesReportParams, faces_report
 from tasks.stages.find_faces import FindFacesParams, FoundPhoto, find_faces, read_found
 from tasks.stages.paste_faces import PasteFacesParams, names_of, paste_faces
 from tasks.store.artifact import ImageFolder
 from tasks.store.files import Quarantined
+from tasks.weights.fetch import known, required
+from tasks.weights.file import WeightFile
 
 LOG = logging.getLogger(__name__)
 
@@ -95,6 +99,14 @@ def named(method: str | None, experiment: str | None) -> tuple[str, str]:
             " or a row of an experiment's table, with --experiment."
         )
     return METHODS[name]
+
+
+def files_of(method: str) -> list[WeightFile]:
+    """The registered weight files that a method of `METHODS` needs."""
+    experiment, name = METHODS[method]
+    checks = rows_of(for_photos(load_experiment(experiment)))[name].checks()
+    needed = [check.args[0] for check in checks if isinstance(check, partial) and check.func is required]
+    return [file for path in needed if (file := known(path))]
 
 
 def restore_photos(

@@ -13,7 +13,9 @@ from faces.drawn import Head, draw
 from PIL import Image
 
 from flows.cli import call
-from flows.whole_photos import Options, Outcome, restore_photos
+from flows.restore import chosen
+from flows.rows import rows_of
+from flows.whole_photos import METHODS, Options, Outcome, files_of, named, restore_photos
 from tasks.basics import ROOT, BadInput
 from tasks.data.original import read_original
 from tasks.data.photo import read_photo
@@ -193,6 +195,26 @@ def test_missing_weights_are_one_message_with_the_ways_to_get_them(album, tmp_pa
     assert "bfr fetch codeformer.pth" in said
     assert "https://github.com/sczhou/CodeFormer" in said
     assert "--weights FILE" in said
+
+
+@pytest.mark.parametrize(
+    ("method", "files"),
+    [
+        ("gfpgan", ["GFPGANv1.4.pth"]),
+        ("codeformer", ["codeformer.pth"]),
+        ("pseudo_target", ["swinir_gan_v1.pth", "iddpm_ffhq512_ema500000.pth"]),
+        ("demo", []),
+    ],
+)
+def test_a_method_names_the_files_that_it_needs(method, files):
+    assert [file.place for file in files_of(method)] == files
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_every_method_is_a_row_of_an_experiment_that_restores(method):
+    experiment, row = named(method, None)
+    settings = chosen(experiment, row, None, None)
+    assert not rows_of(settings)[row].fills
 
 
 def test_changed_weights_are_refused(album, tmp_path, monkeypatch):
