@@ -3,8 +3,8 @@
 import logging
 from typing import Literal
 
-from flows.preflight import check
-from flows.rows import OWN, rows_of
+from flows import preflight
+from flows.rows import OWN, Row, rows_of
 from flows.workspace import (
     TRAINED,
     Run,
@@ -53,7 +53,7 @@ def restore(
     row = rows_of(settings)[method]
     if masks and not row.fills:
         raise BadInput(f"masks: {method!r} of {experiment!r} does not fill holes; demo_inpainting has methods that do.")
-    check(settings, splits=(), rows=[row])
+    check_weights(settings, row)
     suffix = "restored" if method == "pretrained" else f"restored_{method}"
     root, paths = results_folder(out, suffix, {"folder": folder, "masks": masks})
     work, details = Workspace(root, run_stage), Workspace(root / "details", run_stage)
@@ -94,6 +94,19 @@ def chosen(experiment: str, method: str, weights: str | None, seed: int | None) 
     elif file:
         changes["restorer"] = given(settings.restorer, "restorer").model_copy(update={"weights": file})
     return settings.model_copy(update=changes)
+
+
+def check_weights(settings: Experiment, row: Row) -> None:
+    """Raises BadInput, with all ways to get them, where weights of a row are missing or changed."""
+    try:
+        preflight.check(settings, splits=(), rows=[row])
+    except BadInput as error:
+        raise BadInput(f"{error}\nOr name a file that you have: --weights FILE.") from error
+    if settings.dataset.kind not in ("folders", "real"):  # drawn or rendered faces
+        LOG.warning(
+            "The demo's models know rendered faces of %d pixels only: a real face comes out as somebody else's.",
+            settings.dataset.size,
+        )
 
 
 def for_photos(experiment: Experiment) -> Experiment:

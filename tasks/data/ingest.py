@@ -59,10 +59,10 @@ class PhotoFolder:
 
     @cached_property
     def digest(self) -> str:
-        return digest({str(_relative(path, self.path)): _content(path) for path in discover(self.path)})
+        return digest({str(_relative(path, self.path)): content_of(path) for path in discover(self.path)})
 
 
-def _content(path: Path) -> str:
+def content_of(path: Path) -> str:
     """Digest of a file; of one that cannot be read, the reason, which it will be quarantined for."""
     if path.exists() and not path.is_file():  # a pipe would be waited for
         return "not a regular file"
@@ -261,7 +261,7 @@ def named_otherwise(names: Mapping[str, str], paths: Mapping[str, Path], folder:
 
 def _own_name(relative: Path) -> str:
     stem = relative.stem if relative.suffix.lower() in EXTENSIONS else relative.name
-    return "/".join([*(_safe(part) for part in relative.parts[:-1]), f"{_safe(stem)}.png"])
+    return "/".join([*(safe_name(part) for part in relative.parts[:-1]), f"{safe_name(stem)}.png"])
 
 
 def _in_order(work: Callable[[Job], Result], jobs: Iterable[Job]) -> Iterator[tuple[Job, Result]]:
@@ -387,18 +387,18 @@ def image_ids(paths: Iterable[Path], folder: Path) -> dict[str, Path]:
 
 def _plain_id(relative: Path) -> str:
     is_image_name = relative.suffix.lower() in EXTENSIONS  # "john.smith" has no extension to lose
-    return _safe("__".join((relative.with_suffix("") if is_image_name else relative).parts))
+    return safe_name("__".join((relative.with_suffix("") if is_image_name else relative).parts))
 
 
 def _id_with_extension(relative: Path) -> str:
-    return _safe(f"{_plain_id(relative)}_{relative.suffix[1:]}")
+    return safe_name(f"{_plain_id(relative)}_{relative.suffix[1:]}")
 
 
 def _id_with_digest(relative: Path) -> str:
     return f"{_plain_id(relative)}-{_short_digest(str(relative))}"
 
 
-def _safe(name: str) -> str:
+def safe_name(name: str) -> str:
     visible = "".join("_" if unicodedata.category(c)[0] == "C" else c for c in unicodedata.normalize("NFC", name))
     plain = re.sub(r'[<>:"/\\|?*]', "_", visible).strip(" ").rstrip(" .") or "_"
     if len(plain.encode()) <= LONGEST_ID:

@@ -48,11 +48,21 @@ def test_the_help_lists_every_command(capsys):
         (["prune", "--days", "-1"], 2, "Must be >= 0"),
         (["personalize", "folder", "--album", "album", "--iterations", "0"], 2, "Must be > 0"),
         (["personalize", "folder", "--album", "album", "--start-t", "5000"], 2, "Must be <= 1000"),
-        (["restore", "folder", "--masks", "masks"], 1, "'pretrained' of 'demo' does not fill holes"),
+        (["restore", "folder", "--masks", "masks"], 1, "only aligned face crops can be filled"),
+        (
+            ["restore", "f", "--aligned", "--masks", "m", "--method", "demo"],
+            1,
+            "'pretrained' of 'demo' does not fill holes",
+        ),
+        (["restore", "f", "--experiment", "demo_inpainting"], 1, "fills holes and needs masks"),
+        (["restore", "f", "--method", "demo", "--fidelity", "0.7"], 1, "only CodeFormer has"),
+        (["restore", "f", "--upscale", "3"], 2, "1, 2, 4"),
+        (["restore", "f", "--strength", "2"], 2, "Must be <= 1"),
         (["run", "dmo"], 1, "Did you mean 'demo'?"),
         (["stage", "restor", "--experiment", "demo"], 1, "Did you mean 'restore'?"),
         (["fetch", "codeformer.pt"], 1, "Did you mean 'codeformer.pth'?"),
-        (["restore", "/no/such/folder", "--method", "pretraind"], 1, "Did you mean 'pretrained'?"),
+        (["restore", "/no/such/folder", "--method", "gfpgn"], 1, "Did you mean 'gfpgan'?"),
+        (["restore", "f", "--experiment", "demo", "--method", "pretraind"], 1, "Did you mean 'pretrained'?"),
         (["ballot", "one", "--out", "x"], 1, "expected at least two NAME=FOLDER"),
     ],
 )
@@ -137,9 +147,9 @@ def test_the_stages_in_the_help_are_the_steps(capsys):
 
 def test_paths_are_those_of_the_caller(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    assert call(["restore", "photos", "--out", "restored"]) == 1
+    assert call(["restore", "photos", "--out", "restored", "--method", "demo"]) == 1
     assert f"{tmp_path / 'photos'} is not a folder" in capsys.readouterr().err
-    assert call(["restore", "a/face.png", "b/face.png", "--out", "restored"]) == 1
+    assert call(["restore", "a/face.png", "b/face.png", "--out", "restored", "--aligned"]) == 1
     assert "Two of the photos have one name" in capsys.readouterr().err
     for name in ("face.png", "face.jpg"):
         (tmp_path / name).touch()

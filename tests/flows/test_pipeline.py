@@ -630,7 +630,8 @@ def test_adapt_restore_and_personalize_take_a_folder_of_photos(checkout, command
     assert "cut.png" in report
     assert "FID (seeded) to real photos" in report
     assert len(list((adapted / "photos").glob("*.png"))) == 2
-    restored, said = bfr("restore", "--weights", str(adapted / "model" / "model.safetensors"))
+    weights = ("--weights", str(adapted / "model" / "model.safetensors"))
+    restored, said = bfr("restore", "--aligned", "--method", "demo", *weights)
     assert said == {"photos": [str(restored / "photos")]}
     again = ImageFolder(restored / "details" / "restored")
     assert again.digest == ImageFolder(adapted / "details" / "adapted").digest
