@@ -85,7 +85,7 @@ def test_wrong_names_have_suggestions(raw, error):
         ("prior", None, "needs the section `prior`, which is missing"),
         ("restorer.arch", "codeformer", "finetune.recipe 'swinir_gan' does not train restorer.arch 'codeformer'"),
         ("seed", None, "seed"),
-        ("prior.arch", "demo46", "experiments.demo.prior.arch: unknown prior 'demo46'. Did you mean 'demo64'?"),
+        ("prior.arch", "demo182", "experiments.demo.prior.arch: unknown prior 'demo46'. Did you mean 'demo128'?"),
         ("restorer.arch", "swinr", "unknown restorer 'swinr'. Did you mean 'swinir'?"),
         ("compare.idm.method.kind", "imd", "compare.idm.method: Input tag 'imd'"),
         ("cleaning", None, "compare.idm: a method 'idm' needs `weights`, or the experiment a `cleaning`"),
@@ -329,7 +329,7 @@ def test_what_is_wrong_in_a_paper_names_its_file(tmp_path, error, text, expected
 SECTIONS = {
     "seed": "1",
     "dataset.test": "3",
-    "degradations.raw_x4_severe.preset": "demo64",
+    "degradations.raw_x4_severe.preset": "demo128",
     "prior.weights": "other.pth",
     "restorer.weights": "other.pth",
     "pseudo_targets.factor": "8",
