@@ -22,7 +22,7 @@ EXPECTED = {
         "heads.photo heads.pixels heads.pose heads.render heads.shading heads.shape heads.skin heads.strands "
     ),
     "degrade demo128": ("degradation.blur_jpeg degradation.preset noise stages.degrade "),
-    "degrade raw_x4_severe": (
+    "degrade raw_x2_severe": (
         "degradation.blur_jpeg degradation.camera degradation.demosaic degradation.preset degradation.raw "
         "noise stages.degrade "
     ),
