@@ -24,7 +24,7 @@ METHODS = {
     "gen2res": {"kind": "gen2res", "start_t": 200, "album": 2, "skip": 10, "guided_t": 200, "scale": 0.3}
     | {"iterations": 2, "batch": 2, "lr": 1e-5}
     | CHAIN,
-    "idm": {"kind": "idm", "arch": "idm64", "steps": 4},
+    "idm": {"kind": "idm", "arch": "idm128", "steps": 4},
     "difbfsr": {"kind": "difbfsr", "respacing": "10", "scale": 4, "factor": 4, "width": 16},
     "difface_inpaint": {"kind": "difface_inpaint", "start_t": 480, "eta": 1} | CHAIN,
     "swinir": {"kind": "feed_forward", "arch": "swinir"},
@@ -78,12 +78,12 @@ def networks_of(name: str) -> Networks:
         return Networks(demo_weights(name))
     arch = "lama" if name == "difface_inpaint" else "swinir" if find_spec("spandrel") else "identity"
     estimator = NetworkSpec(arch=arch, weights=demo_weights("swinir" if arch == "identity" else arch))
-    return Networks(demo_weights("prior"), "demo64", estimator)
+    return Networks(demo_weights("prior"), "demo128", estimator)
 
 
 def waits(report: Report, lq: Tensor, device: torch.device) -> None:
     prior, schedule, y0 = (
-        load_prior("demo64", demo_weights("prior"), device),
+        load_prior("demo128", demo_weights("prior"), device),
         Schedule.linear().respace("20"),
         lq.to(device),
     )

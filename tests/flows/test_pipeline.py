@@ -41,7 +41,7 @@ from tasks.store.artifact import ImageFolder
 TINY: dict[str, Any] = {
     "title": "tiny",
     "seed": 7,
-    "dataset": {"kind": "portraits", "size": 64, "finetune": 6, "test": 4, "real": 4},
+    "dataset": {"kind": "heads", "size": 64, "finetune": 6, "test": 4, "real": 4},
     "degradations": {"noise": {"preset": "raw_x2_severe"}},
     "pseudo_targets": {"respacing": "10", "start_t": 300, "stop_t": 100, "factor": 4},
     "metrics": ["psnr", "ssim", "lpips_seeded", "fid_seeded", "musiq"],
@@ -141,7 +141,7 @@ def every_method(tiny: dict[str, Any]) -> dict[str, Any]:
             "difface": {"method": {"kind": "difface", "start_t": 400, "eta": 0.5, **prior}},
             "gen2res": {"method": {"kind": "gen2res", **prior, **album}},
             "difbfsr": {"method": {"kind": "difbfsr", **prior, **networks}},
-            "idm": {"label": "IDM, cleaned", "method": {"kind": "idm", "arch": "idm64", "steps": 2}},
+            "idm": {"label": "IDM, cleaned", "method": {"kind": "idm", "arch": "idm128", "steps": 2}},
             "again": {"method": {"kind": "feed_forward", "arch": "swinir"}, "weights": tiny["restorer"]["weights"]},
             "inpainted": {
                 "method": {"kind": "difface_inpaint", "start_t": 400, "eta": 1, **prior},
@@ -149,9 +149,9 @@ def every_method(tiny: dict[str, Any]) -> dict[str, Any]:
             },
         },
         "cleaning": {
-            "method": {"kind": "idm", "arch": "idm64", "steps": 2},
+            "method": {"kind": "idm", "arch": "idm128", "steps": 2},
             "weights": "data/weights/demo/idm.safetensors",
-            "degradation": "demo64",
+            "degradation": "demo128",
             "iterations": 2,
             "batch": 2,
             "lr": 1e-5,

@@ -531,7 +531,7 @@ def test_a_training_does_not_overwrite_a_users_weights(name, tmp_path):
     with pytest.raises(BadInput, match=f"holds {name}, and no training of bfr"):
         check_trained_here(weights)
     weights.write_bytes(b"trained")
-    card = {"architecture": "demo64", "sha256": file_digest(weights)}
+    card = {"architecture": "demo128", "sha256": file_digest(weights)}
     (tmp_path / "mine.json").write_text(json.dumps(card))
     check_trained_here(weights)
     weights.write_bytes(b"another's")
