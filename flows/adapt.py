@@ -64,6 +64,7 @@ def adapt(
     folders = {name: PhotoFolder(path) for name, path in paths.items()}
     intake = IngestParams(size=settings.dataset.size, fit=fit)
     lq = details.make("lq", ingest, intake, **folders)
+    say_set_aside(lq)
     restored = run_restorer(settings, details, lq, "restored")
     targets = run_prior(settings, details, restored, PART, "pseudo_targets")
     real = details.make(
@@ -85,7 +86,6 @@ def adapt(
     adapted = run_restorer(settings, details, lq, "adapted", model.path(TRAINED))
     write_report(settings, rows, work, details, truth, f"Adapted to {paths['folder'].name}")
     work.publish_photos(adapted, paths["folder"])
-    say_set_aside(lq)
     LOG.info("Restored %d photos.", len(adapted.ids))
     return work
 

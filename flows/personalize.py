@@ -61,6 +61,7 @@ def personalize(
         details.make(at, ingest, intake, folder=PhotoFolder(paths[name]))
         for at, name in (("album", "album"), ("lq", "folder"))
     )
+    say_set_aside(photos, lq)
     training = PersonalizeParams(seed=settings.seed, arch=prior.arch, iterations=iterations, batch=batch, lr=lr)
     model = work.make("model", personalize_stage, training, album=photos, weights=weights)
     method = NoiseDenoise(kind="noise_denoise", respacing=str(respacing), start_t=start_t)
@@ -72,7 +73,6 @@ def personalize(
         details.make("beside", external, ExternalParams(size=settings.dataset.size), folder=others, lq=lq)
     write_report(settings, method, training, work, details, f"{paths['folder'].name}, restored for one person")
     work.publish_photos(restored, paths["folder"])
-    say_set_aside(photos, lq)
     LOG.info("Restored %d photos.", len(restored.ids))
     return work
 

@@ -3,17 +3,22 @@
 import logging
 import os
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from tasks.basics import ROOT, BadInput, Strict
-from tasks.data.ingest import discover, image_ids, own_names
+from tasks.data.holes import hole_shares
+from tasks.data.ingest import discover, image_ids, named_otherwise, own_names
 from tasks.running.stage import Source, Stage, default_store
 from tasks.stages.ingest import read_cropped
 from tasks.stages.named import NamedParams, named
-from tasks.store.artifact import ImageFolder
+from tasks.store.artifact import ImageFolder, Manifest
 from tasks.store.files import disk_explained
+from tasks.store.keys import digest
+from tasks.store.locks import locked_for
 from tasks.store.ownership import ADVICE, check_replaceable, published_below, remove_result, shown
 from tasks.store.publish import publish
 
@@ -35,9 +40,18 @@ OWN_FOLDERS = (
 )  # of data/, not a user's
 
 
-def run_here(stage: Stage, params: Strict, **inputs: Source) -> ImageFolder:
-    """The plain driver: call the stage."""
+def run_here(stage: Stage, params: Strict, at: str = "", /, **inputs: Source) -> ImageFolder:
+    """The plain driver: call the stage. at: what the result is, for drivers that show it."""
     return stage(params, **inputs)
+
+
+def check_own(file: str) -> None:
+    """Raises BadInput if a flow's file is of another checkout than the modules that it uses: their results go there."""
+    if not is_within(Path(file).resolve(), ROOT):
+        raise BadInput(
+            f"{file} was to run in the environment of {ROOT}, another checkout, where its results would go. "
+            "Run it in its own environment: a work pool for each checkout."
+        )
 
 
 def folder_of(experiment: str) -> Path:
@@ -72,10 +86,15 @@ def beside(folder: str | None, suffix: str) -> str:
 
 
 def absolute(path: str, name: str) -> Path:
-    """An absolute path, links followed. Raises BadInput for a relative one: it means another place to every process."""
+    """An absolute path, links followed. Raises BadInput for one that no file can have, and for a relative one: it means
+    another place to every process."""
     if not (found := Path(path).expanduser()).is_absolute():
         raise BadInput(f"{name}: expected an absolute path, found {path!r}. Say the whole path.")
-    return found.resolve()
+    try:
+        found.exists()
+        return found.resolve()
+    except (OSError, RuntimeError, ValueError) as error:  # too long, links in a circle, a zero byte
+        raise BadInput(f"{name}: {path!r} cannot be used as a path ({error}). Correct it.") from error
 
 
 def is_within(inner: Path, outer: Path) -> bool:
@@ -95,23 +114,34 @@ def _check_apart(folders: Mapping[str, Path]) -> None:
 
 
 def _check_free(root: Path) -> None:
-    with disk_explained(root, "Make room, or name another folder as `out`.", "Name another folder as `out`."):
-        if root.exists():
+    """Nothing is made yet, so that a run that fails leaves no empty folder behind."""
+    there = next(path for path in (root, *root.parents) if path.exists())
+    if not there.is_dir():
+        raise BadInput(f"out: {there} is a file; expected a folder for the results.")
+    with disk_explained(there, "Make room, or name another folder as `out`.", "Name another folder as `out`."):
+        if there == root:
             check_results(root)
-        root.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=root):
+        with tempfile.TemporaryFile(dir=there):
             pass
 
 
 def check_results(root: Path) -> None:
     """Raises BadInput unless a folder holds nothing but unchanged results of bfr."""
-    if not root.is_dir():
-        raise BadInput(f"out: {root} is a file; expected a folder for the results.")
     results, others = published_below(root)
     if others:
         raise BadInput(f"out: {root} holds files that are not results of bfr: {shown(others)}. {ADVICE}")
     for folder in results:
         check_replaceable(folder)
+
+
+def say_replaced(earlier: Manifest | None, now: Manifest, root: Path) -> None:
+    """Say that the results of other settings (of whatever photos) were replaced. earlier: None if there were none."""
+    if earlier and _settings_of(earlier) != _settings_of(now):
+        LOG.warning("The results in %s, of another method, seed or weights, were replaced.", root)
+
+
+def _settings_of(made: Manifest) -> object:
+    return made.params, {name: made.inputs.get(name) for name in ("weights", "estimator")}
 
 
 def say_set_aside(*taken: ImageFolder) -> None:
@@ -123,6 +153,21 @@ def say_set_aside(*taken: ImageFolder) -> None:
         LOG.warning("Not square, their centre was taken (cropped.csv): %d, %s", len(cropped), first)
 
 
+def say_holes(lq: ImageFolder) -> None:
+    """Say how much of the photos is to be filled. Raises BadInput if that is nothing."""
+    shares = hole_shares(lq)
+    whole, holed = [name for name in lq.ids if not shares[name]], [share for share in shares.values() if share]
+    if not holed:
+        raise BadInput(
+            "None of the photos has a hole, so there is nothing to fill: expected truly black pixels, or masks "
+            "(--masks: a folder with a mask for each photo, white where it is to be filled)."
+        )
+    LOG.info("Holes: %.1f %% of a photo on average, in %d photos.", 100 * sum(holed) / len(holed), len(holed))
+    if whole:
+        first = ", ".join(whole[:3]) + (", …" if whole[3:] else "")
+        LOG.warning("Without a hole, so nothing is filled: %d photos, %s", len(whole), first)
+
+
 @dataclass
 class Workspace:
     """The named results of one experiment, published below `root`; `run_stage` is the driver that makes them."""
@@ -132,11 +177,28 @@ class Workspace:
     results: dict[str, ImageFolder] = field(default_factory=dict)
 
     def make(self, at: str, stage: Stage, params: Strict, **inputs: Source) -> ImageFolder:
-        """Make a result and publish it under its name."""
-        result = self.run_stage(stage, params, **inputs)
+        """Make a result and publish it under its name; if just this one is published there, it is taken."""
+        self.finds(at, stage, params, **inputs)
+        result = self.run_stage(stage, params, at, **inputs)
         publish(result.root, self.place(at))
         self.results[at] = result
         return result
+
+    def finds(self, at: str, stage: Stage, params: Strict, **inputs: Source) -> bool:
+        """Whether a result is in the store; one that is published under its name is taken into it."""
+        return default_store().adopt(stage.record(params, **inputs), self.place(at))
+
+    @contextmanager
+    def held(self, settings: Strict) -> Iterator[None]:
+        """Keep runs of other settings out of the folder while the block runs, or wait for theirs to end.
+
+        Runs of the same settings help one another: they make the same results, and each of them once.
+        """
+        self.root.parent.mkdir(parents=True, exist_ok=True)
+        lock = self.root.with_name(f".{self.root.name}.lock")
+        on_wait = partial(LOG.warning, "%s: another run has other settings. This one waits.", self.root.name)
+        with locked_for(digest(settings.model_dump(mode="json")), lock, on_wait):
+            yield
 
     def place(self, at: str) -> Path:
         """Where a result is published. Raises BadInput if a link on the way there leads elsewhere."""
@@ -150,7 +212,10 @@ class Workspace:
 
     def publish_photos(self, images: ImageFolder, folder: Path) -> None:
         """Publish images as `photos`, by the names and in the sub-folders that the photos in `folder` have."""
-        names = own_names(image_ids(discover(folder), folder), folder)
+        paths = image_ids(discover(folder), folder)
+        names = own_names(paths, folder)
+        if other := named_otherwise(names, paths, folder):
+            LOG.warning("Results with other names than their photos: %s", "; ".join(other))
         self.make("photos", named, NamedParams(names={name: names[name] for name in images.ids}), images=images)
 
     def remove_others(self, keep: str) -> None:

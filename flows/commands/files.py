@@ -23,20 +23,22 @@ def fetch(*files: str, output: Output = PLAIN) -> Result:
     Parameters
     ----------
     files
-        As `bfr weights` lists them.
+        As `bfr weights` lists them, or methods of `bfr restore`: gfpgan, codeformer ...
     """
+    from flows.whole_photos import METHODS, files_of
     from tasks.basics import suggestion
     from tasks.weights.fetch import fetch as fetch_file
     from tasks.weights.official import OFFICIAL
 
     if not files:
         raise BadInput("Which files? `bfr weights` lists them.")
+    places: dict[str, None] = {}
     for name in files:
-        if name not in OFFICIAL:
-            raise BadInput(
-                f"There is no registered file {name!r}.{suggestion(name, OFFICIAL)} `bfr weights` lists them."
-            )
-    paths = {name: str(fetch_file(OFFICIAL[name])) for name in files}
+        if name not in OFFICIAL and name not in METHODS:
+            near = suggestion(name, [*OFFICIAL, *METHODS])
+            raise BadInput(f"There is no registered file {name!r}.{near} `bfr weights` lists them.")
+        places |= dict.fromkeys([name] if name in OFFICIAL else [file.place for file in files_of(name)])
+    paths = {place: str(fetch_file(OFFICIAL[place])) for place in places}
     return Result("\n".join(f"{path} ({OFFICIAL[name].licence})" for name, path in paths.items()), paths, output=output)
 
 

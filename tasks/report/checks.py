@@ -1,5 +1,5 @@
-"""The report's smaller tables: cost of each method, the papers' claims, IDM's cleaning, its downstream test and its
-authenticity check.
+"""The report's smaller tables: cost of each method, holes, the papers' claims, IDM's cleaning, its downstream test and
+its authenticity check.
 """
 
 from collections.abc import Mapping, Sequence
@@ -38,6 +38,16 @@ def cost_table(
         "networks; gen2res counts the photos of its fine-tuning, DifBFSR not its two small networks."
     )
     return Extra("Cost per photo", note, ("Method", "seconds", "network evaluations", *printed), rows)
+
+
+def holes_table(shares: Mapping[str, Sequence[float]]) -> Extra:
+    """How much of the LQ photos is to be filled. shares: of each photo, 0 to 1, by the degradation's label."""
+    rows = [
+        (label, *(f"{100 * share:.1f} %" for share in (sum(found) / len(found), min(found), max(found))))
+        for label, found in shares.items()
+    ]
+    note = "Hole: the photo's truly black pixels, which are filled; the share of the photo that they are."
+    return Extra("Holes", note, ("Degradation", "mean", "smallest", "largest"), rows)
 
 
 def claims_table(claims: Sequence[Claim], scores: pd.DataFrame, labels: Mapping[str, str]) -> Extra:

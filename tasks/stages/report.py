@@ -15,11 +15,19 @@ import pandas as pd
 from pydantic import Field
 
 from tasks.basics import Strict
+from tasks.data.holes import hole_shares
 from tasks.degradation.presets import PRESETS, DegradationName
 from tasks.metrics.registry import MetricName, TableMetric, find
 from tasks.metrics.sets import SetScore
 from tasks.report.about import About
-from tasks.report.checks import authenticity_table, claims_table, cleaning_table, cost_table, downstream_table
+from tasks.report.checks import (
+    authenticity_table,
+    claims_table,
+    cleaning_table,
+    cost_table,
+    downstream_table,
+    holes_table,
+)
 from tasks.report.content import (
     CLEANING,
     HQ,
@@ -55,6 +63,7 @@ class ReportParams(Strict):
     )
     methods: tuple[Method, ...]
     metrics: tuple[TableMetric, ...]
+    fills: bool = Field(default=False, description="whether a method fills holes, so that their shares are of interest")
     authenticity_metrics: tuple[MetricName, ...] = ()
     claims: tuple[Claim, ...] = ()
     published: tuple[Published, ...]
@@ -127,6 +136,8 @@ def extras(params: ReportParams, results: ReportInputs[ImageFolder], scores: pd.
     labels = {method.name: method.label for method in params.methods}
     printed = {f"{table.source}, seconds": table.seconds for table in params.published if table.seconds}
     tables = [cost_table(params.methods, seconds_per_photo(params, results.images), printed)]
+    if params.fills and (holes := holes_of(params, results.images)):
+        tables.append(holes_table(holes))
     if params.claims:
         tables.append(claims_table(params.claims, scores, labels))
     if results.authenticity:
@@ -135,13 +146,19 @@ def extras(params: ReportParams, results: ReportInputs[ImageFolder], scores: pd.
     if results.cleaning:
         before, after = results.cleaning["before"], results.cleaning["after"]
         absent = read_json(before.path("absent.json"))
-        cleaned = {table.source: table.scores[CLEANING] for table in params.published if CLEANING in table.scores}
-        tables.append(cleaning_table(photo_scores(before), photo_scores(after), absent, cleaned))
+        theirs = {table.source: table.scores[CLEANING] for table in params.published if CLEANING in table.scores}
+        tables.append(cleaning_table(photo_scores(before), photo_scores(after), absent, theirs))
     if results.downstream:
         before, after = results.downstream["before"], results.downstream["after"]
         absent = read_json(before.path("absent.json"))
         tables.append(downstream_table(set_scores(before), set_scores(after), absent))
     return tables
+
+
+def holes_of(params: ReportParams, images: Mapping[Pair, ImageFolder]) -> dict[str, list[float]]:
+    """The share of each LQ photo that is hole, by degradation; of none where the table has no LQ photos."""
+    rows = [row.name for row in params.methods if row.kind == "input"]
+    return {part: [*hole_shares(images[part, row]).values()] for part, row in product(params.degradations, rows)}
 
 
 def photo_scores(folder: ImageFolder) -> pd.DataFrame:

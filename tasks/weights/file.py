@@ -38,6 +38,6 @@ class WeightFile:
         if not path.is_file():
             raise MissingWeights(
                 f"{shown_path(path)} is missing (needed by {metric}).\n"
-                f"Download it from {self.url} ({self.licence}) and put it there."
+                f"Download it from {self.url} ({self.licence}) and put it there: bfr fetch {self.place}"
             )
         return path

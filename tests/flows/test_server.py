@@ -1,18 +1,27 @@
-"""How a run is followed: lines, warnings and progress are shown, and a lost server is waited for."""
+"""How a run is followed: lines, warnings and progress are shown, a lost server is waited for; and whose runs it is."""
 
 import io
 import json
+import re
 import socket
 import threading
+import urllib.error
+import urllib.request
 from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+from typing import Any
 
 import pytest
+import yaml
 
-from flows import server
+from flows import deployments, server
+from flows.pages import address_of, served
 from flows.terminal import Screen
+from flows.workspace import check_own
+from tasks.basics import ROOT, BadInput
 from tasks.durations import whole_duration
 
-PROGRESS = [{"description": "finetune (steps)", "data": 40.0}]
+PROGRESS = [40.0, 40.0, 100.0]  # of the running task, at each question
 LOG = [
     {"level": 20, "name": "prefect.flow_runs", "message": "Beginning flow run"},
     {"level": 20, "name": "flows.steps", "message": "photos             3 results           12 s"},
@@ -28,8 +37,8 @@ class Terminal(io.StringIO):
 
 @pytest.fixture
 def api(monkeypatch):
-    """A Prefect API that answers with a run which ends at the third question; answers may be None: no answer."""
-    states = ["RUNNING", None, "RUNNING", "COMPLETED"]
+    """A Prefect API that answers with a run which ends at the fourth answer; answers may be None: no answer."""
+    states, progress = ["RUNNING", None, "RUNNING", "RUNNING", "COMPLETED"], [*PROGRESS]
 
     class Api(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
@@ -38,7 +47,11 @@ def api(monkeypatch):
 
         def do_POST(self) -> None:
             query = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-            self.answer(PROGRESS if "artifacts" in query else LOG[query["offset"] : query["offset"] + 2])
+            if "artifacts" in query:
+                assert query["task_runs"] == {"state": {"type": {"any_": ["RUNNING"]}}}
+                self.answer([{"description": "finetune (steps)", "data": progress.pop(0)}])
+            else:
+                self.answer(LOG[query["offset"] : query["offset"] + 2])
 
         def answer(self, value: object) -> None:
             self.send_response(200 if value else 503)
@@ -78,6 +91,25 @@ def test_progress_is_one_live_line_that_the_next_text_replaces(api):
     assert shown.getvalue().count("\n") == 3
 
 
+def test_what_is_done_shows_no_progress_and_results_get_a_line_of_their_own(api):
+    shown = Terminal()
+    server.follow("1", Screen(1, shown))
+    assert "100 %" not in shown.getvalue()
+    assert shown.getvalue().endswith(("\n", "\r\x1b[K"))
+
+
+def test_a_task_of_the_same_name_is_timed_anew(monkeypatch):
+    shown, clock = Terminal(), iter([0, 10, 100, 110])
+    monkeypatch.setattr("time.monotonic", lambda: next(clock))
+    screen = Screen(1, shown)
+    for share in (0.1, 0.6):
+        screen.progress("finetune (steps)", share)
+    screen.clear()
+    for share in (0.1, 0.6):
+        screen.progress("finetune (steps)", share)
+    assert shown.getvalue().count(" 8 s left") == 2
+
+
 def test_a_server_that_stays_away_is_an_error(monkeypatch):
     with socket.socket() as nobody:  # bound, but it does not listen
         nobody.bind(("127.0.0.1", 0))
@@ -100,3 +132,75 @@ def test_loopback_never_goes_through_a_proxy(monkeypatch):
     monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
     monkeypatch.setenv("no_proxy", "example.org")
     assert server.settings()["no_proxy"] == server.settings()["NO_PROXY"] == "127.0.0.1,::1,example.org,localhost"
+
+
+def test_a_checkouts_deployments_are_its_own(monkeypatch):
+    names = {server.checkout_name(Path(root)) for root in ("/a/bfr", "/b/bfr", "/b/my bfr%")}
+    assert len(names) == 3
+    assert all(re.fullmatch("(bfr|my_bfr_)-[0-9a-f]{6}", name) for name in names)
+    shown: list[Any] = []
+    monkeypatch.setattr(deployments, "serve", lambda *found, pause_on_shutdown: shown.extend(found))
+    deployments.serve_all("bfr-123456")
+    assert {each.name for each in shown} == {"bfr-123456"}
+    assert shown[-1].flow_name == server.LAST_SERVED
+    pool = yaml.safe_load((ROOT / "prefect.yaml").read_text())["deployments"]
+    assert {entry["entrypoint"].rpartition(":")[2] for entry in pool} == {each.flow_name for each in shown}
+    assert {entry["name"] for entry in pool} == {"pool"}, "served ones have other names"
+
+
+def test_a_flow_of_another_checkout_does_not_run_here(tmp_path):
+    check_own(deployments.__file__)
+    with pytest.raises(BadInput, match="another checkout"):
+        check_own(str(tmp_path / "flows" / "benchmark.py"))
+
+
+def test_only_the_servers_own_pages_may_use_it(monkeypatch):
+    monkeypatch.setattr(server, "API", "http://127.0.0.1:4299/api")
+    monkeypatch.delenv("PREFECT_SERVER_CORS_ALLOWED_ORIGINS", raising=False)
+    found = server.settings()["PREFECT_SERVER_CORS_ALLOWED_ORIGINS"]
+    assert found == "http://127.0.0.1:4299,http://localhost:4299"
+    monkeypatch.setattr(server, "API", "http://lab.example:80/api")
+    assert server.origins() == ["http://lab.example:80"]
+
+
+def test_a_server_that_wants_a_token_gets_one(monkeypatch):
+    class Api(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.answer(200, {"token": f"for {self.path.partition('client=')[2]}"})
+
+        def do_POST(self) -> None:
+            is_known = self.headers["Prefect-Csrf-Token"] == f"for {self.headers['Prefect-Csrf-Client']}"
+            self.answer(200 if is_known else 403, ["an answer"])
+
+        def answer(self, code: int, value: object) -> None:
+            self.send_response(code)
+            self.end_headers()
+            self.wfile.write(json.dumps(value).encode())
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    monkeypatch.setattr(server, "TOKEN", {})
+    with HTTPServer(("127.0.0.1", 0), Api) as listening:
+        threading.Thread(target=listening.serve_forever, daemon=True).start()
+        monkeypatch.setattr(server, "API", f"http://127.0.0.1:{listening.server_port}/api")
+        assert server.ask("flow_runs/filter", {}) == ["an answer"]
+        assert server.ask("flow_runs/filter", {}) == ["an answer"]
+        listening.shutdown()
+
+
+def test_reports_are_served_on_loopback_to_who_asks_this_host(tmp_path):
+    report = tmp_path / "my results" / "report"
+    report.mkdir(parents=True)
+    (report / "report.html").write_text("numbers")
+    links = tmp_path / "links"
+    assert address_of(report.parent, links) is None
+    with served(links, first_port=0):
+        address = address_of(report.parent, links)
+        assert address == address_of(report.parent, links)
+        with urllib.request.urlopen(f"{address}/report/report.html") as reply:
+            assert reply.read() == b"numbers"
+        other = urllib.request.Request(f"{address}/report/report.html", headers={"Host": "evil.example:80"})
+        with pytest.raises(urllib.error.HTTPError, match="403"):
+            urllib.request.urlopen(other)
+    assert address_of(report.parent, links) is None
