@@ -40,15 +40,17 @@ def test_the_stage_of_each_degradation_gets_its_own_settings(tmp_path):
     [
         ({"raw_x4_sever": {"factor": 8}}, "pseudo_targets.at: unknown 'raw_x4_sever'. Did you mean 'raw_x4_severe'?"),
         ({"raw_x4_severe": {"factr": 8}}, "pseudo_targets.at.raw_x4_severe.factr: unknown key. Did you mean 'factor'?"),
-        ({"raw_x4_severe": {"factor": 5}}, "pseudo_targets.at.raw_x4_severe.factor 5 does not divide dataset.size 64"),
+        ({"raw_x4_severe": {"factor": 5}}, "pseudo_targets.at.raw_x4_severe.factor 5 does not divide dataset.size 512"),
         ({"raw_x4_severe": {"stop_t": 900}}, "pseudo_targets.at.raw_x4_severe: stop_t (L = 900) must be below start_t"),
     ],
 )
 def test_what_is_wrong_with_one_degradation_names_it(tmp_path, at, expected):
-    settings = load_experiment("demo").model_dump(mode="json", exclude={"claims", "published"}, exclude_none=True)
+    settings = load_experiment("dt_bfr_swinir").model_dump(
+        mode="json", exclude={"claims", "published"}, exclude_none=True
+    )
     settings["pseudo_targets"]["at"] = at
     path = tmp_path / "params.yaml"
-    path.write_text(yaml.safe_dump({"experiments": {"demo": settings}}), encoding="utf-8")
+    path.write_text(yaml.safe_dump({"experiments": {"one": settings}}), encoding="utf-8")
     with pytest.raises(BadInput) as caught:
         load(path)
     assert expected in str(caught.value)

@@ -66,7 +66,7 @@ def table(scores: str, elsewhere: str = "") -> dict[Path, object]:
     method, metric = scores.split()
     numbers = {"raw_x4_severe": {method: {metric: 1.0}}}
     raw = {"source": "Table 1", "scores": numbers, "elsewhere": elsewhere.split()}
-    return {FOLDER / "kuai.yaml": {"demo": {"tables": [raw]}}}
+    return {FOLDER / "kuai.yaml": {"one": {"tables": [raw]}}}
 
 
 @pytest.mark.parametrize(
@@ -78,18 +78,18 @@ def table(scores: str, elsewhere: str = "") -> dict[Path, object]:
         ("adapted psnr", "VQFR", "tables.0.elsewhere: 'VQFR': the table has no such name"),
     ],
 )
-def test_a_number_that_joins_nothing_is_refused(demo, scores, elsewhere, expected):
+def test_a_number_that_joins_nothing_is_refused(experiment, scores, elsewhere, expected):
     with pytest.raises(BadInput) as caught:
-        with_published("demo", demo, table(scores, elsewhere))
+        with_published("one", experiment, table(scores, elsewhere))
     assert expected in str(caught.value)
     assert str(FOLDER / "kuai.yaml") in str(caught.value)
 
 
-def test_a_method_that_ran_elsewhere_is_named(demo):
-    found = with_published("demo", demo, table("VQFR psnr", "VQFR"))
+def test_a_method_that_ran_elsewhere_is_named(experiment):
+    found = with_published("one", experiment, table("VQFR psnr", "VQFR"))
     assert found.published[0].scores["raw_x4_severe"]["VQFR"]["psnr"] == 1.0
 
 
 @pytest.fixture(scope="module")
-def demo() -> Experiment:
-    return load_experiment("demo")
+def experiment() -> Experiment:
+    return load_experiment("dt_bfr_swinir")
