@@ -38,10 +38,10 @@ def test_the_stage_of_each_degradation_gets_its_own_settings(tmp_path):
 @pytest.mark.parametrize(
     ("at", "expected"),
     [
-        ({"raw_x4_sever": {"factor": 8}}, "pseudo_targets.at: unknown 'raw_x4_sever'. Did you mean 'raw_x4_severe'?"),
-        ({"raw_x4_severe": {"factr": 8}}, "pseudo_targets.at.raw_x4_severe.factr: unknown key. Did you mean 'factor'?"),
-        ({"raw_x4_severe": {"factor": 5}}, "pseudo_targets.at.raw_x4_severe.factor 5 does not divide dataset.size 64"),
-        ({"raw_x4_severe": {"stop_t": 900}}, "pseudo_targets.at.raw_x4_severe: stop_t (L = 900) must be below start_t"),
+        ({"raw_x2_sever": {"factor": 8}}, "pseudo_targets.at: unknown 'raw_x2_sever'. Did you mean 'raw_x2_severe'?"),
+        ({"raw_x2_severe": {"factr": 8}}, "pseudo_targets.at.raw_x2_severe.factr: unknown key. Did you mean 'factor'?"),
+        ({"raw_x2_severe": {"factor": 5}}, "pseudo_targets.at.raw_x2_severe.factor 5 does not divide dataset.size 128"),
+        ({"raw_x2_severe": {"stop_t": 900}}, "pseudo_targets.at.raw_x2_severe: stop_t (L = 900) must be below start_t"),
     ],
 )
 def test_what_is_wrong_with_one_degradation_names_it(tmp_path, at, expected):

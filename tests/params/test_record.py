@@ -64,7 +64,7 @@ def test_every_registered_file_is_used(params):
 
 def table(scores: str, elsewhere: str = "") -> dict[Path, object]:
     method, metric = scores.split()
-    numbers = {"raw_x4_severe": {method: {metric: 1.0}}}
+    numbers = {"raw_x2_severe": {method: {metric: 1.0}}}
     raw = {"source": "Table 1", "scores": numbers, "elsewhere": elsewhere.split()}
     return {FOLDER / "kuai.yaml": {"demo": {"tables": [raw]}}}
 
@@ -87,7 +87,7 @@ def test_a_number_that_joins_nothing_is_refused(demo, scores, elsewhere, expecte
 
 def test_a_method_that_ran_elsewhere_is_named(demo):
     found = with_published("demo", demo, table("VQFR psnr", "VQFR"))
-    assert found.published[0].scores["raw_x4_severe"]["VQFR"]["psnr"] == 1.0
+    assert found.published[0].scores["raw_x2_severe"]["VQFR"]["psnr"] == 1.0
 
 
 @pytest.fixture(scope="module")
