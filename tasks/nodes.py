@@ -26,6 +26,7 @@ from tasks.stages.evaluate import evaluate, measure
 from tasks.stages.external import external
 from tasks.stages.finetune import finetune
 from tasks.stages.generate import generate
+from tasks.stages.identify import identify
 from tasks.stages.ingest import ingest
 from tasks.stages.named import named
 from tasks.stages.personalize import personalize
@@ -132,6 +133,7 @@ STAGES = (
     external,
     named,
     personalize,
+    identify,
     reference,
     measure,
     evaluate,

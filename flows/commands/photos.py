@@ -49,7 +49,7 @@ def restore(
     photos
         Your photos; nothing is written there.
     out
-        Where the results go: photos/ and faces/faces.json; default: FIRST_restored.
+        Where the results go: photos/ and faces/faces.json; default: FIRST_restored_METHOD.
     method
         gfpgan (the default), codeformer, restoreformer, swinir, difface, pseudo_target, gen2res, difbfsr: they need
         official weights; demo knows rendered faces only. With --experiment: a row of its table.
@@ -123,19 +123,18 @@ def _restore_aligned(
     for each, place in zip(photos, _places(photos, out), strict=True):
         chosen = (str(_given(each)), method, experiment, _given(weights), seed, _given(masks), _given(place), fit)
         made.append(restore_photos(*chosen).root / "photos")
-    return Result("\n".join(f"Photos: {path}" for path in made), {"photos": list(map(str, made))}, output=output)
+    return _made(made, output)
 
 
 def _places(photos: Sequence[Path], out: Path | None) -> list[Path | None]:
     """Where the results of each go. Raises BadInput where two would go to one folder."""
     if not photos:
         raise BadInput("Which photos? Name photos, or folders of them.")
-    if out is None or len(photos) == 1:
-        return [out] * len(photos)
-    places = [out / (each.stem if each.is_file() else each.name) for each in photos]
+    names = [path.with_suffix("") if path.is_file() else path for path in map(Path.absolute, photos)]
+    places = names if out is None or len(photos) == 1 else [out / path.name for path in names]
     if len(set(places)) < len(places):
         raise BadInput("Two of the photos have one name: restore them one by one, or give the folder that holds them.")
-    return list(places)
+    return [out] * len(photos) if places is names else list(places)
 
 
 @app.command(group=PHOTOS)
@@ -173,8 +172,7 @@ def adapt(
 
 @app.command(group=PHOTOS)
 def personalize(
-    folder: Path,
-    *,
+    *photos: Path,
     album: Path,
     experiment: str = "demo",
     iterations: PositiveInt = 5000,
@@ -182,6 +180,7 @@ def personalize(
     lr: PositiveFloat = 1e-5,
     start_t: Level = 200,
     respacing: Level = 1000,
+    beside: Path | None = None,
     out: Path | None = None,
     fit: Fit = "crop",
     output: Output = PLAIN,
@@ -190,8 +189,8 @@ def personalize(
 
     Parameters
     ----------
-    folder
-        Degraded photos of the subject, aligned face crops; nothing is written there.
+    photos
+        Degraded photos of the subject or folders of them, aligned face crops; nothing is written there.
     album
         Folder of about 20 clean photos of the same subject, aligned alike.
     experiment
@@ -202,17 +201,32 @@ def personalize(
         K, the noise level of 1000 to restore from: more is more realistic and less faithful.
     respacing
         How many of the 1000 steps to keep.
+    beside
+        What another method made of the same photos, by the same names (CodeFormer's, by `bfr restore`), for the report.
     out
-        Where the results go; default: FOLDER_personal.
+        Where the results go, with a folder for each where several are given; default: FOLDER_personal.
     fit
         What to do with photos that are not square: take their centre, or set them aside (aligned).
     """
     from flows.personalize import personalize as personalize_on
 
-    folders = str(_given(album)), str(_given(folder))
-    work = personalize_on(*folders, experiment, iterations, batch, lr, start_t, respacing, _given(out), fit)
-    photos = work.root / "photos"
-    return Result(f"Photos: {photos}", {"photos": str(photos)}, output=output)
+    made = []
+    for each, place in zip(photos, _places(photos, out), strict=True):
+        folders, others = (str(_given(album)), str(_given(each))), (_given(beside), _given(place))
+        work = personalize_on(*folders, experiment, iterations, batch, lr, start_t, respacing, *others, fit)
+        made.append(_found(work.root, output))
+    return Result("\n".join(one.text for one in made), {"results": [one.data for one in made]}, output=output)
+
+
+def _made(photos: Sequence[Path], output: Output) -> Result:
+    """Where the restored photos are."""
+    return Result("\n".join(f"Photos: {path}" for path in photos), {"photos": list(map(str, photos))}, output=output)
+
+
+def _found(root: Path, output: Output) -> Result:
+    """The findings of a personalisation, and where its photos are."""
+    report, photos = report_of(root / "report", output), root / "photos"
+    return replace(report, text=f"{report.text}\nPhotos: {photos}", data=report.data | {"photos": str(photos)})
 
 
 def _given(path: Path | None) -> str | None:

@@ -1,6 +1,6 @@
 """Where photos come from: the settings of each kind of data set."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal
 
@@ -17,6 +17,7 @@ class RealSet(Strict):
     test: Path = Field(description="folder of aligned LQ photos that the methods restore")
     expected: PositiveInt | None = Field(default=None, description="how many photos the published set has")
     finetune: Path | None = Field(default=None, description="LQ photos to adapt on; default: `test`")
+    expected_finetune: PositiveInt | None = Field(default=None, description="how many of these the published set has")
 
     def folder(self, split: Split) -> Path:
         """Where the LQ photos of a split are."""
@@ -38,6 +39,14 @@ class DataSet(Strict):
     def lq(self) -> Mapping[str, RealSet]:
         """Sets of LQ photos that are taken in as they are."""
         return {}
+
+    @property
+    def expectations(self) -> Iterator[tuple[Path, int | None]]:
+        """Folders of photos that make up published sets, and how many photos these have, where that is known."""
+        for photos in self.lq.values():
+            yield photos.test, photos.expected
+            if photos.finetune:
+                yield photos.finetune, photos.expected_finetune
 
     @property
     def counts(self) -> tuple[int, int]:
@@ -70,6 +79,7 @@ class Folders(DataSet):
 
     kind: Literal["folders"]
     hq: Path = Field(description="folder of HQ photos, degraded to make LQ photos and used as test ground truth")
+    expected: PositiveInt | None = Field(default=None, description="how many photos the published set in `hq` has")
     test: PositiveInt | None = Field(
         default=None, description="how many of `hq`, from the end of the sorted list, are the test set; default: all"
     )
@@ -83,8 +93,13 @@ class Folders(DataSet):
         return {"finetune": self.hq, "test": self.hq, "real": self.real, "train": self.real}
 
     @property
+    def expectations(self) -> Iterator[tuple[Path, int | None]]:
+        yield self.hq, self.expected
+
+    @property
     def counts(self) -> tuple[int, int]:
-        return self.test or 500, self.finetune or 2500
+        test = self.test or self.expected or 500
+        return test, self.finetune or (self.expected or 3000) - test or 2500
 
 
 class RealPhotos(DataSet):

@@ -16,7 +16,6 @@ import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.fft import next_fast_len
 from torch import Tensor
 
 from tasks.degradation.preset import ImageU8, Preset
@@ -273,6 +272,8 @@ def _row_spectra(image: Image, kernel: NDArray[np.float64]) -> Tensor:
 
 
 def _fourier_size(side: int) -> int:
+    from scipy.fft import next_fast_len  # here, not above: takes half a second
+
     return int(next_fast_len(side + KERNEL_SIZE - 1))
 
 

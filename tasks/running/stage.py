@@ -36,8 +36,15 @@ Make = Callable[..., None]
 
 
 def default_store() -> Store:
-    """The store of this checkout, data/.store, or the folder named by BFR_STORE (another disk, a shared mount)."""
-    return Store(Path(os.environ.get("BFR_STORE", ROOT / "data" / ".store")))
+    """The store of this checkout, data/.store, or the folder named by BFR_STORE (another disk, a shared mount).
+
+    Raises BadInput for a relative path: it means another place to every process.
+    """
+    named = os.environ.get("BFR_STORE")
+    place = Path(os.path.expanduser(named)) if named else ROOT / "data" / ".store"
+    if not place.is_absolute():
+        raise BadInput(f"BFR_STORE: expected an absolute path, found {named!r}. Say the whole path.")
+    return Store(place)
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@ import base64
 import csv
 import io
 import json
+import logging
 import os
 import struct
 import zlib
@@ -15,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image, ImageCms, ImageFile, ImageFilter
 
-from flows.workspace import say_set_aside
+from flows.workspace import say_holes, say_set_aside
 from tasks.basics import ROOT, BadInput
 from tasks.data import ingest
 from tasks.data.ingest import Ingest, PairedIngest, PhotoFolder, discover, image_ids, pair, to_square
@@ -457,6 +458,7 @@ def test_damage_anywhere_gives_a_photo_or_a_reason_and_no_other_error(tmp_path_f
 
 def test_discover_finds_images_by_name_or_content_and_passes_over_the_rest(tmp_path):
     wanted = ["a.png", "B.JPG", "sub/deep/c.webp", "no_extension", "odd.dat", "empty.jpg", "._a.jpg", ".hidden.png"]
+    wanted += ["a.jxl", "a.exr", "a.hdr"]  # photos, which quarantine then says it cannot read
     for name in wanted:
         save(tmp_path / name, format="PNG")
     (tmp_path / "empty.jpg").write_bytes(b"")
@@ -820,12 +822,33 @@ def test_a_mask_of_a_photo_that_is_cropped_is_cropped_alike(tmp_path, own_store)
     assert not hole[:, 8:].any()
 
 
+@pytest.mark.parametrize("mask", [BRUSH // 255, (BRUSH // 255).astype(np.uint16) * 255])
+def test_a_mask_of_labels_is_told_that_white_is_255(tmp_path, own_store, mask):
+    made = masked(tmp_path, mask)
+    assert "its lightest level is 1 of 255" in made.quarantine[0].reason
+
+
 def test_the_share_of_each_hole_is_recorded(tmp_path, own_store):
     made = masked(tmp_path, BRUSH)
     with (made.root / "holes.csv").open() as file:
         shares = {row["image_id"]: float(row["share"]) for row in csv.DictReader(file)}
     assert shares.keys() == {"a", "sound"}
     assert shares["a"] == HOLE.mean()
+
+
+def test_holes_are_said_and_without_any_nothing_is_filled(tmp_path, own_store, caplog):
+    caplog.set_level(logging.INFO)
+    say_holes(masked(tmp_path / "masked", BRUSH))
+    assert f"Holes: {HOLE.mean():.1%} of a photo on average, in 2 photos." in caplog.text.replace(" %", "%")
+    holed = np.maximum(FACE, 1)
+    holed[4:8, 4:8] = 0
+    save(tmp_path / "lq" / "whole.png", np.maximum(FACE, 1))
+    save(tmp_path / "lq" / "b.png", holed)
+    say_holes(ingest_stage(IngestParams(size=32, fit="crop"), folder=PhotoFolder(tmp_path / "lq")))
+    assert "Without a hole, so nothing is filled: 1 photos, whole" in caplog.text
+    (tmp_path / "lq" / "b.png").unlink()
+    with pytest.raises(BadInput, match="None of the photos has a hole"):
+        say_holes(ingest_stage(IngestParams(size=32, fit="crop"), folder=PhotoFolder(tmp_path / "lq")))
 
 
 def test_photos_that_are_cropped_are_listed_and_said(tmp_path, own_store, caplog):

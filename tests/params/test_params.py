@@ -77,6 +77,7 @@ def test_wrong_names_have_suggestions(raw, error):
     ("place", "value", "expected"),
     [
         ("finetune.lr", -1, "finetune.lr: Input should be greater than 0 (found: -1)"),
+        ("finetune.lr", float("inf"), "finetune.lr: Input should be a finite number (found: inf)"),
         ("finetune.lr", "fast", "finetune.lr: Input should be a valid number"),
         ("finetune.micro_batch", 3, "micro_batch 3 must divide batch 8"),
         ("pseudo_targets.stop_t", 300, "stop_t (L = 300) must be below start_t (K = 300)"),
@@ -343,9 +344,9 @@ def changed_lines(before: str, after: str) -> list[tuple[str, str]]:
     return [pair for pair in zip(before.splitlines(), after.splitlines(), strict=True) if pair[0] != pair[1]]
 
 
-def test_the_file_is_laid_out_as_dvc_writes_it_and_has_at_most_600_lines(tmp_path):
+def test_the_file_is_laid_out_as_dvc_writes_it_and_has_at_most_1000_lines(tmp_path):
     text = PARAMS_FILE.read_text(encoding="utf-8")
-    assert len(text.splitlines()) <= 600
+    assert len(text.splitlines()) <= 1000
     path = write(tmp_path, text)
     apply_overrides(path, [f"experiments.demo.{key}={value}" for key, value in SECTIONS.items()])
     assert len(changed_lines(text, path.read_text(encoding="utf-8"))) == len(SECTIONS)

@@ -72,7 +72,11 @@ EXPECTED = {
         "metrics.offline metrics.perceptual metrics.remembering metrics.seeded models.kind models.prior noise "
         "stages.train training.loop training.network training.prior weights.seeding "
     ),
-    "generate demo64": ("diffusion.samplers diffusion.schedule diffusion.unet noise stages.generate "),
+    "generate demo64": ("diffusion.free diffusion.samplers diffusion.schedule diffusion.unet noise stages.generate "),
+    "restore free_samples": (
+        "diffusion.free diffusion.samplers diffusion.schedule diffusion.unet methods.free_samples methods.method "
+        "noise stages.restore "
+    ),
     "degrade mask_box": ("degradation.masks degradation.preset noise stages.degrade "),
     "restore difface_inpaint": (
         "diffusion.samplers diffusion.schedule diffusion.unet methods.difface methods.difface_inpaint "
