@@ -123,7 +123,7 @@ def restore_photos(
 ) -> Outcome:
     """Whole photos in <out>/photos by their own names and kinds; <out>/faces/faces.json says what was done.
 
-    given: files, folders, patterns; nothing is written there. out: by default beside the first, <first>_restored_<method>.
+    given: files, folders, patterns; nothing is written there. out: by default <first>_restored_<method>, beside it.
     experiment, method: a row of a table of params.yaml, see `METHODS`. fidelity: CodeFormer's w. All else is as in
     `flows.restore.restore`. A killed run goes on with the photos that it has not finished.
     """

@@ -200,7 +200,7 @@ def test_missing_weights_are_one_message_with_the_ways_to_get_them(album, tmp_pa
 @pytest.mark.parametrize(
     ("method", "files"),
     [
-        ("gfpgan", ["GFPGANv1.4.pth"]),
+        ("gfpgan", ["GFPGANv1.3.pth"]),
         ("codeformer", ["codeformer.pth"]),
         ("pseudo_target", ["swinir_gan_v1.pth", "iddpm_ffhq512_ema500000.pth"]),
         ("demo", []),
