@@ -144,7 +144,7 @@ def restore_photos(
     crops: dict[str, Source] = {"faces": faces}
     if faces.ids:
         crops["restored"] = row.run(InStore(root), faces, "", "restored")
-    return written(Workspace(root), photos, crops, options, method)
+    return written(Workspace(root), photos, crops, options, row.label)
 
 
 def written(work: Workspace, photos: ChosenPhotos, crops: dict[str, Source], options: Options, method: str) -> Outcome:

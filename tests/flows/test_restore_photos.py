@@ -75,7 +75,7 @@ def test_a_shoebox_is_restored_with_its_names_kinds_bits_and_exif(album, tmp_pat
     assert done.line.endswith(f"→ {tmp_path / 'out'}")
     assert {row.file for row in done.set_aside} == {"cut.jpg", "empty.png"}
     told = json.loads((tmp_path / "out" / "faces" / "faces.json").read_text())["photos"]
-    assert [face["done"] for face in told["Two.JPG"]["faces"]] == ["restored by pretrained"] * 2
+    assert [face["done"] for face in told["Two.JPG"]["faces"]] == ["restored by SwinIR, pre-trained"] * 2
     assert told["none.webp"]["faces"] == []
     crops = [name for name in files_below(tmp_path / "out" / "faces") if name.endswith(".png")]
     assert len(crops) == 6
