@@ -1,18 +1,23 @@
 """How long a run will take, said before it starts: images x network evaluations x seconds of one, measured here.
 
 It leaves out what is fast beside the networks (degradation, evaluation, reading and writing), and DifBFSR's two small
-networks. Nothing that the store already has is subtracted, so a rerun is faster.
+networks. Of a run that the store has whole, nothing is measured; else nothing that it has is subtracted.
 """
 
+import inspect
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
+import psutil
 import torch
 
 from flows.rows import authentic_rows
-from tasks.basics import ROOT
+from flows.steps import STEPS
+from flows.workspace import Workspace
+from tasks.basics import ROOT, Strict
 from tasks.diffusion.priors import load_prior
 from tasks.methods.idm import NETWORKS, IdmNetwork, load_network
 from tasks.metrics.perceptual import lpips_seeded
@@ -20,7 +25,8 @@ from tasks.params.experiment import Comparison, Experiment, given
 from tasks.restorers import swinir
 from tasks.running.batching import batch_size
 from tasks.running.device import held_device
-from tasks.running.stage import default_store
+from tasks.running.stage import Source, Stage, default_store
+from tasks.store.artifact import ImageFolder
 from tasks.store.files import read_json, write_json
 from tasks.store.keys import digest
 from tasks.store.provenance import device as device_name
@@ -32,28 +38,83 @@ from tasks.training.swinir_gan import FineTune
 BACKWARD = 4  # an image of a training step costs about four evaluations (demo: 4, of single photos 8)
 SAMPLE = 8  # images that are timed together
 RUNS = 3
+IDLE = 0.1  # others take less of a device that counts as idle
+
+
+class Speed(NamedTuple):
+    """Seconds of one evaluation, and the share of the device that other programs took meanwhile."""
+
+    seconds: float
+    others: float
 
 
 @dataclass(frozen=True)
 class Line:
-    """One part of a run: images (or training steps x batch), evaluations of its network for each, seconds of one."""
+    """One part of a run: images (or training steps x batch), evaluations of its network for each, its speed."""
 
     what: str
     images: int
     evaluations: int
-    seconds_each: float
+    speed: Speed
 
     @property
     def seconds(self) -> float:
-        return self.images * self.evaluations * self.seconds_each
+        return self.images * self.evaluations * self.speed.seconds
 
 
-def table(experiment: Experiment) -> str:
-    """The estimate as text: a line for each part, and the sum. Its weights must be there (`flows.preflight.check`)."""
-    lines = list(lines_of(experiment))
-    rows = [f"{line.what}: {line.images} x {line.evaluations} x {line.seconds_each:.3g} s" for line in lines]
+def estimate(experiment: Experiment, root: Path) -> list[Line]:
+    """The parts of a run; none where all its results are there. Its weights must be there (`flows.preflight.check`).
+
+    root: where the experiment's results go.
+    """
+    return [] if is_stored(experiment, root) else list(lines_of(experiment))
+
+
+def table(lines: Sequence[Line]) -> str:
+    """The estimate as text: a line for each part, and the sum."""
+    if not lines:
+        return "No network has anything to do: all results are there."
+    rows = [f"{line.what}: {line.images} x {line.evaluations} x {line.speed.seconds:.3g} s" for line in lines]
     total = sum(line.seconds for line in lines)
-    return "\n".join([*rows, f"about {total / 60:.0f} min of networks on {device_name()}, less what is in the store"])
+    rows.append(f"about {total / 60:.0f} min of networks on {device_name()}, less what is in the store")
+    if (others := max(line.speed.others for line in lines)) > IDLE:
+        rows.append(f"(measured while other programs took {others:.0%} of it; it is measured again when they do not)")
+    return "\n".join(rows)
+
+
+class _NotStored(Exception):
+    pass
+
+
+class _Looking(Workspace):
+    """A workspace that makes nothing."""
+
+    def make(self, at: str, stage: Stage, params: Strict, **inputs: Source) -> ImageFolder:
+        self.finds(at, stage, params, **inputs)
+        self.results[at] = self.run_stage(stage, params, at, **inputs)
+        return self.results[at]
+
+    def folder(self, name: str) -> None:
+        pass
+
+
+def _found(stage: Stage, params: Strict, at: str = "", /, **inputs: Source) -> ImageFolder:
+    record = stage.record(params, **inputs)
+    if not default_store().has(record.stage, record.key):
+        raise _NotStored
+    return ImageFolder(default_store().path(record.stage, record.key))
+
+
+def is_stored(experiment: Experiment, root: Path) -> bool:
+    """Whether every result before the report is there: in the store, or published in the experiment's folder."""
+    work = _Looking(root, _found)
+    try:
+        for name, make in STEPS.items():
+            if name != "report":
+                inspect.unwrap(make)(experiment, work)
+    except _NotStored:
+        return False
+    return True
 
 
 def lines_of(experiment: Experiment) -> Iterator[Line]:
@@ -66,25 +127,25 @@ def lines_of(experiment: Experiment) -> Iterator[Line]:
         each = Timed("restorer", experiment)
         methods = sum(name in experiment.methods for name in ("pretrained", "adapted"))
         passes = max(1, methods) * parts + authentic * methods
-        yield Line(f"restore ({restorer.arch})", test * passes + tuned * parts, 1, each.seconds)
+        yield Line(f"restore ({restorer.arch})", test * passes + tuned * parts, 1, each.speed)
     if targets := experiment.pseudo_targets:
         tests, adapts = "pseudo_target" in experiment.methods, "adapted" in experiment.methods
         for start in sorted({targets.on(part).evaluations for part in experiment.parts}):
             alike = sum(targets.on(part).evaluations == start for part in experiment.parts)
             if start and (images := test * (alike + authentic) * tests + tuned * alike * adapts):
-                yield Line("pseudo_targets", images, start, prior.seconds)
+                yield Line("pseudo_targets", images, start, prior.speed)
     if "adapted" in experiment.methods and (recipe := experiment.finetune):
-        yield Line("finetune", recipe.iterations * recipe.batch * parts, 1, Timed("finetune", experiment).seconds)
+        yield Line("finetune", recipe.iterations * recipe.batch * parts, 1, Timed("finetune", experiment).speed)
     if cleaning := experiment.cleaning:
         idm = Timed(cleaning.method.arch, experiment)
         models = 1 if cleaning.weights else 2
-        yield Line("clean (training)", cleaning.iterations * cleaning.batch * models, BACKWARD, idm.seconds)
+        yield Line("clean (training)", cleaning.iterations * cleaning.batch * models, BACKWARD, idm.speed)
     authentic_names = [row.name for row in authentic_rows(experiment)]
     for name, entry in experiment.compare.items():
         if isinstance(entry, Comparison) and entry.method.evaluations > 1:
             passes, network = parts + authentic * (name in authentic_names), getattr(entry.method, "arch", "prior")
             evaluations = entry.method.evaluations + BACKWARD * entry.method.training_images
-            yield Line(name, test * passes, evaluations, Timed(network, experiment).seconds)
+            yield Line(name, test * passes, evaluations, Timed(network, experiment).speed)
 
 
 @dataclass(frozen=True)
@@ -98,19 +159,25 @@ class Timed:
     experiment: Experiment
 
     @property
-    def seconds(self) -> float:
+    def speed(self) -> Speed:
         side = self.experiment.dataset.size
         about = [self.what, self.experiment.prior, self.experiment.restorer, self.experiment.finetune]
         described = [str(part) for part in about] + [str(side), device_name(), torch.__version__]
         file = default_store().root / "speed" / f"{digest(described)}.json"
-        if not file.exists():
-            with held_device() as device:
-                count = min(SAMPLE, batch_size(device, side))
-                images = torch.rand((count, 3, side, side), generator=torch.Generator().manual_seed(0)).to(device)
-                seconds = quickest(self._run(images, device), device) / count
-            file.parent.mkdir(parents=True, exist_ok=True)
-            write_json(file, {"what": described, "seconds": seconds})
-        return float(read_json(file)["seconds"])
+        known = read_json(file) if file.exists() else {}
+        if known.get("others", 1) <= IDLE:
+            return Speed(known["seconds"], known["others"])
+        speed = self._measured(side)
+        file.parent.mkdir(parents=True, exist_ok=True)
+        write_json(file, {"what": described, **speed._asdict()})
+        return speed
+
+    def _measured(self, side: int) -> Speed:
+        with held_device() as device:
+            count = min(SAMPLE, batch_size(device, side))
+            images = torch.rand((count, 3, side, side), generator=torch.Generator().manual_seed(0)).to(device)
+            seconds, others = quickest(self._run(images, device), device)
+        return Speed(seconds / count, others)
 
     def _run(self, images: torch.Tensor, device: torch.device) -> Callable[[], object]:
         """One evaluation of the network on the images."""
@@ -147,16 +214,33 @@ class Timed:
         return lambda: swinir_gan.accumulate(generator, critic, perceptual, batch, recipe, Alone(device))
 
 
-def quickest(run: Callable[[], object], device: torch.device) -> float:
-    """Seconds of the quickest of a few runs, for what else the machine does only adds; the first warms up."""
+def quickest(run: Callable[[], object], device: torch.device) -> Speed:
+    """That of the quickest of a few runs, for what else the machine does only adds; the first warms up."""
     found = []
-    for _ in range(RUNS + 1):
+    run()
+    others = share_of_others(device)
+    for _ in range(RUNS):
         started = time.perf_counter()
         run()
         if device.type == "cuda":
             torch.cuda.synchronize(device)
         found.append(time.perf_counter() - started)
-    return min(found[1:])
+    return Speed(min(found), others())
+
+
+def share_of_others(device: torch.device) -> Callable[[], float]:
+    """0 to 1: how much of the processors others take until the call; of a GPU, how much memory they hold."""
+    if device.type == "cuda":
+        free, total = torch.cuda.mem_get_info(device)
+        return lambda: 1 - (free + torch.cuda.memory_reserved(device)) / total
+    psutil.cpu_percent()  # it counts from the call before
+    ours, started = time.process_time(), time.perf_counter()
+
+    def share() -> float:
+        seconds = (time.perf_counter() - started) * (psutil.cpu_count() or 1)
+        return max(0.0, psutil.cpu_percent() / 100 - (time.process_time() - ours) / seconds)
+
+    return share
 
 
 def _without_gradients(work: Callable[[], object]) -> object:

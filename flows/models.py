@@ -29,8 +29,8 @@ def train_model(name: str, run_stage: Run = run_here) -> Path:
     photos = {}
     for role, (dataset, split) in model.photos.roles(HELD_OUT).items():
         intake = PhotosParams(seed=model.training.seed, dataset=dataset, split=split)
-        photos[role] = run_stage(photos_stage, intake, **photo_folders(dataset)[split])
-    trained = run_stage(train_stage, TrainParams(training=model.training), **photos)
+        photos[role] = run_stage(photos_stage, intake, f"{name}/{role}", **photo_folders(dataset)[split])
+    trained = run_stage(train_stage, TrainParams(training=model.training), name, **photos)
     card = read_json(trained.path("card.json"))
     seconds = default_store().seconds(trained.manifest.key)
     destination.parent.mkdir(parents=True, exist_ok=True)

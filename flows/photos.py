@@ -12,9 +12,11 @@ from flows import personalize as personalizing
 from flows import restore as restoring
 from flows.models import train_model
 from flows.publishing import show_report
+from flows.workspace import check_own
 from tasks import nodes
 
 Fit = Literal["aligned", "crop"]
+check_own(__file__)
 
 
 @flow(name="adapt", flow_run_name="{folder}", log_prints=True)

@@ -1,7 +1,6 @@
 """What a flow does with its results at the end: Prefect artefacts, and DVC's record of them."""
 
 import json
-import re
 import subprocess
 import sys
 from pathlib import Path
@@ -17,9 +16,12 @@ from prefect.artifacts import (
 )
 from prefect.logging import get_run_logger
 
+from flows.pages import address_of
+from flows.server import HOME
 from flows.steps import STEPS
 from flows.workspace import Workspace, folder_of
 from tasks.basics import ROOT, shown_path
+from tasks.nodes import slug
 from tasks.params.load import PARAMS_FILE
 from tasks.report.about import About
 from tasks.report.figures import picture
@@ -33,7 +35,7 @@ DVC = [str(Path(sys.executable).with_name("dvc"))]
 
 def show_report(work: Workspace) -> None:
     """The report as Prefect artefacts: the Markdown tables, the table of all results, and a link to the page."""
-    report, key = work.root / "report", re.sub("[^a-z0-9]+", "-", work.root.name.lower())
+    report, key = work.root / "report", slug(work.root.name)
     create_markdown_artifact((report / "results.md").read_text(encoding="utf-8"), key=f"{key}-results")
     table = pd.read_csv(report / "results.csv")
     table["mean"], table["delta"] = (table[name].map(json_number) for name in ("mean", "delta"))
@@ -41,7 +43,9 @@ def show_report(work: Workspace) -> None:
     faces = contact_sheet(work)
     if faces:
         create_image_artifact(faces, key=f"{key}-faces", description="one photo of each degradation, by every method")
-    create_link_artifact((report / "report.html").as_uri(), key=f"{key}-page", link_text="report.html")
+    if address := address_of(work.root, HOME / "pages"):
+        page = f"{address}/report/report.html"
+        create_link_artifact(page, key=f"{key}-page", link_text="report.html", description="while `bfr serve` runs")
     get_run_logger().info("Results: %s", shown_path(report / "report.html"))
 
 

@@ -3,7 +3,7 @@
 import logging
 from typing import Literal
 
-from flows.preflight import check
+from flows import preflight
 from flows.rows import OWN, Row, rows_of
 from flows.workspace import (
     TRAINED,
@@ -99,7 +99,7 @@ def chosen(experiment: str, method: str, weights: str | None, seed: int | None) 
 def check_weights(settings: Experiment, row: Row) -> None:
     """Raises BadInput, with all ways to get them, where weights of a row are missing or changed."""
     try:
-        check(settings, splits=(), rows=[row])
+        preflight.check(settings, splits=(), rows=[row])
     except BadInput as error:
         raise BadInput(f"{error}\nOr name a file that you have: --weights FILE.") from error
     if settings.dataset.kind not in ("folders", "real"):  # drawn or rendered faces

@@ -1,12 +1,15 @@
 """The Prefect process behind the command line: a server and a serve process, started where none answers.
 
-A run is what `prefect deployment run` starts. It is followed by its id through Prefect's API, and it outlives a server
-that was lost and comes back.
+Every flow has one deployment in a checkout, named by it, so that several checkouts can use one server. A run is what
+`prefect deployment run` starts. It is followed by its id through Prefect's API, and it outlives a server that was lost
+and comes back.
 """
 
 import fcntl
 import json
 import os
+import platform
+import re
 import subprocess
 import sys
 import time
@@ -14,17 +17,20 @@ import urllib.error
 import urllib.parse
 import urllib.request
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from http import HTTPStatus
 from pathlib import Path
 from typing import IO, Any
 
 import psutil
 
+from flows import pages
 from flows.terminal import Screen
 from tasks.basics import ROOT, BadInput
 from tasks.store.files import read_json, write_json
-from tasks.store.store import locked
+from tasks.store.keys import digest
+from tasks.store.locks import locked
 
 HOME = ROOT / "data" / ".prefect"
 API = os.environ.get("PREFECT_API_URL", "http://127.0.0.1:4200/api")
@@ -35,6 +41,16 @@ TRIES = 20
 ENDED = ("COMPLETED", "FAILED", "CRASHED", "CANCELLED")
 INFO, WARNING = 20, 30
 PREFECT = str(Path(sys.executable).with_name("prefect"))
+LAST_SERVED = "train"  # of the flows, as flows/deployments.py registers them
+LOOPBACK = ("127.0.0.1", "localhost")
+
+
+def checkout_name(root: Path) -> str:
+    """What the deployments of a checkout are called: by its folder, and by what no other checkout shares."""
+    return f"{re.sub('[^A-Za-z0-9_.-]+', '_', root.name)}-{digest([platform.node(), str(root)])[:6]}"
+
+
+CHECKOUT = checkout_name(ROOT)
 
 
 def settings() -> dict[str, str]:
@@ -45,6 +61,8 @@ def settings() -> dict[str, str]:
         "PREFECT_HOME": str(HOME),
         "PREFECT_LOCAL_STORAGE_PATH": str(HOME / "results"),
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+        "PREFECT_SERVER_CORS_ALLOWED_ORIGINS": ",".join(origins()),
+        "PREFECT_SERVER_CSRF_PROTECTION_ENABLED": "true",
         "PREFECT_RUNNER_POLL_FREQUENCY": "1",
         "PREFECT_LOGGING_EXTRA_LOGGERS": "flows,tasks",
         "DO_NOT_TRACK": "1",
@@ -55,23 +73,49 @@ def settings() -> dict[str, str]:
     }
 
 
+def origins() -> list[str]:
+    """Whose pages may use the server: its own. Prefect's default lets any page start flows that a browser has open."""
+    address = urllib.parse.urlsplit(API)
+    hosts = LOOPBACK if address.hostname in LOOPBACK else (address.hostname,)
+    return [f"{address.scheme}://{host}:{address.port}" for host in hosts]
+
+
 def ask(path: str, query: Any = None) -> Any:
     """JSON of an API address (POST if there is a query); None while it does not answer with success."""
+    with suppress(urllib.error.URLError, TimeoutError, ConnectionError):
+        try:
+            return _reply(path, query)
+        except urllib.error.HTTPError as error:
+            if error.code == HTTPStatus.FORBIDDEN:
+                _take_token()
+                return _reply(path, query)
+    return None
+
+
+def _reply(path: str, query: Any) -> Any:
     body = None if query is None else json.dumps(query).encode()
-    request = urllib.request.Request(f"{API}/{path}", data=body, headers={"Content-Type": "application/json"})
+    headers = {"Content-Type": "application/json"} | TOKEN
+    request = urllib.request.Request(f"{API}/{path}", data=body, headers=headers)
     direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-    try:
-        with direct.open(request, timeout=30) as reply:
-            return json.load(reply)
-    except (urllib.error.URLError, TimeoutError, ConnectionError):
-        return None
+    with direct.open(request, timeout=30) as reply:
+        return json.load(reply)
+
+
+TOKEN: dict[str, str] = {}
+"""Headers that a server like ours wants to see with every order: a page that is open in a browser has none."""
+
+
+def _take_token() -> None:
+    client = uuid.uuid4().hex
+    TOKEN.update({"Prefect-Csrf-Client": client, "Prefect-Csrf-Token": ""})
+    TOKEN["Prefect-Csrf-Token"] = _reply(f"csrf-token?client={client}", None)["token"]
 
 
 # What is started where it is missing.
 
 
 @contextmanager
-def serving(deployment: str) -> Iterator[None]:
+def serving() -> Iterator[None]:
     """While the block runs, a server answers and this checkout's deployments are served.
 
     What is missing is started, and stays for other runs that use it; the last of them ends it.
@@ -79,25 +123,25 @@ def serving(deployment: str) -> Iterator[None]:
     with _shared_lock(HOME / "users.lock") as users:
         with locked(HOME / "start.lock"):
             _start_server()
-            if not _is_served(deployment):
-                _start("serve", [sys.executable, "-m", "flows", "serve"], lambda: _is_served(deployment))
+            if not _is_served():
+                _start("serve", [sys.executable, "-m", "flows", "serve"], _is_served)
         try:
             yield
         finally:
             with locked(HOME / "start.lock"), suppress(BlockingIOError):
                 fcntl.flock(users, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                for name in ("serve", "server"):
-                    _end(name)
+                _end("serve")
+                if not _serve_lock_is_held():  # by a `bfr serve` of the user's
+                    _end_server()
 
 
-def _start_server() -> bool:
-    """Start a Prefect server at `API` if none answers there; whether it did."""
+def _start_server() -> None:
+    """Start a Prefect server at `API` if none answers there."""
     if ask("health") is True:
-        return False
+        return
     address = urllib.parse.urlsplit(API)
     command = [PREFECT, "server", "start", "--host", str(address.hostname), "--port", str(address.port)]
     _start("server", command, lambda: ask("health") is True)
-    return True
 
 
 def _start(name: str, command: list[str], is_there: Callable[[], bool]) -> None:
@@ -136,25 +180,35 @@ def _end(name: str) -> None:
                 process.kill()
 
 
+def _end_server() -> None:
+    """End the server, if this checkout has started it and no other has deployments there."""
+    served = ask("deployments/filter", {}) or []
+    if not any(each["status"] == "READY" and not each["paused"] and each["name"] != CHECKOUT for each in served):
+        _end("server")
+
+
 def serve() -> None:
     """Serve every deployment of this checkout until interrupted. Raises BadInput where another process does."""
     with locked(HOME / "serve.lock", wait=False) as is_ours:
         if not is_ours:
             raise BadInput("The deployments of this checkout are already being served.")
-        is_started = _start_server()
+        _start_server()
         try:
             os.environ.update(settings())
+            os.chdir(ROOT)
             from flows.deployments import serve_all  # Prefect reads its settings from the environment on import
 
-            serve_all()
+            with pages.served(HOME / "pages", first_port=(urllib.parse.urlsplit(API).port or 4200) + 1):
+                serve_all(CHECKOUT)
         finally:
-            if is_started:
-                _end("server")
+            with locked(HOME / "users.lock", wait=False) as is_last:
+                if is_last:
+                    _end_server()
 
 
-def _is_served(name: str) -> bool:
-    """Is the deployment registered, and a serve process of this checkout alive? (A killed one leaves its entry.)"""
-    deployment = ask(f"deployments/name/{urllib.parse.quote(name)}")
+def _is_served() -> bool:
+    """Are the deployments registered, and a serve process of this checkout alive? (A killed one leaves its entries.)"""
+    deployment = ask(f"deployments/name/{LAST_SERVED}/{CHECKOUT}")
     return isinstance(deployment, dict) and not deployment["paused"] and _serve_lock_is_held()
 
 
@@ -175,10 +229,10 @@ def _shared_lock(path: Path) -> Iterator[IO[str]]:
 # Runs.
 
 
-def run(deployment: str, parameters: dict[str, Any], screen: Screen) -> dict[str, Any]:
-    """Run a deployment and show how it goes on; its last state {type, message}. An interrupt cancels the run."""
-    with serving(deployment):
-        begun = _begin(deployment, parameters)
+def run(flow: str, parameters: dict[str, Any], screen: Screen, tags: Sequence[str] = ()) -> dict[str, Any]:
+    """Run a flow of this checkout and show how it goes on; its last state {type, message}. An interrupt cancels it."""
+    with serving():
+        begun = _begin(f"{flow}/{CHECKOUT}", {"parameters": parameters, "tags": list(tags)})
         try:
             return follow(begun["id"], screen)
         except KeyboardInterrupt:
@@ -188,9 +242,9 @@ def run(deployment: str, parameters: dict[str, Any], screen: Screen) -> dict[str
             raise
 
 
-def _begin(deployment: str, parameters: dict[str, Any]) -> dict[str, Any]:
+def _begin(deployment: str, about: dict[str, Any]) -> dict[str, Any]:
     """A new run of a deployment. A busy server is asked again; the key keeps that from making two runs."""
-    query = {"parameters": parameters, "state": {"type": "SCHEDULED"}, "idempotency_key": uuid.uuid4().hex}
+    query = about | {"state": {"type": "SCHEDULED"}, "idempotency_key": uuid.uuid4().hex}
     for _ in range(TRIES):
         found = ask(f"deployments/name/{urllib.parse.quote(deployment)}")
         if found and (begun := ask(f"deployments/{found['id']}/create_flow_run", query)):

@@ -24,7 +24,7 @@ from tasks.metrics.registry import DEFAULT, REAL, column
 from tasks.metrics.registry import find as find_metric
 from tasks.params.experiment import Downstream, Experiment, given
 from tasks.report.inputs import ReportInputs, step_of
-from tasks.running.stage import Source
+from tasks.running.stage import Source, default_store
 from tasks.stages.degrade import DegradeParams
 from tasks.stages.degrade import degrade as degrade_stage
 from tasks.stages.evaluate import EvaluateParams
@@ -48,7 +48,7 @@ from tasks.stages.train import TrainParams
 from tasks.stages.train import train as train_stage
 from tasks.store.artifact import ImageFolder
 from tasks.store.files import read_json
-from tasks.store.provenance import dvc_digest
+from tasks.store.md5 import dvc_digest
 
 LOG = logging.getLogger(__name__)
 Step = Callable[[Experiment, Workspace], None]
@@ -226,7 +226,7 @@ def reference_sets(
         else:
             intake = IngestParams(size=experiment.dataset.size, fit="aligned")
             folder = PhotoFolder(ROOT / given(other.images, "images"))
-            images = work.run_stage(ingest_stage, intake, folder=folder)
+            images = work.run_stage(ingest_stage, intake, at, folder=folder)
             found[name] = describe(metrics, work, at, other.label, images)
     return found
 
@@ -253,12 +253,17 @@ def evaluate(experiment: Experiment, work: Workspace) -> None:
     compared = {name: work[f"references/{name}"] for name in reference_metrics(experiment.metrics)}
     for name in experiment.parts:
         methods = {row.name: work[row.place(name)] for row in rows_of(experiment).values()}
-        if hq is not None:
-            inputs = {f"images/{method}": images for method, images in methods.items()}
-            params = EvaluateParams(metrics=experiment.metrics)
-            work.run_stage(measure_stage, params, hq=hq, **inputs, **metric_weights(experiment.metrics))
-        for method, images in methods.items():
-            score(experiment.metrics, work, f"scores/{name}/{method}", images, hq, compared)
+        params = EvaluateParams(metrics=experiment.metrics)
+        scores = {
+            f"scores/{name}/{method}": scored(experiment.metrics, images, hq, compared)
+            for method, images in methods.items()
+        }
+        if hq is not None and not all(work.finds(at, evaluate_stage, params, **of) for at, of in scores.items()):
+            inputs: dict[str, Source] = {f"images/{method}": images for method, images in methods.items()}
+            inputs |= metric_weights(experiment.metrics)
+            work.run_stage(measure_stage, params, f"scores/{name}", hq=hq, **inputs)
+        for at, of in scores.items():
+            work.make(at, evaluate_stage, params, **of)
 
 
 def score(
@@ -270,9 +275,16 @@ def score(
     references: Mapping[str, ImageFolder] | None = None,
 ) -> None:
     """Every metric of the images. hq: ground truth by the same ids; references: what whole sets are compared with."""
-    inputs: dict[str, Source] = {**(references or {})} if hq is None else {**(references or {}), "hq": hq}
     params = EvaluateParams(metrics=tuple(metrics))
-    work.make(at, evaluate_stage, params, images=images, **inputs, **metric_weights(metrics))
+    work.make(at, evaluate_stage, params, **scored(metrics, images, hq, references or {}))
+
+
+def scored(
+    metrics: Iterable[str], images: ImageFolder, hq: ImageFolder | None, references: Mapping[str, ImageFolder]
+) -> dict[str, Source]:
+    """What an evaluation reads."""
+    truth = {} if hq is None else {"hq": hq}
+    return {"images": images, **references, **truth, **metric_weights(metrics)}
 
 
 @step
@@ -292,7 +304,9 @@ def report(experiment: Experiment, work: Workspace) -> None:
         claims=experiment.claims,
         published=experiment.published,
         places=places,
-        dvc={step: dvc_digest(work.root / step) for step in sorted(set(map(step_of, places.values())))},
+        dvc={
+            step: dvc_digest(work.root / step, default_store()) for step in sorted(set(map(step_of, places.values())))
+        },
     )
     made = work.make("report", report_stage, params, **{name: work[place] for name, place in places.items()})
     write_metrics(made, work.root / "metrics.json")

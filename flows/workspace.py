@@ -3,8 +3,10 @@
 import logging
 import os
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from tasks.basics import ROOT, BadInput, Strict
@@ -15,6 +17,8 @@ from tasks.stages.ingest import read_cropped
 from tasks.stages.named import NamedParams, named
 from tasks.store.artifact import ImageFolder, Manifest
 from tasks.store.files import disk_explained
+from tasks.store.keys import digest
+from tasks.store.locks import locked_for
 from tasks.store.ownership import ADVICE, check_replaceable, published_below, remove_result, shown
 from tasks.store.publish import publish
 
@@ -36,9 +40,18 @@ OWN_FOLDERS = (
 )  # of data/, not a user's
 
 
-def run_here(stage: Stage, params: Strict, **inputs: Source) -> ImageFolder:
-    """The plain driver: call the stage."""
+def run_here(stage: Stage, params: Strict, at: str = "", /, **inputs: Source) -> ImageFolder:
+    """The plain driver: call the stage. at: what the result is, for drivers that show it."""
     return stage(params, **inputs)
+
+
+def check_own(file: str) -> None:
+    """Raises BadInput if a flow's file is of another checkout than the modules that it uses: their results go there."""
+    if not is_within(Path(file).resolve(), ROOT):
+        raise BadInput(
+            f"{file} was to run in the environment of {ROOT}, another checkout, where its results would go. "
+            "Run it in its own environment: a work pool for each checkout."
+        )
 
 
 def folder_of(experiment: str) -> Path:
@@ -164,11 +177,28 @@ class Workspace:
     results: dict[str, ImageFolder] = field(default_factory=dict)
 
     def make(self, at: str, stage: Stage, params: Strict, **inputs: Source) -> ImageFolder:
-        """Make a result and publish it under its name."""
-        result = self.run_stage(stage, params, **inputs)
+        """Make a result and publish it under its name; if just this one is published there, it is taken."""
+        self.finds(at, stage, params, **inputs)
+        result = self.run_stage(stage, params, at, **inputs)
         publish(result.root, self.place(at))
         self.results[at] = result
         return result
+
+    def finds(self, at: str, stage: Stage, params: Strict, **inputs: Source) -> bool:
+        """Whether a result is in the store; one that is published under its name is taken into it."""
+        return default_store().adopt(stage.record(params, **inputs), self.place(at))
+
+    @contextmanager
+    def held(self, settings: Strict) -> Iterator[None]:
+        """Keep runs of other settings out of the folder while the block runs, or wait for theirs to end.
+
+        Runs of the same settings help one another: they make the same results, and each of them once.
+        """
+        self.root.parent.mkdir(parents=True, exist_ok=True)
+        lock = self.root.with_name(f".{self.root.name}.lock")
+        on_wait = partial(LOG.warning, "%s: another run has other settings. This one waits.", self.root.name)
+        with locked_for(digest(settings.model_dump(mode="json")), lock, on_wait):
+            yield
 
     def place(self, at: str) -> Path:
         """Where a result is published. Raises BadInput if a link on the way there leads elsewhere."""

@@ -1,11 +1,12 @@
 """Every Prefect task of the project: a stage, plus its cache key, its retry and its progress. No thinking happens here.
 
 The store is the cache; a Prefect result is only the path of an artefact under the same key. A recorded result whose
-artefact was deleted is made anew.
+artefact was deleted is made anew. A task waits for those that made its inputs, which is what Prefect draws.
 """
 
 import logging
 import os
+import re
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -13,7 +14,7 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
-from prefect import task
+from prefect import runtime, task
 from prefect.artifacts import create_progress_artifact, update_progress_artifact
 from prefect.client.schemas.objects import State
 from prefect.context import TaskRunContext
@@ -45,13 +46,14 @@ DASK = "BFR_DASK"
 
 
 def node(stage: Stage) -> Callable[..., ImageFolder]:
-    """A Prefect task around a stage; called like the stage itself."""
+    """A Prefect task around a stage; called like the stage itself, and with the place that the result is for."""
 
     def key(_: TaskRunContext, given: dict[str, Any]) -> str:
         return stage.record(given["params"], **given["inputs"]).key
 
     @task(
         name=stage.name,
+        tags=[GPU] if stage in OF_NETWORKS else None,
         cache_key_fn=key,
         persist_result=True,
         result_serializer="json",
@@ -62,17 +64,47 @@ def node(stage: Stage) -> Callable[..., ImageFolder]:
         with _progress_artifact(stage.name):
             return str(stage(params, **inputs).root)
 
-    def call(params: Strict, /, **inputs: Source) -> ImageFolder:
+    def call(params: Strict, at: str, inputs: dict[str, Source]) -> ImageFolder:
         is_built = stage.is_built(params, **inputs)
-        now = build.with_options(refresh_cache=not is_built)
-        if is_built or not stage.is_shared or not os.environ.get(DASK):
-            return ImageFolder(Path(now(params, inputs)))
-        # the same task on every worker: they share the shards (tasks/stage.py)
-        futures = [now.submit(params, inputs) for _ in range(dask_workers())]
-        made = [future.result() for future in futures]
-        return ImageFolder(Path(made[0]))
+        now = build.with_options(refresh_cache=not is_built, task_run_name=named_by(stage, at))
+        wait_for = [*makers_of(inputs)]
+        if os.environ.get(DASK):
+            # the same task on every worker: they share the shards (tasks/running/shards.py)
+            count = dask_workers() if stage.is_shared and not is_built else 1
+            futures = [now.submit(params, inputs, wait_for=wait_for, return_state=False) for _ in range(count)]
+            made, *_ = [future.result() for future in futures]
+            state = futures[0].state
+        else:
+            state = now(params, inputs, wait_for=wait_for, return_state=True)
+            made = state.result()
+        result = ImageFolder(Path(made))
+        MAKERS[_run_id(), result.root] = state
+        return result
 
     return call
+
+
+def named_by(stage: Stage, at: str) -> str:
+    """The name of a task's run: "pseudo_targets raw_x4_severe/test", "restore compared/raw_x4_severe/difface"."""
+    place = "" if at == stage.name else at.removeprefix(f"{stage.name}/")
+    return f"{stage.name} {place}".strip()
+
+
+GPU = "gpu"  # the tag of tasks that compute networks, for those who limit them
+MAKERS: dict[tuple[str, Path], State[Any]] = {}
+"""The end of the task that made a result, by the flow's run and the result's folder."""
+
+
+def makers_of(inputs: dict[str, Source]) -> Iterator[State[Any]]:
+    """How the tasks of this run ended that made the inputs, or the folders that these are files of."""
+    for source in inputs.values():
+        root = source.root if isinstance(source, ImageFolder) else source.parent if isinstance(source, Path) else None
+        if root and (maker := MAKERS.get((_run_id(), root))):
+            yield maker
+
+
+def _run_id() -> str:
+    return str(runtime.flow_run.id)
 
 
 def can_pass(task: object, run: object, state: State[Any]) -> bool:
@@ -111,7 +143,8 @@ def _progress_artifact(name: str) -> Iterator[None]:
         told = time.monotonic()
         percent = 100 * done / total
         if artifact is None:
-            artifact = create_progress_artifact(percent, key=name.replace("_", "-"), description=what)  # type: ignore[assignment]
+            key = slug(f"{runtime.flow_run.name}-{name}")
+            artifact = create_progress_artifact(percent, key=key, description=what)  # type: ignore[assignment]
         else:
             update_progress_artifact(artifact, percent, description=what)
 
@@ -120,6 +153,11 @@ def _progress_artifact(name: str) -> Iterator[None]:
         yield
     finally:
         progress.listener.reset(token)
+
+
+def slug(text: str) -> str:
+    """As Prefect wants the keys of artefacts: a-z, 0-9 and dashes."""
+    return re.sub("[^a-z0-9]+", "-", text.lower()).strip("-")
 
 
 STAGES = (
@@ -140,9 +178,10 @@ STAGES = (
     report,
     ingest,
 )
+OF_NETWORKS = (restore, pseudo_targets, finetune, train, generate, personalize, reference, measure, evaluate)
 NODES = {stage.name: node(stage) for stage in STAGES}
 
 
-def run(stage: Stage, params: Strict, /, **inputs: Source) -> ImageFolder:
-    """The Prefect driver of flows/steps.py: run a stage as its task."""
-    return NODES[stage.name](params, **inputs)
+def run(stage: Stage, params: Strict, at: str = "", /, **inputs: Source) -> ImageFolder:
+    """The Prefect driver of flows/steps.py: run a stage as its task. at: what the result is, as Prefect shows it."""
+    return NODES[stage.name](params, at, inputs)

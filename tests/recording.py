@@ -1,6 +1,5 @@
 """What the steps of an experiment ask for, without making it."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import SimpleNamespace
@@ -8,6 +7,7 @@ from typing import Any
 
 from flows.steps import STEPS
 from flows.workspace import Workspace
+from tasks.params.experiment import Experiment
 from tasks.params.load import load_experiment
 
 
@@ -28,13 +28,21 @@ class Recording(Workspace):
         self.calls.append((stage, params))
         return Anything()
 
+    def finds(self, at: str, stage: Any, params: Any, **inputs: Any) -> bool:
+        return False
+
     def __getitem__(self, name: str) -> Any:
         return Anything()
 
 
-def calls_of(experiment: str, step: str, root: Path) -> Iterator[tuple[Any, Any]]:
-    """(stage, parameters) of everything that a step asks for."""
+def calls_of(experiment: str, step: str, root: Path) -> list[tuple[Any, Any]]:
+    """(stage, parameters) of everything that a step of an experiment asks for."""
+    return asked_by(load_experiment(experiment), step, root)
+
+
+def asked_by(experiment: Experiment, step: str, root: Path) -> list[tuple[Any, Any]]:
+    """The same of settings."""
     work = Recording(root)
-    work.run_stage = lambda stage, params, **inputs: work.make("", stage, params)
-    STEPS[step](load_experiment(experiment), work)
-    yield from work.calls
+    work.run_stage = lambda stage, params, at, **inputs: work.make(at, stage, params)
+    STEPS[step](experiment, work)
+    return work.calls

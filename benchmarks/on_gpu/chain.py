@@ -116,7 +116,7 @@ def chain(way: Way, device: torch.device, is_quick: bool) -> tuple[Tensor, float
 @cache
 def networks(device: torch.device, is_quick: bool) -> tuple[UNet, UNet, UNet]:
     """Contiguous, channels_last, and channels_last with weights in bfloat16; seeded random weights."""
-    arch = "demo64" if is_quick else "ffhq512"
+    arch = "demo128" if is_quick else "ffhq512"
     plain = fill_seeded(UNet(PRIORS[arch]), arch).to(device)
     last = copy.deepcopy(plain).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     return plain, last, in_bfloat16(copy.deepcopy(last))

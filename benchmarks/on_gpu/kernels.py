@@ -6,7 +6,9 @@ import torch
 import torch.nn.functional as F
 
 from benchmarks.on_gpu.report import Report, precision, seconds
+from tasks import noise
 from tasks.diffusion.unet import GroupNorm
+from tasks.noise import ImageStreams
 
 BATCH = 16
 CONVOLUTIONS = (  # side, channels in and out, kernel
@@ -31,6 +33,7 @@ def run(report: Report, device: torch.device, is_quick: bool) -> None:
     batch, repeats = (1, 1) if is_quick else (BATCH, 3)
     for shape in CONVOLUTIONS[-2:] if is_quick else CONVOLUTIONS:
         convolution(report, device, batch, repeats, *shape)
+    draw(report, device, 2 if is_quick else BATCH, 32 if is_quick else 512, repeats)
     for side, channels in NORMS[-1:] if is_quick else NORMS:
         norm(report, device, batch, repeats, side, channels)
 
@@ -66,3 +69,19 @@ def norm(report: Report, device: torch.device, batch: int, repeats: int, side: i
     report.row(
         f"GroupNorm + SiLU, batch {batch}, TB/s of the 6 bytes that it needs", side=side, channels=channels, **cells
     )
+
+
+def draw(report: Report, device: torch.device, batch: int, side: int, repeats: int) -> None:
+    """Noise for a batch: compiled, by tensor operations, by torch's own generator (which differs between devices)."""
+    streams = ImageStreams(0, "s", [str(n) for n in range(batch)], device)
+    shape = (batch, 3, side, side)
+    blocks, table = 3 * side**2 // 4, noise.quantile_table(device)
+    ways = {
+        "bfr's": lambda: streams.normal(*shape[1:]),
+        "bfr's by tensor operations": lambda: noise.normal(streams._streams, 0, blocks, table),
+        "torch.randn": lambda: torch.randn(shape, device=device),
+    }
+    for name, way in ways.items():
+        spent = seconds(way, device, repeats)
+        each = f"{1e9 * spent / (batch * 3 * side**2):.3f}"
+        report.row(f"Noise, {batch} x 3 x {side} x {side}", way=name, ms=f"{1e3 * spent:.3f}", ns_a_number=each)

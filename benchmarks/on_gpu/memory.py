@@ -14,7 +14,7 @@ def run(report: Report, device: torch.device, is_quick: bool) -> None:
     if device.type != "cuda":
         report.note("Left out: memory, which is a GPU's own.")
         return
-    arch = "demo64" if is_quick else "ffhq512"
+    arch = "demo128" if is_quick else "ffhq512"
     side = PRIORS[arch].image_size
     unet = UNet(PRIORS[arch]).to(device, memory_format=torch.channels_last).eval().requires_grad_(False)
 

@@ -22,7 +22,7 @@ from tasks.training import curves
 
 TRAINING = {
     "kind": "prior",
-    "arch": "demo64",
+    "arch": "demo128",
     "seed": 1,
     "batch": 8,
     "lr": 3e-4,

@@ -34,10 +34,10 @@ ONE = {
     "clip": 1.0,
 }
 KINDS: dict[str, dict[str, Any]] = {
-    "prior": {"kind": "prior", "arch": "demo64"},
-    "idm": {"kind": "idm", "arch": "idm64", "degradation": "demo64"},
-    "restorer": {"kind": "restorer", "arch": "swinir64", "degradation": "demo64"},
-    "inpainting": {"kind": "inpainting", "arch": "lama64"},
+    "prior": {"kind": "prior", "arch": "demo128"},
+    "idm": {"kind": "idm", "arch": "idm128", "degradation": "demo128"},
+    "restorer": {"kind": "restorer", "arch": "swinir128", "degradation": "demo128"},
+    "inpainting": {"kind": "inpainting", "arch": "lama128"},
 }
 SMALL = swinir.SwinIRConfig(12, (2,), (2,), 8, 2.0, unshuffle=4, feature_size=16, drop_path_rate=0.0)
 WITH_SPANDREL = ("restorer", "inpainting")
@@ -64,7 +64,7 @@ def run(report: Report, device: torch.device, is_quick: bool) -> None:
         survive(report, "training swinir_gan", lambda: near_gan(report, device))
     survive(report, "waits of a training", lambda: waits(report, device))
     survive(report, "resume", lambda: resumes(report, device))
-    for arch, batch in (("demo64", 8), *(() if is_quick else (("ffhq512", 4),))):
+    for arch, batch in (("demo128", 8), *(() if is_quick else (("ffhq512", 4),))):
         for is_half in (False, True):
             survive(
                 report,
@@ -177,7 +177,7 @@ def resumes(report: Report, device: torch.device) -> None:
 
 def speed(report: Report, device: torch.device, arch: str, batch: int, is_half: bool) -> None:
     """Images a second of a training of the prior, batches included."""
-    side = {"demo64": 64, "ffhq512": 512}[arch]
+    side = {"demo128": 64, "ffhq512": 512}[arch]
     kind = settings("prior", arch=arch, batch=batch, micro_batch=batch, iterations=12, bf16=is_half)
     times: list[float] = []
     album = Album(2 * batch, side)

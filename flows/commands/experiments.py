@@ -25,15 +25,15 @@ def run(experiment: str, *, output: Output = PLAIN) -> Result:
     Parameters
     ----------
     experiment
-        An entry of params.yaml. It runs as the Prefect deployment benchmark/EXPERIMENT.
+        An entry of params.yaml. It runs as the Prefect flow `benchmark`.
     """
     from flows.preflight import check
-    from flows.server import run as run_deployment
+    from flows.server import run as run_flow
     from flows.workspace import folder_of
     from tasks.params.load import load_experiment
 
     check(load_experiment(experiment))
-    state = run_deployment(f"benchmark/{experiment}", {}, output.screen)
+    state = run_flow("benchmark", {"experiment": experiment}, output.screen, [experiment])
     if state["type"] != "COMPLETED":
         raise BadInput(f"{state['message']}\nThe log: data/.prefect/serve.log")
     return report_of(folder_of(experiment) / "report", output)
@@ -85,7 +85,9 @@ def stage(name: str, *, experiment: str, output: Output = PLAIN) -> Result:
         raise BadInput(f"There is no stage {name!r}.{suggestion(name, STEPS)} Valid: {', '.join(STEPS)}")
     settings = load_experiment(experiment)
     check(settings)
-    STEPS[name](settings, Workspace(folder_of(experiment)))
+    work = Workspace(folder_of(experiment))
+    with work.held(settings):
+        STEPS[name](settings, work)
     return Result("", {"stage": name, "experiment": experiment}, output=output)
 
 
@@ -106,11 +108,12 @@ def cost(experiment: str, *, output: Output = PLAIN) -> Result:
     experiment
         An entry of params.yaml.
     """
-    from flows.cost import lines_of, table
+    from flows.cost import estimate, table
     from flows.preflight import check
+    from flows.workspace import folder_of
     from tasks.params.load import load_experiment
 
     settings = load_experiment(experiment)
     check(settings)
-    data = {line.what: line.seconds for line in lines_of(settings)}
-    return Result(table(settings), data, output=output)
+    lines = estimate(settings, folder_of(experiment))
+    return Result(table(lines), {line.what: line.seconds for line in lines}, output=output)

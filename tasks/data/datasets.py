@@ -54,15 +54,15 @@ class DataSet(Strict):
         raise NotImplementedError
 
 
-class Portraits(DataSet):
-    """Procedural faces, made on the spot. Each split is drawn from seeds of its own, so no face is in two splits."""
+class Heads(DataSet):
+    """Rendered heads, made on the spot. Each split is drawn from seeds of its own, so no person is in two splits."""
 
-    kind: Literal["portraits"]
+    kind: Literal["heads"]
     size: PositiveInt = Field(description="side of the square images, pixels")
-    finetune: PositiveInt = Field(description="faces whose LQ photos the restorer is adapted on")
-    test: PositiveInt = Field(description="faces that the methods are compared on")
-    real: PositiveInt = Field(description="unpaired HQ faces: the discriminator's real images")
-    train: PositiveInt = Field(default=128, description="HQ faces that IDM cleans and trains on")
+    finetune: PositiveInt = Field(description="heads whose LQ photos the restorer is adapted on")
+    test: PositiveInt = Field(description="heads that the methods are compared on")
+    real: PositiveInt = Field(description="unpaired HQ heads: the discriminator's real images")
+    train: PositiveInt = Field(default=128, description="HQ heads that IDM cleans and trains on")
     flawed: float = Field(default=0.15, ge=0, le=1, description="share of `train` with slight flaws of its own")
 
     @property
@@ -124,7 +124,7 @@ class RealPhotos(DataSet):
         return mean, mean
 
 
-Dataset = Annotated[Portraits | Folders | RealPhotos, Field(discriminator="kind")]
+Dataset = Annotated[Heads | Folders | RealPhotos, Field(discriminator="kind")]
 
 
 class TrainingPhotos(Strict):
@@ -142,17 +142,17 @@ class TrainingPhotos(Strict):
 
 
 class DrawnPhotos(TrainingPhotos):
-    """Procedural faces to train on."""
+    """Rendered heads to train on."""
 
-    kind: Literal["portraits"]
+    kind: Literal["heads"]
     count: PositiveInt
     flawed: float = Field(default=0.0, ge=0, le=1, description="share with slight flaws of its own")
     licence: ClassVar[str] = "Apache-2.0"
 
     def roles(self, held_out: int) -> Mapping[str, tuple[Dataset, Split]]:
         counts = {"finetune": 1, "real": 1, "test": held_out, "train": self.count}
-        faces = Portraits(kind="portraits", size=self.size, flawed=self.flawed, **counts)
-        return {"photos": (faces, "train"), "held_out": (faces, "test")}
+        heads = Heads(kind="heads", size=self.size, flawed=self.flawed, **counts)
+        return {"photos": (heads, "train"), "held_out": (heads, "test")}
 
 
 class FolderPhotos(TrainingPhotos):

@@ -41,12 +41,12 @@ NETWORKS = {
         in_channels=6,
         out_channels=3,
     ),
-    "idm64": UNetConfig(
+    "idm128": UNetConfig(
         model_channels=32,
-        channel_mult=(1, 2, 2, 3),
-        num_res_blocks=(1, 1, 1, 2),
+        channel_mult=(1, 2, 3, 4, 4),
+        num_res_blocks=(1, 1, 1, 1, 2),
         attention_sizes=(16, 8),
-        image_size=64,
+        image_size=128,
         in_channels=6,
         out_channels=3,
         num_head_channels=32,

@@ -26,7 +26,7 @@ class LamaConfig:
 
 
 OFFICIAL = LamaConfig(width=64, blocks=18)  # 50.98 M parameters
-DEMO = LamaConfig(width=16, blocks=6)  # for 64 x 64 images
+DEMO = LamaConfig(width=24, blocks=8)  # for 128 x 128 images
 
 
 def build(config: LamaConfig, seed: int = 0) -> nn.Module:

@@ -21,6 +21,7 @@ from tasks.basics import ROOT, BadInput, Strict
 from tasks.running.batching import asked_number
 from tasks.store.artifact import ImageFolder, Manifest
 from tasks.store.keys import FORMAT, code_digest, contents_digest, digest
+from tasks.store.place import main_checkout
 from tasks.store.store import Store
 
 
@@ -38,10 +39,11 @@ Make = Callable[..., None]
 def default_store() -> Store:
     """The store of this checkout, data/.store, or the folder named by BFR_STORE (another disk, a shared mount).
 
-    Raises BadInput for a relative path: it means another place to every process.
+    A git worktree, and what DVC copies for a queued experiment, use their main checkout's. Raises BadInput for a
+    relative path: it means another place to every process.
     """
     named = os.environ.get("BFR_STORE")
-    place = Path(os.path.expanduser(named)) if named else ROOT / "data" / ".store"
+    place = Path(os.path.expanduser(named)) if named else main_checkout(ROOT) / "data" / ".store"
     if not place.is_absolute():
         raise BadInput(f"BFR_STORE: expected an absolute path, found {named!r}. Say the whole path.")
     return Store(place)

@@ -146,8 +146,8 @@ def extras(params: ReportParams, results: ReportInputs[ImageFolder], scores: pd.
     if results.cleaning:
         before, after = results.cleaning["before"], results.cleaning["after"]
         absent = read_json(before.path("absent.json"))
-        printed = {table.source: table.scores[CLEANING] for table in params.published if CLEANING in table.scores}
-        tables.append(cleaning_table(photo_scores(before), photo_scores(after), absent, printed))
+        theirs = {table.source: table.scores[CLEANING] for table in params.published if CLEANING in table.scores}
+        tables.append(cleaning_table(photo_scores(before), photo_scores(after), absent, theirs))
     if results.downstream:
         before, after = results.downstream["before"], results.downstream["after"]
         absent = read_json(before.path("absent.json"))

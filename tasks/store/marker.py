@@ -19,6 +19,7 @@ OWN = {
     "training": rf"{KEY}[.](pt|live)|[.]{KEY}[.]pt[.]\d+",
     "timings": rf"[.]?{KEY}[.]json([.]\d+)?",
     "speed": rf"[.]?{KEY}[.]json([.]\d+)?",
+    "md5": rf"[.]?{KEY}[.]json([.]\d+)?",
 }
 """Folders of a store beside those of the stages, and the names that we make there."""
 

@@ -1,7 +1,5 @@
-"""Where results come from: the circumstances of a computation, and the digests that DVC records."""
+"""Where results come from: the circumstances of a computation."""
 
-import hashlib
-import json
 import platform
 import subprocess
 from datetime import UTC, datetime
@@ -43,13 +41,3 @@ def commit() -> str:
     except (OSError, subprocess.CalledProcessError):
         return "unknown"
     return f"{head}+" if changes else head
-
-
-def dvc_digest(folder: Path) -> str:
-    """What dvc.lock has, or will have, as the md5 of a folder: of the list of its files' digests."""
-    files = [
-        {"md5": hashlib.md5(path.read_bytes(), usedforsecurity=False).hexdigest(), "relpath": name}
-        for name, path in sorted((path.relative_to(folder).as_posix(), path) for path in folder.rglob("*"))
-        if path.is_file()
-    ]
-    return hashlib.md5(json.dumps(files, sort_keys=True).encode(), usedforsecurity=False).hexdigest() + ".dir"

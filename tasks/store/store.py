@@ -7,7 +7,6 @@ costs nothing. Long stages build their result shard by shard in the same way. Th
 it when its process dies.
 """
 
-import fcntl
 import logging
 import os
 import re
@@ -15,7 +14,7 @@ import shutil
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from contextvars import ContextVar
 from functools import cache
 from pathlib import Path
@@ -24,34 +23,11 @@ from typing import Any, NamedTuple
 from tasks.basics import BadInput
 from tasks.store.artifact import MANIFEST, Manifest, damage, file_records, is_whole
 from tasks.store.files import disk_explained, read_json, write_json
+from tasks.store.locks import locked
 from tasks.store.marker import KEY, OWN, STAGE, check_store, is_result, mark_store
 from tasks.store.ownership import foreign_names, manifest_of, names_below, remove_files, shown
 from tasks.store.provenance import circumstances
-
-
-@contextmanager
-def locked(path: Path, *, wait: bool = True) -> Iterator[bool]:
-    """Hold an exclusive flock on `path` (made if absent), freed when the process dies; yields whether it is held.
-
-    Waits for another holder, or with wait=False yields False at once. Another user's lock file will do.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
-    except PermissionError:
-        if not path.exists():
-            raise
-        descriptor = os.open(path, os.O_RDONLY)
-    try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-        except BlockingIOError:
-            yield False
-        else:
-            yield True
-    finally:
-        os.close(descriptor)
-
+from tasks.store.publish import copy_file
 
 REUSED: ContextVar[float] = ContextVar("REUSED", default=0.0)
 """Seconds that once went into the parts which the build under way took from the store."""
@@ -97,15 +73,39 @@ class Store:
             if is_member or (is_shared and self._is_being_built(record)):
                 with self._work_folder(record) as work:
                     make(work)
-            with locked(self._lock(record)):
+            with self._locked(record):
                 return self._make(record, make)
 
     def build_if_free(self, record: Manifest, make: Callable[[Path], None]) -> Path | None:
         """As `build`, but None while another process is at it."""
         if self.has(record.stage, record.key):
             return self._reuse(record)
-        with self._in_use(), locked(self._lock(record), wait=False) as is_ours:
+        with self._in_use(), self._locked(record, wait=False) as is_ours:
             return self._make(record, make) if is_ours else None
+
+    def adopt(self, record: Manifest, published: Path) -> bool:
+        """Take a published result into the store if `record` describes it and its files have their bytes.
+
+        So what DVC brings from elsewhere is not computed again. It is copied: users and DVC may write there. Whether
+        the artefact is in the store now.
+        """
+        if self.has(record.stage, record.key):
+            return True
+        manifest = manifest_of(published)
+        if manifest is None or (manifest.stage, manifest.key) != (record.stage, record.key):
+            return False
+        final = self.path(record.stage, record.key)
+        with self._in_use(), self._locked(record), self._work_folder(record) as work:
+            if final.exists() or not is_whole(published):
+                return False
+            for name in (MANIFEST, *manifest.files):
+                (work / name).parent.mkdir(parents=True, exist_ok=True)
+                copy_file(published / name, work / name)
+            if damage(work, manifest.files):
+                return False
+            os.chmod(work, 0o777 & ~_umask())
+            os.rename(work, _made(final.parent) / final.name)
+        return True
 
     @contextmanager
     def build_together(self, records: Iterable[Manifest]) -> Iterator[dict[str, Path]]:
@@ -117,8 +117,7 @@ class Store:
             free = [
                 record
                 for record in records
-                if stack.enter_context(locked(self._lock(record), wait=False))
-                and not self.has(record.stage, record.key)
+                if stack.enter_context(self._locked(record, wait=False)) and not self.has(record.stage, record.key)
             ]
             yield {record.key: stack.enter_context(self._being_made(record, share=len(free))) for record in free}
 
@@ -172,11 +171,12 @@ class Store:
             mark_store(self.root)
             yield
 
-    def _lock(self, record: Manifest) -> Path:
-        return self.root / "locks" / f"{record.stage}-{record.key}"
+    def _locked(self, record: Manifest, *, wait: bool = True) -> AbstractContextManager[bool]:
+        """One process at a time makes an artefact; its lock file goes with the work."""
+        return locked(self.root / "locks" / f"{record.stage}-{record.key}", wait=wait, remove=True)
 
     def _is_being_built(self, record: Manifest) -> bool:
-        with locked(self._lock(record), wait=False) as is_free:
+        with self._locked(record, wait=False) as is_free:
             return not is_free
 
     @contextmanager
@@ -205,7 +205,8 @@ class Store:
     def prune(self, keep_days: float, *, dry_run: bool = False) -> list[Found]:
         """Delete artefacts, left-over work and unfinished trainings not used for `keep_days` days.
 
-        What cannot be read, or holds files that are not ours, stays and is among the findings. dry_run: only list.
+        So old notes go, too: locks of killed runs, times of results that are gone, measured speeds. What cannot be
+        read, or holds files that are not ours, stays and is among the findings. dry_run: only list.
         """
         limit = time.time() - keep_days * 86400
         found = []
@@ -219,7 +220,23 @@ class Store:
                     found.append(self._dispose(path, owner, f"not used for {keep_days:g} days", dry_run))
             except OSError as error:
                 found.append(Found(path, str(error), False))
-        return found
+        return [*found, *self._prune_notes(limit, dry_run)]
+
+    def _prune_notes(self, limit: float, dry_run: bool) -> Iterator[Found]:
+        """Delete old locks that nobody holds, and old notes about what is gone; one finding for a folder."""
+        results = [*self._results()]
+        if any(isinstance(owner, OSError) for _, owner in results):
+            return  # what cannot be read now is not gone
+        kept = {path.name for path, _ in results}
+        for name, what in NOTES.items():
+            folder = self.root / name
+            old = [
+                path
+                for path in ([] if folder.is_symlink() else _listed(folder))
+                if re.fullmatch(OWN[name], path.name) and path.stem not in kept and path.stat().st_mtime < limit
+            ]
+            if gone := [path for path in old if dry_run or _removed(path)]:
+                yield Found(folder, f"{len(gone)} {what}", not dry_run)
 
     def verify(self, *, dry_run: bool = False) -> list[Found]:
         """Hash every file anew; artefacts that are not what their manifest says, and why.
@@ -246,7 +263,7 @@ class Store:
         if owner is None:
             shutil.rmtree(path) if path.is_dir() else path.unlink()
             return Found(path, reason, True)
-        with locked(self._lock(owner), wait=False) as is_ours:
+        with self._locked(owner, wait=False) as is_ours:
             if not is_ours:
                 return Found(path, "is being made", False)
             if others := foreign_names(path, [*owner.files, MANIFEST]):
@@ -296,6 +313,21 @@ class Store:
         if states := [path for path in self._left_over() if path.suffix == ".pt"]:
             found["unfinished trainings"] = (len(states), sum(path.stat().st_blocks * 512 for path in states))
         return dict(sorted(found.items(), key=lambda item: -item[1][1]))
+
+
+NOTES = {
+    "locks": "locks that nobody holds",
+    "timings": "times of results that are gone",
+    "speed": "measured speeds that are old",
+    "md5": "notes for DVC that are old",
+}
+
+
+def _removed(path: Path) -> bool:
+    """Delete a note, if nobody holds it as a lock; whether it is gone."""
+    with suppress(OSError), locked(path, wait=False, remove=True):
+        pass
+    return not path.exists()
 
 
 def clear(folder: Path, made: Path) -> None:

@@ -12,7 +12,7 @@ from tqdm import tqdm
 from tasks.basics import WEIGHTS, BadInput
 from tasks.store.files import read_json, write_json
 from tasks.store.keys import contents_digest, file_digest
-from tasks.store.store import locked
+from tasks.store.locks import locked
 from tasks.weights.file import WeightFile
 from tasks.weights.official import OFFICIAL
 

@@ -34,7 +34,7 @@ def test_the_command_runs_on_a_bare_box(tmp_path):
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=600, check=False)
     found = json.loads((tmp_path / "gpu.json").read_text())
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
-    assert len(found["tables"]) == 5
+    assert len(found["tables"]) == 6
     assert all(is_good for is_good, _ in found["checks"])
     assert done.stdout.endswith((tmp_path / "gpu.md").read_text() + "\n")
 

@@ -135,10 +135,10 @@ def test_half_of_the_kernels_are_isotropic_and_rare_events_come_as_often_as_publ
 @settings(max_examples=30, deadline=None)
 def test_blur_jpeg_keeps_the_shape_of_any_photo_and_repeats_itself(height, width, seed):
     hq = stream(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
-    lq = degrade(hq, PRESETS["demo64"], stream(seed))
+    lq = degrade(hq, PRESETS["demo128"], stream(seed))
     assert lq.shape == hq.shape
     assert lq.dtype == np.uint8
-    assert np.array_equal(lq, degrade(hq, PRESETS["demo64"], stream(seed)))
+    assert np.array_equal(lq, degrade(hq, PRESETS["demo128"], stream(seed)))
 
 
 def test_a_narrow_kernel_leaves_the_photo_unchanged():
@@ -179,7 +179,7 @@ def test_ranges_the_wrong_way_round_are_an_error():
 @pytest.mark.parametrize("wrong", [np.zeros((8, 8, 3), np.float32), np.zeros((8, 8), np.uint8)])
 def test_anything_but_a_uint8_rgb_photo_is_an_error(wrong):
     with pytest.raises(ValueError, match=r"expected a uint8 image \[H, W, 3\], found"):
-        degrade(wrong, PRESETS["demo64"], stream())
+        degrade(wrong, PRESETS["demo128"], stream())
 
 
 # --------------------------------------------------------------------------------------------- RAW: golden

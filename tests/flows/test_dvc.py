@@ -11,10 +11,13 @@ from pathlib import Path
 
 import pytest
 import yaml
-from recording import calls_of
+from recording import asked_by, calls_of
 
+from flows.rows import OWN
 from flows.steps import STEPS
 from tasks.basics import ROOT
+from tasks.params.experiment import Experiment
+from tasks.params.load import load
 from tasks.store.keys import code_of, data_of
 
 ALWAYS = {"flows/steps.py", "flows/rows.py", "tasks/store/keys.py"}  # the wiring, and what keys are made of
@@ -38,6 +41,27 @@ def test_what_a_key_covers_is_a_dependency(name, tmp_path):
     needed = code_of_step(name, tmp_path) | ALWAYS
     uncovered = [path for path in needed if not any(path == dep or path.startswith(f"{dep}/") for dep in files)]
     assert (missing, sorted(uncovered)) == ([], [])
+
+
+@pytest.mark.parametrize("name", [name for name in STEPS if name != "report"])  # it has them all
+def test_what_a_step_reads_of_the_settings_is_a_parameter(name, tmp_path, monkeypatch):
+    """Of any experiment: so the demo's stages stay right when somebody adds a method, a cleaning, a reference set."""
+    named = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"][name]["do"]["params"]
+    listed = {key.removeprefix("experiments.${item}").removeprefix(".") for key in named}
+    experiments, read = load().experiments, set()
+
+    def noted(self: Experiment, field: str) -> object:
+        if field in Experiment.model_fields:
+            read.add(field)
+        return object.__getattribute__(self, field)
+
+    for row in OWN.values():
+        monkeypatch.setattr(row, "sections", ())  # whether they are there at all
+    with monkeypatch.context() as context:
+        context.setattr(Experiment, "__getattribute__", noted, raising=False)
+        for number, experiment in enumerate(experiments.values()):
+            asked_by(experiment, name, tmp_path / str(number))
+    assert read - listed == set()
 
 
 def test_dvc_finds_every_parameter_that_a_stage_names():
@@ -78,3 +102,27 @@ def test_dvc_deletes_no_results_for_an_experiment_that_cannot_run(name, tmp_path
     assert done.returncode
     assert "experiments.demo.finetune.lrr: unknown key" in done.stdout + done.stderr
     assert all(result.read_text() == "of an hour's work" for result in results)
+
+
+@pytest.mark.slow
+def test_collecting_garbage_in_one_project_leaves_the_results_of_the_other(tmp_path):
+    """`dvc gc -w` at the top keeps what the demo needs, and the papers' results are not among it."""
+    others = tmp_path / "data" / "experiments"
+    for folder in (tmp_path, others):
+        (folder / ".dvc").mkdir(parents=True)
+        shutil.copy(ROOT / folder.relative_to(tmp_path) / ".dvc" / "config", folder / ".dvc" / "config")
+        (folder / "result.txt").write_text(f"of {folder.name}")
+        dvc(folder, "config", "core.no_scm", "true")
+        dvc(folder, "add", "result.txt")
+    dvc(tmp_path, "gc", "--workspace", "--force")
+    (others / "result.txt").unlink()
+    dvc(others, "checkout")
+    assert (others / "result.txt").read_text() == "of experiments"
+
+
+def dvc(folder: Path, *words: str) -> str:
+    """What a DVC command says. Fails where it fails."""
+    command = [Path(sys.executable).with_name("dvc"), *words]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout

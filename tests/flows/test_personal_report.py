@@ -7,7 +7,7 @@ import torch
 from PIL import Image
 
 from flows.personalize import personalize
-from tasks.data.portraits import portrait
+from tasks.heads.render import render
 from tasks.metrics import arcface
 from tasks.metrics.identity import album_cosine, id_cosine
 from tasks.stages import identify as identify_stage
@@ -30,7 +30,7 @@ def folders(tmp_path):
     for name, seeds in (("album", (1, 2, 3)), ("photos", (4, 5)), ("codeformer", (4, 5))):
         (tmp_path / name).mkdir()
         for seed in seeds:
-            Image.fromarray(portrait(seed, 64)).save(tmp_path / name / f"{seed}.png")
+            Image.fromarray(render(seed, 64)).save(tmp_path / name / f"{seed}.png")
     return tmp_path
 
 
@@ -59,7 +59,7 @@ def test_the_report_has_a_row_for_before_after_and_the_other_method(folders, req
 
 
 def test_the_score_of_an_album_is_the_mean_of_its_photos_cosines(weights):
-    faces = torch.stack([torch.from_numpy(np.array(portrait(seed, 64))).permute(2, 0, 1) / 255 for seed in range(3)])
+    faces = torch.stack([torch.from_numpy(np.array(render(seed, 64))).permute(2, 0, 1) / 255 for seed in range(3)])
     photo, album = faces[:1], faces[1:]
     cosine = id_cosine(weights, torch.device("cpu"))
     expected = torch.cat([cosine(photo, other[None]) for other in album]).mean()

@@ -2,12 +2,17 @@
 
 import json
 import os
+import re
 import shutil
 import socket
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import Callable
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +23,8 @@ import pytest
 import yaml
 from PIL import Image
 
-from flows import steps
+from flows import server, steps
+from flows.cost import estimate
 from flows.preflight import check
 from flows.restore import restore as restore_photos
 from flows.steps import STEPS
@@ -35,7 +41,7 @@ from tasks.store.artifact import ImageFolder
 TINY: dict[str, Any] = {
     "title": "tiny",
     "seed": 7,
-    "dataset": {"kind": "portraits", "size": 64, "finetune": 6, "test": 4, "real": 4},
+    "dataset": {"kind": "heads", "size": 64, "finetune": 6, "test": 4, "real": 4},
     "degradations": {"noise": {"preset": "raw_x2_severe"}},
     "pseudo_targets": {"respacing": "10", "start_t": 300, "stop_t": 100, "factor": 4},
     "metrics": ["psnr", "ssim", "lpips_seeded", "fid_seeded", "musiq"],
@@ -96,8 +102,11 @@ def test_every_stage_runs_and_the_results_say_what_was_measured(tiny):
 
 
 def test_a_second_run_makes_nothing_and_a_changed_setting_only_what_depends_on_it(tiny):
+    experiment = Experiment.model_validate(tiny)
+    assert estimate(experiment, workspace_folder())
     run(tiny)
     first = built()
+    assert estimate(experiment, workspace_folder()) == []
     run(tiny)
     assert built() == first
     run(tiny | {"finetune": tiny["finetune"] | {"lr": 1e-5}})
@@ -107,6 +116,9 @@ def test_a_second_run_makes_nothing_and_a_changed_setting_only_what_depends_on_i
     assert new == dict.fromkeys(once, 1)
     run(tiny)
     assert built() == second
+    shutil.rmtree(default_store().root)  # as after a clone and a `dvc pull`
+    run(tiny)
+    assert not list((default_store().root / "timings").glob("*.json")), "what is published is taken, not made"
 
 
 def every_method(tiny: dict[str, Any]) -> dict[str, Any]:
@@ -129,7 +141,7 @@ def every_method(tiny: dict[str, Any]) -> dict[str, Any]:
             "difface": {"method": {"kind": "difface", "start_t": 400, "eta": 0.5, **prior}},
             "gen2res": {"method": {"kind": "gen2res", **prior, **album}},
             "difbfsr": {"method": {"kind": "difbfsr", **prior, **networks}},
-            "idm": {"label": "IDM, cleaned", "method": {"kind": "idm", "arch": "idm64", "steps": 2}},
+            "idm": {"label": "IDM, cleaned", "method": {"kind": "idm", "arch": "idm128", "steps": 2}},
             "again": {"method": {"kind": "feed_forward", "arch": "swinir"}, "weights": tiny["restorer"]["weights"]},
             "inpainted": {
                 "method": {"kind": "difface_inpaint", "start_t": 400, "eta": 1, **prior},
@@ -137,9 +149,9 @@ def every_method(tiny: dict[str, Any]) -> dict[str, Any]:
             },
         },
         "cleaning": {
-            "method": {"kind": "idm", "arch": "idm64", "steps": 2},
+            "method": {"kind": "idm", "arch": "idm128", "steps": 2},
             "weights": "data/weights/demo/idm.safetensors",
-            "degradation": "demo64",
+            "degradation": "demo128",
             "iterations": 2,
             "batch": 2,
             "lr": 1e-5,
@@ -264,6 +276,27 @@ def test_the_results_are_the_same_from_a_fresh_store(tiny):
     shutil.rmtree(default_store().root)
     shutil.rmtree(workspace_folder())
     assert {name: result.digest for name, result in run(tiny, "finetune").results.items()} == first
+
+
+def test_a_run_of_other_settings_waits_and_says_why(tiny, caplog):
+    experiment, work = Experiment.model_validate(tiny), Workspace(workspace_folder())
+    other = Experiment.model_validate(tiny | {"seed": 8})
+    order: list[str] = []
+
+    def second() -> None:
+        with Workspace(work.root).held(other):
+            order.append("second")
+
+    with work.held(experiment), Workspace(work.root).held(experiment):  # of the same settings: together
+        waiting = threading.Thread(target=second)
+        waiting.start()
+        deadline = time.monotonic() + 60
+        while "tiny: another run has other settings. This one waits." not in caplog.text:
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        order.append("first")
+    waiting.join(60)
+    assert order == ["first", "second"]
 
 
 # ----------------------------------------------------------------------------------------------- ingest
@@ -449,26 +482,91 @@ def command(checkout) -> Callable[..., str]:
     return call
 
 
+@contextmanager
+def running(words: list[str], checkout: Path, environment: dict[str, str]) -> Iterator[None]:
+    """A program that serves, ended as by a user's Ctrl-C; what it said is in a file of its name."""
+    with (checkout / f"{words[-1]}.log").open("wb") as log:
+        process = subprocess.Popen(words, cwd=checkout, env=environment, stdout=log, stderr=log)
+        try:
+            yield
+        finally:
+            process.terminate()
+            process.wait(60)
+
+
 @pytest.mark.slow
 @pytest.mark.xdist_group("checkout")
-def test_prefect_and_dvc_share_one_truth(checkout, command):
-    output = command("python", "-m", "flows", "demo", times=2)
-    assert "report.html" in output
-    assert len(output.splitlines()) <= 40
-    made = [path.parent.parent.name for path in (checkout / "data" / ".store").glob("*/*/manifest.json")]
-    assert made.count("finetune") == made.count("report") == 1  # two runs at once make everything once
-    assert "up to date" in command("dvc", "status", "dvc.yaml")
-    assert "Running stage" not in command("dvc", "repro")
-    assert "psnr" in command("dvc", "metrics", "show")
+class TestServed:
+    """`bfr serve` is running."""
 
-    change_params(checkout, lambda demo: demo | {"finetune": demo["finetune"] | {"lr": 1e-5}})
-    output = command("dvc", "repro")
-    ran = [line.split("'")[1] for line in output.splitlines() if line.startswith("Running stage")]
-    assert ran == ["finetune@demo", "compare@demo", "authenticity@demo", "evaluate@demo", "report@demo"]
-    assert "Running stage" not in command("dvc", "repro", "finetune@demo")
+    @pytest.fixture(scope="class", autouse=True)
+    def served(self, checkout, command) -> Iterator[None]:
+        with running([sys.executable, "-m", "flows", "serve"], checkout, command.environment):
+            deadline = time.monotonic() + 200
+            while not (checkout / "data/.prefect/pages/.address").exists():
+                assert time.monotonic() < deadline
+                time.sleep(0.1)
+            yield
 
-    command("python", "-m", "flows", "demo")
-    assert "up to date" in command("dvc", "status", "dvc.yaml")
+    @pytest.fixture
+    def ask(self, command, monkeypatch) -> Callable[[str, Any], Any]:
+        """Questions to the checkout's Prefect server."""
+        monkeypatch.setattr(server, "API", command.environment["PREFECT_API_URL"])
+        monkeypatch.setattr(server, "TOKEN", {})
+        return server.ask
+
+    def test_prefects_own_commands_work_and_strangers_may_not_give_orders(self, command, ask):
+        for what in ("flow-run", "artifact", "work-pool"):
+            command("prefect", what, "ls")
+        command("prefect", "work-pool", "create", "bfr", "--type", "process")
+        command("prefect", "deploy", "--all")
+        found = ask("deployments/filter", {})
+        assert {each["name"] for each in found} > {"pool"}
+        assert "benchmark/pool" in command("prefect", "deployment", "ls")
+        stranger = urllib.request.Request(
+            f"{command.environment['PREFECT_API_URL']}/flows/", data=b'{"name": "evil"}', method="POST"
+        )
+        stranger.add_header("Origin", "http://evil.example")
+        with pytest.raises(urllib.error.HTTPError, match="403"):
+            urllib.request.urlopen(stranger)
+
+    def test_prefect_and_dvc_share_one_truth_and_prefect_shows_it(self, checkout, command, ask):
+        output = command("python", "-m", "flows", "demo", times=2)
+        assert "report.html" in output
+        assert len(output.splitlines()) <= 40
+        made = [path.parent.parent.name for path in (checkout / "data" / ".store").glob("*/*/manifest.json")]
+        assert made.count("finetune") == made.count("report") == 1  # two runs at once make everything once
+        assert "up to date" in command("dvc", "status", "dvc.yaml")
+        assert "Running stage" not in command("dvc", "repro")
+        assert "psnr" in command("dvc", "metrics", "show")
+
+        change_params(checkout, lambda demo: demo | {"finetune": demo["finetune"] | {"lr": 1e-5}})
+        output = command("dvc", "repro")
+        ran = [line.split("'")[1] for line in output.splitlines() if line.startswith("Running stage")]
+        assert ran == ["finetune@demo", "compare@demo", "authenticity@demo", "evaluate@demo", "report@demo"]
+        assert "Running stage" not in command("dvc", "repro", "finetune@demo")
+
+        # the served deployments have run since `prefect deploy --all`; now the pool's
+        with running(["prefect", "worker", "start", "--pool", "bfr"], checkout, command.environment):
+            command("prefect", "deployment", "run", "benchmark/pool", "--param", "experiment=demo", "--watch")
+        assert "up to date" in command("dvc", "status", "dvc.yaml")
+
+        [*_, last] = ask("flow_runs/filter", {"sort": "EXPECTED_START_TIME_ASC"})
+        runs = ask("task_runs/filter", {"task_runs": {"flow_run_id": {"any_": [last["id"]]}}})
+        names = {run["id"]: run["name"] for run in runs}
+        reads = {run["name"]: {names[each["id"]] for each in run["task_inputs"].get("wait_for", [])} for run in runs}
+        assert reads["finetune adapted_models/noise"] == {
+            "pseudo_targets noise/finetune",
+            "photos real",
+            "degrade lq/noise/finetune",
+        }
+        tags = {run["name"]: set(run["tags"]) for run in runs}
+        assert tags["restore restored/noise/test"] == {"demo", "gpu"}
+        assert tags["photos real"] == {"demo"}
+        [page] = ask("artifacts/latest/filter", {"artifacts": {"key": {"any_": ["demo-page"]}}})
+        [address] = re.findall(r"http[^)]+", page["data"])
+        with urllib.request.urlopen(address) as reply:
+            assert b"<html" in reply.read()
 
 
 @pytest.mark.slow

@@ -58,7 +58,7 @@ def test_another_number_of_photos_than_the_published_set_is_warned_of(kind, tmp_
             "methods": ["lq"],
             "metrics": ["sharpness"],
             "dataset": settings[kind],
-            "degradations": {"eq9": {"preset": "demo64"}} if kind == "folders" else {},
+            "degradations": {"eq9": {"preset": "demo128"}} if kind == "folders" else {},
         }
     )
     with caplog.at_level(logging.WARNING):

@@ -68,15 +68,13 @@ def test_dvc_stages_are_the_steps_and_the_other_experiments_have_the_same_ones()
         assert ("data/published" in ours["deps"]) == (name == "report")
 
 
-def test_every_experiment_has_dvc_stages_and_a_deployment():
+def test_every_experiment_has_dvc_stages():
     demo, others = (stages(name)["photos"]["foreach"] for name in ("dvc.yaml", "data/experiments/dvc.yaml"))
     entries = read_yaml(PARAMS_FILE)["experiments"]
     assert [*demo, *others] == list(entries)
     assert "gen2res" not in text("data/experiments/dvc.yaml").partition("do:")[2]  # names stand in the table alone
     for name, extended in others.items():
         assert set(extended) == set(resolved("experiments", entries, name).parents or [name])  # a changed parent reruns
-    deployments = yaml.safe_load(text("prefect.yaml"))["deployments"]
-    assert [d["name"] for d in deployments if d["entrypoint"].endswith(":benchmark")] == ["experiment"]  # any of them
 
 
 def test_every_step_runs_stages_that_have_a_prefect_task():

@@ -1,15 +1,24 @@
-"""How a run is followed: lines, warnings and progress are shown, and a lost server is waited for."""
+"""How a run is followed: lines, warnings and progress are shown, a lost server is waited for; and whose runs it is."""
 
 import io
 import json
+import re
 import socket
 import threading
+import urllib.error
+import urllib.request
 from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+from typing import Any
 
 import pytest
+import yaml
 
-from flows import server
+from flows import deployments, server
+from flows.pages import address_of, served
 from flows.terminal import Screen
+from flows.workspace import check_own
+from tasks.basics import ROOT, BadInput
 from tasks.durations import whole_duration
 
 PROGRESS = [40.0, 40.0, 100.0]  # of the running task, at each question
@@ -123,3 +132,75 @@ def test_loopback_never_goes_through_a_proxy(monkeypatch):
     monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
     monkeypatch.setenv("no_proxy", "example.org")
     assert server.settings()["no_proxy"] == server.settings()["NO_PROXY"] == "127.0.0.1,::1,example.org,localhost"
+
+
+def test_a_checkouts_deployments_are_its_own(monkeypatch):
+    names = {server.checkout_name(Path(root)) for root in ("/a/bfr", "/b/bfr", "/b/my bfr%")}
+    assert len(names) == 3
+    assert all(re.fullmatch("(bfr|my_bfr_)-[0-9a-f]{6}", name) for name in names)
+    shown: list[Any] = []
+    monkeypatch.setattr(deployments, "serve", lambda *found, pause_on_shutdown: shown.extend(found))
+    deployments.serve_all("bfr-123456")
+    assert {each.name for each in shown} == {"bfr-123456"}
+    assert shown[-1].flow_name == server.LAST_SERVED
+    pool = yaml.safe_load((ROOT / "prefect.yaml").read_text())["deployments"]
+    assert {entry["entrypoint"].rpartition(":")[2] for entry in pool} == {each.flow_name for each in shown}
+    assert {entry["name"] for entry in pool} == {"pool"}, "served ones have other names"
+
+
+def test_a_flow_of_another_checkout_does_not_run_here(tmp_path):
+    check_own(deployments.__file__)
+    with pytest.raises(BadInput, match="another checkout"):
+        check_own(str(tmp_path / "flows" / "benchmark.py"))
+
+
+def test_only_the_servers_own_pages_may_use_it(monkeypatch):
+    monkeypatch.setattr(server, "API", "http://127.0.0.1:4299/api")
+    monkeypatch.delenv("PREFECT_SERVER_CORS_ALLOWED_ORIGINS", raising=False)
+    found = server.settings()["PREFECT_SERVER_CORS_ALLOWED_ORIGINS"]
+    assert found == "http://127.0.0.1:4299,http://localhost:4299"
+    monkeypatch.setattr(server, "API", "http://lab.example:80/api")
+    assert server.origins() == ["http://lab.example:80"]
+
+
+def test_a_server_that_wants_a_token_gets_one(monkeypatch):
+    class Api(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.answer(200, {"token": f"for {self.path.partition('client=')[2]}"})
+
+        def do_POST(self) -> None:
+            is_known = self.headers["Prefect-Csrf-Token"] == f"for {self.headers['Prefect-Csrf-Client']}"
+            self.answer(200 if is_known else 403, ["an answer"])
+
+        def answer(self, code: int, value: object) -> None:
+            self.send_response(code)
+            self.end_headers()
+            self.wfile.write(json.dumps(value).encode())
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    monkeypatch.setattr(server, "TOKEN", {})
+    with HTTPServer(("127.0.0.1", 0), Api) as listening:
+        threading.Thread(target=listening.serve_forever, daemon=True).start()
+        monkeypatch.setattr(server, "API", f"http://127.0.0.1:{listening.server_port}/api")
+        assert server.ask("flow_runs/filter", {}) == ["an answer"]
+        assert server.ask("flow_runs/filter", {}) == ["an answer"]
+        listening.shutdown()
+
+
+def test_reports_are_served_on_loopback_to_who_asks_this_host(tmp_path):
+    report = tmp_path / "my results" / "report"
+    report.mkdir(parents=True)
+    (report / "report.html").write_text("numbers")
+    links = tmp_path / "links"
+    assert address_of(report.parent, links) is None
+    with served(links, first_port=0):
+        address = address_of(report.parent, links)
+        assert address == address_of(report.parent, links)
+        with urllib.request.urlopen(f"{address}/report/report.html") as reply:
+            assert reply.read() == b"numbers"
+        other = urllib.request.Request(f"{address}/report/report.html", headers={"Host": "evil.example:80"})
+        with pytest.raises(urllib.error.HTTPError, match="403"):
+            urllib.request.urlopen(other)
+    assert address_of(report.parent, links) is None

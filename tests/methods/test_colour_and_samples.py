@@ -12,7 +12,7 @@ from tasks.methods.free_samples import FreeSamples
 from tasks.methods.method import Networks
 
 CPU = torch.device("cpu")
-PRIOR = Networks(ROOT / "data/weights/demo/prior.safetensors", "demo64")
+PRIOR = Networks(ROOT / "data/weights/demo/prior.safetensors", "demo128")
 
 
 def faces(count: int) -> torch.Tensor:

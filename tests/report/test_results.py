@@ -25,7 +25,7 @@ from tasks.stages.ingest import IngestParams, ingest
 from tasks.stages.reference import ReferenceParams, reference
 from tasks.store.artifact import ImageFolder, Manifest
 from tasks.store.files import write_png
-from tasks.store.provenance import dvc_digest
+from tasks.store.md5 import dvc_digest
 
 METRICS = ("psnr", "sharpness", "fid_seeded", "recall_seeded", "kid_seeded")
 
@@ -197,7 +197,7 @@ def two_runs(tmp_path):
     """The folders of a tiny experiment, run with two settings."""
     demo = load().experiments["demo"].model_dump(mode="json")
     tiny = demo | {
-        "dataset": {"kind": "portraits", "size": 64, "finetune": 2, "test": 4, "real": 4},
+        "dataset": {"kind": "heads", "size": 64, "finetune": 2, "test": 4, "real": 4},
         "degradations": {"noise": {"preset": "raw_x2_severe"}},
         "metrics": ["psnr", "sharpness", "fid_seeded", "fid_seeded@real"],
         "methods": ["lq", "pretrained", "pseudo_target"],
@@ -231,7 +231,7 @@ def test_two_runs_are_compared_photo_by_photo(two_runs, tmp_path, monkeypatch):
     assert target["params"]["settings"]["start_t"] == 500
     images = ImageFolder(new / target["images"])
     assert target["facts"]["contents (SHA-256)"] == images.digest
-    assert target["facts"]["DVC"] == dvc_digest(new / "pseudo_targets")
+    assert target["facts"]["DVC"] == dvc_digest(new / "pseudo_targets", default_store())
     text = (new / "report" / "results.md").read_text(encoding="utf-8")
     assert "FID (seeded) to real photos ↓ (4 images, " in text
     assert target["facts"]["commit"] in text

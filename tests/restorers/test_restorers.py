@@ -37,7 +37,7 @@ def test_a_saved_swinir_is_read_back_by_us_and_by_spandrel(tmp_path, suffix):
     model = swinir.build(swinir.DEMO, seed=3)
     path = tmp_path / f"demo{suffix}"
     swinir.save(model, path)
-    lq = image("swinir64", 64, 64)
+    lq = image("swinir128", 64, 64)
     expected = swinir.restore(model, lq)
     assert torch.equal(swinir.restore(swinir.load(path), lq), expected)
     assert torch.equal(ModelLoader().load_from_file(path)(lq), expected)

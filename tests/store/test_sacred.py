@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from threading import Thread
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -38,6 +39,9 @@ CROP = IngestParams(size=16, fit="crop")
 
 def record(key: str) -> Manifest:
     return Manifest(stage="work", key=key * 64, params=None, inputs={}, code="", files={})
+
+
+WORK = SimpleNamespace(record=record)  # a stage, as far as a workspace asks it itself
 
 
 def fill(folder: Path, level: int = 7) -> None:
@@ -489,13 +493,13 @@ def test_what_is_bfrs_own_is_neither_input_nor_output(place, tmp_path):
 
 
 def test_results_of_a_removed_degradation_go_and_a_users_files_stay(tmp_path, caplog):
-    first = Workspace(tmp_path / "work", lambda stage, params: Artifact(result(params)))
+    first = Workspace(tmp_path / "work", lambda stage, params, at: Artifact(result(params)))
     for at, key in (("lq/old/test", "1"), ("lq/mine/test", "2"), ("lq/kept/test", "3"), ("report", "4")):
-        first.make(at, None, key)
+        first.make(at, WORK, key)
     for name in ("metrics.json", "lq/notes.txt", "lq/mine/test/notes.txt"):
         (first.root / name).write_text("mine")
     second = Workspace(first.root, first.run_stage)
-    second.make("lq/kept/test", None, "3")
+    second.make("lq/kept/test", WORK, "3")
     second.remove_others(keep="report")
     assert sorted(path.relative_to(first.root).as_posix() for path in first.root.rglob("*") if path.is_file()) == [
         *("lq/kept/test/a.png", "lq/kept/test/b.png", "lq/kept/test/manifest.json", "lq/kept/test/sub/x.txt"),
@@ -527,7 +531,7 @@ def test_a_training_does_not_overwrite_a_users_weights(name, tmp_path):
     with pytest.raises(BadInput, match=f"holds {name}, and no training of bfr"):
         check_trained_here(weights)
     weights.write_bytes(b"trained")
-    card = {"architecture": "demo64", "sha256": file_digest(weights)}
+    card = {"architecture": "demo128", "sha256": file_digest(weights)}
     (tmp_path / "mine.json").write_text(json.dumps(card))
     check_trained_here(weights)
     weights.write_bytes(b"another's")
@@ -591,7 +595,7 @@ class House:
         return self.store.build(record(key), lambda folder: fill(folder, int(key)))
 
     def do(self, what: str, *args: Any) -> None:
-        workspace = Workspace(self.root / "work", lambda stage, params: Artifact(self.build(params)))
+        workspace = Workspace(self.root / "work", lambda stage, params, at: Artifact(self.build(params)))
         match what:
             case "add":
                 self.add(self.root / args[0] / args[1], args[2])
@@ -606,7 +610,7 @@ class House:
                     path.write_bytes(b"mine" + path.read_bytes()[4:])  # of the same size
                     self.mine[path] = path.read_bytes()
             case "publish":
-                workspace.make(f"lq/{args[0]}", None, args[0])
+                workspace.make(f"lq/{args[0]}", WORK, args[0])
             case "prune":
                 self.store.prune(-1)
             case "verify":
@@ -614,7 +618,7 @@ class House:
             case "usage":
                 self.store.usage()
             case "others":
-                workspace.make("lq/3", None, "3")
+                workspace.make("lq/3", WORK, "3")
                 workspace.remove_others(keep="report")
             case "restore" | "restore out":
                 out = str(self.root / "out") if what == "restore out" else None

@@ -1,5 +1,7 @@
 """The store: keys cover what a result is made from, a key is built once, a killed build leaves nothing behind."""
 
+import hashlib
+import json
 import multiprocessing
 import os
 import shutil
@@ -13,6 +15,8 @@ from tasks.basics import BadInput
 from tasks.pixels import to_tensor, to_uint8
 from tasks.store.artifact import MANIFEST, Artifact, ImageFolder, Manifest
 from tasks.store.files import Quarantined, read_quarantine, write_png, write_quarantine
+from tasks.store.locks import locked
+from tasks.store.md5 import dvc_digest, md5
 from tasks.store.publish import publish
 from tasks.store.store import Store
 
@@ -161,6 +165,83 @@ def test_prune_deletes_what_was_not_used_for_long(store):
     assert store.prune(keep_days=30) == []
     os.utime(state, (0, 0))
     assert [found.path for found in store.prune(keep_days=30)] == [state]
+
+
+def test_locks_go_with_the_work_and_old_notes_with_what_they_are_about(store):
+    kept, gone = (store.build(record(key * 64), write_pixels) for key in "12")
+    assert list((store.root / "locks").iterdir()) == []
+    left, held = (store.root / "locks" / f"work-{key * 64}" for key in "34")
+    speed = store.root / "speed" / f"{'5' * 64}.json"
+    speed.parent.mkdir()
+    times = [store.root / "timings" / f"{path.name}.json" for path in (kept, gone)]
+    for path in (left, held, speed):
+        path.touch()
+    for path in (left, held, speed, gone, *times):
+        os.utime(path, (0, 0))
+    with locked(held):
+        assert {found.path.name for found in store.prune(30, dry_run=True)} == {gone.name, "locks", "speed"}
+        assert [found.reason for found in store.prune(30)][1:] == [
+            "1 locks that nobody holds",
+            "1 times of results that are gone",
+            "1 measured speeds that are old",
+        ]
+        assert [path.exists() for path in (left, held, speed, *times)] == [False, True, False, True, False]
+
+
+def test_a_published_result_that_has_the_key_and_the_bytes_is_taken_into_the_store(store, tmp_path):
+    published = tmp_path / "published"
+    publish(store.build(record(), write_pixels), published)
+    manifest = (published / MANIFEST).read_bytes()
+    shutil.rmtree(store.root)
+    for other in (record("b" * 64), record().model_copy(update={"stage": "other"})):
+        assert not store.adopt(other, published)
+    assert not store.root.exists()
+    assert store.adopt(record(), published)
+    stored = store.build(record(), pytest.fail)
+    assert (stored / MANIFEST).read_bytes() == manifest
+    assert store.verify() == []
+    assert store.seconds(record().key) is None  # nobody knows how long it took
+    write_pixels(published, level=9)  # a copy was made: neither is changed by the other
+    assert store.verify() == []
+
+
+@pytest.mark.parametrize("harm", ["changed", "cut", "missing", "no manifest", "another's file"])
+def test_a_published_result_that_is_damaged_is_not_taken(store, tmp_path, harm):
+    published = tmp_path / "published"
+    publish(store.build(record(), write_pixels), published)
+    shutil.rmtree(store.root)
+    first = published / "a.png"
+    match harm:
+        case "changed":
+            write_png(first, np.full((4, 5, 3), 8, np.uint8))
+        case "cut":
+            first.write_bytes(first.read_bytes()[:-1])
+        case "missing":
+            first.unlink()
+        case "no manifest":
+            (published / MANIFEST).unlink()
+        case _:
+            (published / "notes.txt").write_text("mine")
+    assert store.adopt(record(), published) == (harm == "another's file")
+    assert store.has("work", record().key) == (harm == "another's file")
+    assert not list(store.root.glob("tmp/*"))
+    assert not list(store.root.glob("work/*/notes.txt"))
+
+
+def test_dvcs_digest_of_results_reads_no_file_of_theirs_twice(store, tmp_path, monkeypatch):
+    folder = tmp_path / "step"
+    for place, level in (("a/test", 1), ("a/train", 2)):
+        made = record(f"{level}" * 64)
+        publish(store.build(made, lambda out, level=level: write_pixels(out, level)), folder / place)
+    (folder / "a" / "notes.txt").write_text("mine")
+    files = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+    expected = [{"md5": hashlib.md5((folder / name).read_bytes()).hexdigest(), "relpath": name} for name in files]
+    text = json.dumps(expected, sort_keys=True).encode()
+    assert dvc_digest(folder, store) == f"{hashlib.md5(text).hexdigest()}.dir"
+    read: list[str] = []
+    monkeypatch.setattr("tasks.store.md5.md5", lambda path: (read.append(path.name), md5(path))[1])
+    assert dvc_digest(folder, store) == f"{hashlib.md5(text).hexdigest()}.dir"
+    assert sorted(read) == [MANIFEST, MANIFEST, "notes.txt"]
 
 
 def test_a_finished_training_leaves_no_state(store):

@@ -156,13 +156,13 @@ def test_every_registered_file_has_an_address_and_a_licence():
 
 def test_weights_of_another_network_are_refused_with_the_first_differences(tmp_path):
     path = tmp_path / "prior.safetensors"
-    state = UNet(PRIORS["demo64"]).state_dict()
+    state = UNet(PRIORS["demo128"]).state_dict()
     state["extra"] = torch.zeros(3)
     state["out.2.bias"] = torch.zeros(5)
     del state["out.0.weight"]
     write_state_dict(path, state)
     with pytest.raises(BadInput) as caught:
-        load_prior("demo64", path, torch.device("cpu"))
+        load_prior("demo128", path, torch.device("cpu"))
     assert str(caught.value).splitlines()[1:] == [
         "  out.0.weight (32,) is missing",
         "  extra (3,) is not in it",
