@@ -155,6 +155,15 @@ def test_an_interrupted_run_goes_on(album, tmp_path, monkeypatch):
     assert len(searched) == 3
 
 
+def test_photos_that_come_later_are_searched_alone(album, tmp_path, monkeypatch):
+    searched, detect = [], Mtcnn.detect
+    monkeypatch.setattr(Mtcnn, "detect", lambda *given: searched.append(1) or detect(*given))
+    restored(album, out=tmp_path / "out")
+    Image.fromarray(draw([], 90, 90, 5)[0]).save(album / "Another.png")
+    restored(album, out=tmp_path / "out")
+    assert len(searched) == 3 + 1
+
+
 def test_a_second_run_replaces_its_results_and_foreign_files_are_refused(album, tmp_path):
     restored(album, out=tmp_path / "out")
     restored(album, out=tmp_path / "out", strength=0.5)
