@@ -20,6 +20,7 @@ from tasks.stages.find_faces import FindFacesParams, FoundPhoto, find_faces, rea
 from tasks.stages.paste_faces import PasteFacesParams, names_of, paste_faces
 from tasks.store.artifact import ImageFolder
 from tasks.store.files import Quarantined
+from tasks.store.ownership import manifest_of
 from tasks.weights.fetch import known, required
 from tasks.weights.file import WeightFile
 
@@ -122,7 +123,7 @@ def restore_photos(
 ) -> Outcome:
     """Whole photos in <out>/photos by their own names and kinds; <out>/faces/faces.json says what was done.
 
-    given: files, folders, patterns; nothing is written there. out: by default <first>_restored beside the first.
+    given: files, folders, patterns; nothing is written there. out: by default <first>_restored_<method>, beside it.
     experiment, method: a row of a table of params.yaml, see `METHODS`. fidelity: CodeFormer's w. All else is as in
     `flows.restore.restore`. A killed run goes on with the photos that it has not finished.
     """
@@ -131,7 +132,8 @@ def restore_photos(
         raise BadInput("Which photos? Name photos, or folders of them.")
     settings = with_fidelity(chosen(experiment, method, weights, seed), method, fidelity)
     row = checked_row(settings, experiment, method)
-    root, _ = results_folder(out, "restored", {f"photo {n}": str(path) for n, path in enumerate(paths, start=1)})
+    suffix = "restored" if method == "pretrained" else f"restored_{method}"
+    root, _ = results_folder(out, suffix, {f"photo {n}": str(path) for n, path in enumerate(paths, start=1)})
     photos = ChosenPhotos(paths)
     finding = FindFacesParams(
         size=settings.dataset.size, **options.model_dump(include=set(FindFacesParams.model_fields))
@@ -142,7 +144,7 @@ def restore_photos(
     crops: dict[str, Source] = {"faces": faces}
     if faces.ids:
         crops["restored"] = row.run(InStore(root), faces, "", "restored")
-    return written(Workspace(root), photos, crops, options, method)
+    return written(Workspace(root), photos, crops, options, row.label)
 
 
 def written(work: Workspace, photos: ChosenPhotos, crops: dict[str, Source], options: Options, method: str) -> Outcome:
@@ -153,8 +155,11 @@ def written(work: Workspace, photos: ChosenPhotos, crops: dict[str, Source], opt
     names = names_of(photos, found)
     pasting = PasteFacesParams(names=names, **options.model_dump(include=set(PasteFacesParams.model_fields)))
     telling = FacesReportParams(method=method, labels=photos.labels, names=names, keep_crops=options.keep_crops)
+    earlier = manifest_of(work.root / "faces")
     work.make("photos", paste_faces, pasting, photos=photos, **crops)
-    work.make("faces", faces_report, telling, **crops)
+    now = work.make("faces", faces_report, telling, **crops)
+    if earlier and earlier.params != now.manifest.params:
+        LOG.warning("The earlier results in %s, of other photos or settings, were replaced.", work.root)
     done = set(restored.ids) if isinstance(restored, ImageFolder) else set()
     counts = {image_id: sum(face.crop in done for face in photo.faces) for image_id, photo in found.items()}
     for image_id, photo in found.items():

@@ -49,7 +49,7 @@ def restore(
     photos
         Your photos; nothing is written there.
     out
-        Where the results go: photos/ and faces/faces.json; default: FIRST_restored.
+        Where the results go: photos/ and faces/faces.json; default: FIRST_restored_METHOD.
     method
         gfpgan (the default), codeformer, restoreformer, swinir, difface, pseudo_target, gen2res, difbfsr: they need
         official weights; demo knows rendered faces only. With --experiment: a row of its table.

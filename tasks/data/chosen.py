@@ -9,6 +9,7 @@ from pathlib import Path, PurePosixPath
 from tasks.basics import BadInput
 from tasks.data.ingest import content_of, discover, image_ids, safe_name
 from tasks.data.photo import EXTENSIONS
+from tasks.store.artifact import MANIFEST
 from tasks.store.keys import digest
 
 
@@ -57,6 +58,8 @@ class ChosenPhotos:
         uses = Counter(name.casefold() for name in names.values())
         folders = {str(folder).casefold() for name in names.values() for folder in PurePosixPath(name).parents}
         is_free = {name: uses[name.casefold()] == 1 and name.casefold() not in folders for name in names.values()}
+        if MANIFEST in folders:  # lies beside the photos
+            is_free = dict.fromkeys(is_free, False)
         return {
             image_id: name if is_free[name] else f"{image_id}{suffixes[image_id][0]}"
             for image_id, name in names.items()

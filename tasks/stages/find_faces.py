@@ -25,7 +25,9 @@ from tasks.store.publish import link_files
 FACES = "faces.json"
 SURE = 0.85  # score below which a box may be no face: true ones in real photos have 0.91 and more
 SLACK = 0.7  # of min_face: from where on faces are searched, for their sizes are known only then
-AT_ONCE = 8  # photos in a shard: a killed run loses at most so many
+AT_ONCE = (
+    1  # photos in a shard: a killed run loses none that is finished, and a grown folder searches the new ones alone
+)
 
 
 class FindFacesParams(Strict):

@@ -21,7 +21,7 @@ from tasks.stages.find_faces import FoundFace, FoundPhoto, read_found, read_own
 from tasks.store.artifact import Artifact, FileName, ImageFolder, Manifest
 from tasks.store.publish import link_files
 
-AT_ONCE = 4  # photos in a shard
+AT_ONCE = 1  # photos in a shard
 
 Crops = tuple[np.ndarray, np.ndarray]
 """A face's crop before and after, uint8 [S, S, 3]."""

@@ -1,6 +1,7 @@
 """Photos are given back in their own kind: bits, colours, profile, EXIF, transparency."""
 
 import io
+from functools import cache
 
 import cv2
 import numpy as np
@@ -84,6 +85,7 @@ def with_exif(pixels: np.ndarray, exif: Image.Exif) -> bytes:
     return with_chunks_of(cv2.imencode(".png", cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR))[1].tobytes(), file.getvalue())
 
 
+@cache  # it has the time of its making in it
 def other_profile() -> bytes:
     """sRGB with its red and green changed over: another one than any photo has by chance."""
     data = bytearray(ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes())

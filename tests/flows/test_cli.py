@@ -153,7 +153,7 @@ def test_paths_are_those_of_the_caller(tmp_path, monkeypatch, capsys):
     assert "Two of the photos have one name" in capsys.readouterr().err
     for name in ("face.png", "face.jpg"):
         (tmp_path / name).touch()
-    assert call(["restore", "face.png", "face.jpg"]) == 1
+    assert call(["restore", "face.png", "face.jpg", "--aligned"]) == 1
     assert "Two of the photos have one name" in capsys.readouterr().err
     assert call(["diff", "old", "new", "--out", "page.html"]) == 1
     assert "old has no report" in capsys.readouterr().err

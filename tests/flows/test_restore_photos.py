@@ -75,7 +75,7 @@ def test_a_shoebox_is_restored_with_its_names_kinds_bits_and_exif(album, tmp_pat
     assert done.line.endswith(f"→ {tmp_path / 'out'}")
     assert {row.file for row in done.set_aside} == {"cut.jpg", "empty.png"}
     told = json.loads((tmp_path / "out" / "faces" / "faces.json").read_text())["photos"]
-    assert [face["done"] for face in told["Two.JPG"]["faces"]] == ["restored by pretrained"] * 2
+    assert [face["done"] for face in told["Two.JPG"]["faces"]] == ["restored by SwinIR, pre-trained"] * 2
     assert told["none.webp"]["faces"] == []
     crops = [name for name in files_below(tmp_path / "out" / "faces") if name.endswith(".png")]
     assert len(crops) == 6
@@ -155,6 +155,15 @@ def test_an_interrupted_run_goes_on(album, tmp_path, monkeypatch):
     assert len(searched) == 3
 
 
+def test_photos_that_come_later_are_searched_alone(album, tmp_path, monkeypatch):
+    searched, detect = [], Mtcnn.detect
+    monkeypatch.setattr(Mtcnn, "detect", lambda *given: searched.append(1) or detect(*given))
+    restored(album, out=tmp_path / "out")
+    Image.fromarray(draw([], 90, 90, 5)[0]).save(album / "Another.png")
+    restored(album, out=tmp_path / "out")
+    assert len(searched) == 3 + 1
+
+
 def test_a_second_run_replaces_its_results_and_foreign_files_are_refused(album, tmp_path):
     restored(album, out=tmp_path / "out")
     restored(album, out=tmp_path / "out", strength=0.5)
@@ -200,7 +209,7 @@ def test_missing_weights_are_one_message_with_the_ways_to_get_them(album, tmp_pa
 @pytest.mark.parametrize(
     ("method", "files"),
     [
-        ("gfpgan", ["GFPGANv1.4.pth"]),
+        ("gfpgan", ["GFPGANv1.3.pth"]),
         ("codeformer", ["codeformer.pth"]),
         ("pseudo_target", ["swinir_gan_v1.pth", "iddpm_ffhq512_ema500000.pth"]),
         ("demo", []),
