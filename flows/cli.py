@@ -4,6 +4,7 @@ Exit codes: 0 done, 1 failed, 2 wrong usage, 130 interrupted. The commands are i
 """
 
 import json
+import os
 import signal
 import sys
 
@@ -13,6 +14,8 @@ from pydantic import ValidationError
 from flows.command import PLAIN, Result, app
 from flows.commands import experiments, files, photos  # noqa: F401 (they register their commands)
 from tasks.basics import BadInput
+
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # read when torch is loaded; spinning threads starve one another
 
 
 def call(tokens: list[str] | None = None) -> int:
