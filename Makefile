@@ -21,6 +21,8 @@ test: setup ## lint, types and the whole test suite
 setup: .venv/.ready $(WEIGHTS)
 
 .venv/.ready: pyproject.toml constraints.txt
+	@git rev-parse --git-dir >/dev/null || { echo "DVC and the tests need git and a repository, which a ZIP of the files \
+	is not. Run 'git init' here (or 'git clone' the repository, and go there), and then this again." >&2; exit 1; }
 	@$(PYTHON) -c 'import sys; assert sys.version_info >= (3, 11), "bfr needs Python 3.11 or newer, found " + sys.version'
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet uv

@@ -16,15 +16,15 @@ import numpy as np
 import torch
 
 from benchmarks import reference
-from tasks.data.portraits import portrait
 from tasks.degradation import blur_jpeg, raw
 from tasks.degradation.presets import PRESETS
+from tasks.heads.render import render
 from tasks.noise import numpy_stream
 
 
 def cases(size: int, preset: str, images: int) -> list[tuple[Any, Any, Any]]:
     """(photo, parameters, noise) of each image."""
-    photos = [portrait(seed, size) for seed in range(4)]
+    photos = [render(seed, size) for seed in range(4)]
     made = []
     for i in range(images):
         rng = numpy_stream(0, preset, str(i))

@@ -1,6 +1,6 @@
 """How near rendered heads come to real photos: what a linear model of them explains, and what a tiny network learns.
 
-    python -m benchmarks.heads render COUNT SIZE OUT.npy [--first SEED] [--kind heads|portraits] [--processes 2]
+    python -m benchmarks.heads render COUNT SIZE OUT.npy [--first SEED]
     python -m benchmarks.heads explain FACES [NAME=SET.npy ...] [--components 512]
     python -m benchmarks.heads transfer FACES NAME[=SET.npy] [--seeds 3] [--steps 950]
 
@@ -10,7 +10,6 @@ only and never shipped. 600 of them are the test set; the rest is the set `real`
 
 import argparse
 import time
-from multiprocessing import Pool
 from pathlib import Path
 
 import cv2
@@ -19,11 +18,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from tasks.data.portraits import portrait
-from tasks.heads.render import render
+from tasks.heads.many import render_many
 
 TEST = 600
-RENDERERS = {"heads": render, "portraits": portrait}
 
 
 def main() -> None:
@@ -34,8 +31,6 @@ def main() -> None:
     one.add_argument("size", type=int)
     one.add_argument("out", type=Path)
     one.add_argument("--first", type=int, default=0)
-    one.add_argument("--kind", choices=RENDERERS, default="heads")
-    one.add_argument("--processes", type=int, default=2)
     one = commands.add_parser("explain")
     one.add_argument("faces", type=Path)
     one.add_argument("sets", nargs="*")
@@ -52,17 +47,10 @@ def main() -> None:
 # ------------------------------------------------------------------------------------------------- sets
 def render_set(given: argparse.Namespace) -> None:
     """Seeds first .. first + count - 1 as one array, and the seconds that each took."""
-    jobs = [(given.kind, given.first + i, given.size) for i in range(given.count)]
     start = time.perf_counter()
-    with Pool(given.processes) as pool:
-        images = pool.starmap(render_one, jobs, chunksize=8)
-    print(f"{given.count} {given.kind} of {given.size} px: {(time.perf_counter() - start) / given.count:.3f} s each")
+    images = list(render_many(range(given.first, given.first + given.count), given.size))
+    print(f"{given.count} heads of {given.size} px: {(time.perf_counter() - start) / given.count:.3f} s each")
     np.save(given.out, np.stack(images))
-
-
-def render_one(kind: str, seed: int, size: int) -> np.ndarray:
-    cv2.setNumThreads(1)
-    return RENDERERS[kind](seed, size)
 
 
 def real_faces(folder: Path) -> tuple[np.ndarray, np.ndarray]:

@@ -20,10 +20,10 @@ from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from tasks.basics import WEIGHTS
-from tasks.data.portraits import portrait
 from tasks.diffusion.priors import PRIORS, load_prior
 from tasks.diffusion.schedule import Schedule
 from tasks.diffusion.unet import UNet
+from tasks.heads.render import render
 from tasks.methods.dt_bfr import pseudo_targets, step_indices
 from tasks.metrics.seeded import fill_seeded
 from tasks.noise import ImageStreams
@@ -34,7 +34,7 @@ from tasks.running.device import kept_memory
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--arch", choices=PRIORS, default="demo64")
+    parser.add_argument("--arch", choices=PRIORS, default="demo128")
     parser.add_argument("--weights", type=Path, help="default: the demo's, or random ones for other architectures")
     parser.add_argument("--images", type=int, default=16)
     parser.add_argument("--respacing", default="250")
@@ -95,7 +95,7 @@ def main() -> None:
 
 
 def prior(arch: str, weights: Path | None, device: torch.device) -> UNet:
-    if weights is None and arch == "demo64":
+    if weights is None and arch == "demo128":
         weights = WEIGHTS / "demo" / "prior.safetensors"
     if weights is not None:
         return load_prior(arch, weights, device)
@@ -105,7 +105,7 @@ def prior(arch: str, weights: Path | None, device: torch.device) -> UNet:
 
 def blurred(count: int, side: int) -> Tensor:
     """[count, 3, side, side] in [0, 1]: what a restorer's output looks like."""
-    faces = torch.stack([to_tensor(portrait(n, 64)) for n in range(count)])
+    faces = torch.stack([to_tensor(render(n, 64)) for n in range(count)])
     return F.interpolate(F.avg_pool2d(faces, 2), size=(side, side), mode="bilinear").clamp(0, 1)
 
 

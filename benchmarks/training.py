@@ -1,6 +1,6 @@
 """A step of fine-tuning SwinIR (DT-BFR Eq. 8) and its use on photos: seconds per image of each way to run them.
 
-    python -m benchmarks.training [--arch swinir64] [--images 16] [--micro-batch 4] [--rounds 3]
+    python -m benchmarks.training [--arch swinir128] [--images 16] [--micro-batch 4] [--rounds 3]
 
 The reference's way is eager float32 with contiguous tensors, and photos one by one. The weights are random: the time is
 the same. The ways take turns in every round; the table gives the median. bfloat16 shows how far it changes the losses.
@@ -24,12 +24,12 @@ from tasks.training import swinir_gan
 from tasks.training.discriminator import OFFICIAL_WIDTH, UNetDiscriminator
 from tasks.training.loop import Alone
 
-SIDES = {"swinir": 512, "swinir64": 64}
+SIDES = {"swinir": 512, "swinir128": 64}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--arch", choices=SIDES, default="swinir64")
+    parser.add_argument("--arch", choices=SIDES, default="swinir128")
     parser.add_argument("--images", type=int, default=16)
     parser.add_argument("--micro-batch", type=int, default=4)
     parser.add_argument("--rounds", type=int, default=3)

@@ -10,6 +10,7 @@ from flows.steps import reference_sets, score
 from flows.workspace import TRAINED, Run, Workspace, results_folder, run_here, say_set_aside
 from tasks.basics import ROOT, BadInput
 from tasks.data.ingest import PhotoFolder
+from tasks.metrics.registry import DEFAULT, REAL, column
 from tasks.params.experiment import Experiment, MethodName, given
 from tasks.params.load import load_experiment
 from tasks.report.inputs import ReportInputs
@@ -54,6 +55,7 @@ def adapt(
     settings = load_experiment(experiment)
     if (recipe := settings.finetune) is None:
         raise BadInput(f"The experiment {experiment!r} has no section `finetune`. Choose another one.")
+    settings = settings.model_copy(update={"metrics": without_named_sets(settings.metrics)})
     rows = [*rows_of(settings.model_copy(update={"methods": tuple(PLACES), "compare": {}})).values()]
     check(settings, splits=["real"], rows=rows)
     restorer = given(settings.restorer, "restorer")
@@ -62,8 +64,9 @@ def adapt(
     folders = {name: PhotoFolder(path) for name, path in paths.items()}
     intake = IngestParams(size=settings.dataset.size, fit=fit)
     lq = details.make("lq", ingest, intake, **folders)
+    say_set_aside(lq)
     restored = run_restorer(settings, details, lq, "restored")
-    targets = run_prior(settings, details, restored, "pseudo_targets")
+    targets = run_prior(settings, details, restored, PART, "pseudo_targets")
     real = details.make(
         "real",
         photos,
@@ -83,9 +86,13 @@ def adapt(
     adapted = run_restorer(settings, details, lq, "adapted", model.path(TRAINED))
     write_report(settings, rows, work, details, truth, f"Adapted to {paths['folder'].name}")
     work.publish_photos(adapted, paths["folder"])
-    say_set_aside(lq)
     LOG.info("Restored %d photos.", len(adapted.ids))
     return work
+
+
+def without_named_sets(metrics: Sequence[str]) -> tuple[str, ...]:
+    """The metrics that compare with no reference set of the experiment's own: that is of other photos than these."""
+    return tuple(metric for metric in metrics if column(metric)[1] in (DEFAULT, REAL))
 
 
 def write_report(

@@ -3,6 +3,7 @@
 Exit codes: 0 done, 1 failed, 2 wrong usage, 130 interrupted. The commands are in flows/commands.
 """
 
+import io
 import json
 import os
 import signal
@@ -41,9 +42,19 @@ def call(tokens: list[str] | None = None) -> int:
     if isinstance(result, Result):
         text = json.dumps(result.data, indent=1, ensure_ascii=False) if result.output.json else result.text
         if text:
-            print(text)
+            say(text)
         return result.code
     return 0
+
+
+def say(text: str) -> None:
+    """Print a result: file names that are no text, and signs that the terminal has not, are shown by their codes."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
+    try:
+        print(text, flush=True)
+    except BrokenPipeError:  # the reader, like `head`, wants no more
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _interrupted(*_: object) -> None:

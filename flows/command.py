@@ -2,6 +2,7 @@
 
 import logging
 import os
+import sys
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from typing import Annotated, Any
@@ -44,7 +45,7 @@ class Output:
         logging.basicConfig(format="%(message)s", level=logging.INFO if self.verbose else logging.WARNING)
         for name in ("flows", "tasks"):
             logging.getLogger(name).setLevel(logging.WARNING if self.quiet else logging.INFO)
-        if self.quiet:
+        if self.quiet or not sys.stderr.isatty():
             os.environ["TQDM_DISABLE"] = "1"
 
 

@@ -128,12 +128,12 @@ def lines_of(experiment: Experiment) -> Iterator[Line]:
         methods = sum(name in experiment.methods for name in ("pretrained", "adapted"))
         passes = max(1, methods) * parts + authentic * methods
         yield Line(f"restore ({restorer.arch})", test * passes + tuned * parts, 1, each.speed)
-    if experiment.pseudo_targets:
-        start = experiment.pseudo_targets.evaluations
-        tests = (parts + authentic) * ("pseudo_target" in experiment.methods)
-        adapts = parts * ("adapted" in experiment.methods)
-        if start and (images := test * tests + tuned * adapts):
-            yield Line("pseudo_targets", images, start, prior.speed)
+    if targets := experiment.pseudo_targets:
+        tests, adapts = "pseudo_target" in experiment.methods, "adapted" in experiment.methods
+        for start in sorted({targets.on(part).evaluations for part in experiment.parts}):
+            alike = sum(targets.on(part).evaluations == start for part in experiment.parts)
+            if start and (images := test * (alike + authentic) * tests + tuned * alike * adapts):
+                yield Line("pseudo_targets", images, start, prior.speed)
     if "adapted" in experiment.methods and (recipe := experiment.finetune):
         yield Line("finetune", recipe.iterations * recipe.batch * parts, 1, Timed("finetune", experiment).speed)
     if cleaning := experiment.cleaning:

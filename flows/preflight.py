@@ -24,7 +24,9 @@ def check(
     if rows is None:
         needs += other_checks(experiment)
     folders = photo_folders(experiment.dataset)
-    needs += [partial(discover, folder.path) for split in splits for folder in folders.get(split, {}).values()]
+    counted = {ROOT / folder.expanduser() for folder, _ in experiment.dataset.expectations} if rows is None else set()
+    wanted = [folder.path for split in splits for folder in folders.get(split, {}).values()]
+    needs += [partial(discover, folder) for folder in wanted if folder not in counted]
     missing: dict[str, None] = {}
     for need in needs:
         try:
@@ -36,7 +38,7 @@ def check(
 
 
 def other_checks(experiment: Experiment) -> Iterator[Check]:
-    """Of an experiment's cleaning, reference sets and real LQ photos."""
+    """Of an experiment's cleaning, reference sets and photos of published sets."""
     if experiment.cleaning and experiment.cleaning.weights:
         yield partial(required, ROOT / experiment.cleaning.weights, "the first model of cleaning")
     for name, reference in experiment.references.items():
@@ -44,10 +46,8 @@ def other_checks(experiment: Experiment) -> Iterator[Check]:
             yield partial(discover, ROOT / reference.images)
         elif reference.statistics:
             yield partial(required, ROOT / reference.statistics, f"the reference set {name!r}")
-    for lq in experiment.dataset.lq.values():
-        yield partial(photo_count_is, ROOT / lq.test, lq.expected)
-        if lq.finetune:
-            yield partial(discover, ROOT / lq.finetune)
+    for folder, expected in experiment.dataset.expectations:
+        yield partial(photo_count_is, ROOT / folder.expanduser(), expected)
 
 
 def photo_count_is(folder: Path, expected: int | None) -> None:

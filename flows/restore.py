@@ -3,13 +3,26 @@
 import logging
 from typing import Literal
 
-from flows.rows import OWN, rows_of
-from flows.workspace import TRAINED, Run, Workspace, absolute, folder_of, results_folder, run_here, say_set_aside
+from flows import preflight
+from flows.rows import OWN, Row, rows_of
+from flows.workspace import (
+    TRAINED,
+    Run,
+    Workspace,
+    absolute,
+    folder_of,
+    results_folder,
+    run_here,
+    say_holes,
+    say_replaced,
+    say_set_aside,
+)
 from tasks.basics import BadInput, suggestion
 from tasks.data.ingest import PhotoFolder
 from tasks.params.experiment import Comparison, Experiment, given
 from tasks.params.load import load_experiment
 from tasks.stages.ingest import IngestParams, ingest
+from tasks.store.ownership import manifest_of
 from tasks.weights.fetch import required
 
 LOG = logging.getLogger(__name__)
@@ -30,23 +43,29 @@ def restore(
     <out>/details: lq (what the method was given; quarantine.csv lists what was set aside), restored (by image id).
 
     All paths are absolute. folder: your photos; nothing is written there. out: where the results go, by default
-    <folder>_restored; a folder that holds anything but earlier results of bfr is refused. method: "pretrained" (the
-    experiment's restorer), "pseudo_target" (and the diffusion prior after it), or a method of the experiment's section
-    `compare`. weights: another checkpoint for it, say <out>/model/model.safetensors of `adapt`. seed: another one gives
-    other samples of a diffusion method. masks: a folder with a mask for each photo, by the same name, white where the
-    photo is to be filled (inpainting).
+    <folder>_restored, by another method than "pretrained" <folder>_restored_<method>; a folder that holds anything but
+    earlier results of bfr is refused. method: "pretrained" (the experiment's restorer), "pseudo_target" (and the
+    diffusion prior after it), or a method of the experiment's section `compare`. weights: another checkpoint for it,
+    say <out>/model/model.safetensors of `adapt`. seed: another one gives other samples of a diffusion method.
+    masks: a folder with a mask for each photo, by the same name, white where the photo is to be filled (inpainting).
     """
     settings = chosen(experiment, method, weights, seed)
     row = rows_of(settings)[method]
     if masks and not row.fills:
         raise BadInput(f"masks: {method!r} of {experiment!r} does not fill holes; demo_inpainting has methods that do.")
-    root, paths = results_folder(out, "restored", {"folder": folder, "masks": masks})
+    check_weights(settings, row)
+    suffix = "restored" if method == "pretrained" else f"restored_{method}"
+    root, paths = results_folder(out, suffix, {"folder": folder, "masks": masks})
     work, details = Workspace(root, run_stage), Workspace(root / "details", run_stage)
     folders = {name: PhotoFolder(path) for name, path in paths.items()}
     lq = details.make("lq", ingest, IngestParams(size=settings.dataset.size, fit=fit), **folders)
-    restored = row.run(details, lq, "", "restored")
-    work.publish_photos(restored, paths["folder"])
     say_set_aside(lq)
+    if row.fills:
+        say_holes(lq)
+    earlier = manifest_of(details.place("restored"))
+    restored = row.run(details, lq, "", "restored")
+    say_replaced(earlier, restored.manifest, root)
+    work.publish_photos(restored, paths["folder"])
     LOG.info("Restored %d photos.", len(restored.ids))
     return work
 
@@ -75,6 +94,19 @@ def chosen(experiment: str, method: str, weights: str | None, seed: int | None) 
     elif file:
         changes["restorer"] = given(settings.restorer, "restorer").model_copy(update={"weights": file})
     return settings.model_copy(update=changes)
+
+
+def check_weights(settings: Experiment, row: Row) -> None:
+    """Raises BadInput, with all ways to get them, where weights of a row are missing or changed."""
+    try:
+        preflight.check(settings, splits=(), rows=[row])
+    except BadInput as error:
+        raise BadInput(f"{error}\nOr name a file that you have: --weights FILE.") from error
+    if settings.dataset.kind not in ("folders", "real"):  # drawn or rendered faces
+        LOG.warning(
+            "The demo's models know rendered faces of %d pixels only: a real face comes out as somebody else's.",
+            settings.dataset.size,
+        )
 
 
 def for_photos(experiment: Experiment) -> Experiment:

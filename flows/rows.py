@@ -128,7 +128,8 @@ class PseudoTarget(Row):
 
     @property
     def evaluations(self) -> int:
-        return 1 + given(self.experiment.pseudo_targets, "pseudo_targets").evaluations
+        targets = given(self.experiment.pseudo_targets, "pseudo_targets")
+        return 1 + max(targets.on(part).evaluations for part in self.experiment.parts)
 
     def place(self, part: str) -> str:
         return f"pseudo_targets/{part}/test"
@@ -137,7 +138,7 @@ class PseudoTarget(Row):
         return [*restorer_checks(self.experiment), *prior_checks(self.experiment)]
 
     def run(self, work: Workspace, lq: ImageFolder, part: str, at: str) -> ImageFolder:
-        return run_prior(self.experiment, work, run_restorer(self.experiment, work, lq, f"{at}_restored"), at)
+        return run_prior(self.experiment, work, run_restorer(self.experiment, work, lq, f"{at}_restored"), part, at)
 
 
 class Adapted(Row):
@@ -286,10 +287,10 @@ def run_restorer(
     return work.make(at, restore_stage, RestoreParams(method=method), lq=lq, weights=weights)
 
 
-def run_prior(experiment: Experiment, work: Workspace, restored: ImageFolder, at: str) -> ImageFolder:
-    """Algorithm 1 of DT-BFR."""
-    prior, settings = given(experiment.prior, "prior"), given(experiment.pseudo_targets, "pseudo_targets")
-    params = PseudoTargetParams(seed=experiment.seed, arch=prior.arch, settings=settings)
+def run_prior(experiment: Experiment, work: Workspace, restored: ImageFolder, part: str, at: str) -> ImageFolder:
+    """Algorithm 1 of DT-BFR. part: whose settings to take; those of no part are the section's own."""
+    prior, targets = given(experiment.prior, "prior"), given(experiment.pseudo_targets, "pseudo_targets")
+    params = PseudoTargetParams(seed=experiment.seed, arch=prior.arch, settings=targets.on(part))
     return work.make(at, pseudo_targets_stage, params, restored=restored, weights=ROOT / prior.weights)
 
 

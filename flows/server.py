@@ -259,14 +259,17 @@ def follow(run_id: str, screen: Screen) -> dict[str, Any]:
     A server that is away for LOST_SERVER_S, in which nothing can be said about the run, is a failure.
     """
     shown, deadline = 0, time.monotonic() + LOST_SERVER_S
-    while time.monotonic() < deadline:
-        if found := ask(f"flow_runs/{run_id}"):
-            deadline = time.monotonic() + LOST_SERVER_S
-            shown = _show_log(run_id, shown, screen)
-            if found["state"]["type"] in ENDED:
-                return dict(found["state"])
-            _show_progress(run_id, screen)
-        time.sleep(POLL_S)
+    try:
+        while time.monotonic() < deadline:
+            if found := ask(f"flow_runs/{run_id}"):
+                deadline = time.monotonic() + LOST_SERVER_S
+                shown = _show_log(run_id, shown, screen)
+                if found["state"]["type"] in ENDED:
+                    return dict(found["state"])
+                _show_progress(run_id, screen)
+            time.sleep(POLL_S)
+    finally:
+        screen.clear()
     return {"type": "FAILED", "message": f"The Prefect server at {API} does not answer. Start it, and run this again."}
 
 
@@ -290,11 +293,15 @@ def _show_log(run_id: str, shown: int, screen: Screen) -> int:
 
 
 def _show_progress(run_id: str, screen: Screen) -> None:
-    """The newest progress artefact of the run."""
+    """The newest progress artefact of the run's tasks that are at work, if there is anything left to do."""
     query = {
         "artifacts": {"flow_run_id": {"any_": [run_id]}, "type": {"any_": ["progress"]}},
+        "task_runs": {"state": {"type": {"any_": ["RUNNING"]}}},
         "sort": "UPDATED_DESC",
         "limit": 1,
     }
-    for artifact in ask("artifacts/filter", query) or []:
-        screen.progress(artifact["description"], float(artifact["data"]) / 100)
+    newest = (ask("artifacts/filter", query) or [{"description": "", "data": 100}])[0]
+    if (percent := float(newest["data"])) < 100:
+        screen.progress(newest["description"], percent / 100)
+    else:
+        screen.clear()

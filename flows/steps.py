@@ -18,6 +18,7 @@ from flows.rows import Adapted, authentic_rows, reported, rows_of, run_prior, ru
 from flows.workspace import TRAINED, Workspace
 from tasks.basics import ROOT, WEIGHTS, BadInput
 from tasks.data.ingest import PhotoFolder
+from tasks.degradation.presets import PRESETS
 from tasks.durations import whole_duration
 from tasks.metrics.registry import DEFAULT, REAL, column
 from tasks.metrics.registry import find as find_metric
@@ -106,7 +107,7 @@ def pseudo_targets(experiment: Experiment, work: Workspace) -> None:
     for name in experiment.parts:
         for split, method in wanted.items():
             if method in experiment.methods:
-                run_prior(experiment, work, work[f"restored/{name}/{split}"], f"pseudo_targets/{name}/{split}")
+                run_prior(experiment, work, work[f"restored/{name}/{split}"], name, f"pseudo_targets/{name}/{split}")
 
 
 @step
@@ -294,8 +295,11 @@ def report(experiment: Experiment, work: Workspace) -> None:
         title=experiment.title,
         settings=experiment.model_dump(mode="json", exclude={"published", "title"}),
         degradations=experiment.parts,
+        means=experiment.means,
+        sweeps={name: d.preset for name, d in experiment.degradations.items() if PRESETS[d.preset].needs_position},
         methods=reported([*rows_of(experiment).values()]),
         metrics=experiment.metrics,
+        fills=any(row.fills for row in rows_of(experiment).values()),
         authenticity_metrics=experiment.authenticity.metrics if experiment.authenticity else (),
         claims=experiment.claims,
         published=experiment.published,

@@ -43,6 +43,11 @@ class Screen:
         self.stream.flush()
         self.is_live = True
 
+    def clear(self) -> None:
+        """Take the live line away: nothing is going on, and what comes is timed anew."""
+        self.began.clear()
+        self._erase()
+
     def _time_left(self, what: str, share: float) -> str:
         """By what was done since it was first seen."""
         now = time.monotonic()
@@ -50,6 +55,12 @@ class Screen:
         return f"{whole_duration((1 - share) * (now - since) / (share - first))} left" if share > first else ""
 
     def _write(self, text: str) -> None:
-        self.stream.write(f"\r\x1b[K{text}\n" if self.is_live else f"{text}\n")
+        self._erase()
+        self.stream.write(f"{text}\n")
         self.stream.flush()
-        self.is_live = False
+
+    def _erase(self) -> None:
+        if self.is_live:
+            self.stream.write("\r\x1b[K")
+            self.stream.flush()
+            self.is_live = False

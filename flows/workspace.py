@@ -10,11 +10,12 @@ from functools import partial
 from pathlib import Path
 
 from tasks.basics import ROOT, BadInput, Strict
-from tasks.data.ingest import discover, image_ids, own_names
+from tasks.data.holes import hole_shares
+from tasks.data.ingest import discover, image_ids, named_otherwise, own_names
 from tasks.running.stage import Source, Stage, default_store
 from tasks.stages.ingest import read_cropped
 from tasks.stages.named import NamedParams, named
-from tasks.store.artifact import ImageFolder
+from tasks.store.artifact import ImageFolder, Manifest
 from tasks.store.files import disk_explained
 from tasks.store.keys import digest
 from tasks.store.locks import locked_for
@@ -85,10 +86,15 @@ def beside(folder: str | None, suffix: str) -> str:
 
 
 def absolute(path: str, name: str) -> Path:
-    """An absolute path, links followed. Raises BadInput for a relative one: it means another place to every process."""
+    """An absolute path, links followed. Raises BadInput for one that no file can have, and for a relative one: it means
+    another place to every process."""
     if not (found := Path(path).expanduser()).is_absolute():
         raise BadInput(f"{name}: expected an absolute path, found {path!r}. Say the whole path.")
-    return found.resolve()
+    try:
+        found.exists()
+        return found.resolve()
+    except (OSError, RuntimeError, ValueError) as error:  # too long, links in a circle, a zero byte
+        raise BadInput(f"{name}: {path!r} cannot be used as a path ({error}). Correct it.") from error
 
 
 def is_within(inner: Path, outer: Path) -> bool:
@@ -108,23 +114,34 @@ def _check_apart(folders: Mapping[str, Path]) -> None:
 
 
 def _check_free(root: Path) -> None:
-    with disk_explained(root, "Make room, or name another folder as `out`.", "Name another folder as `out`."):
-        if root.exists():
+    """Nothing is made yet, so that a run that fails leaves no empty folder behind."""
+    there = next(path for path in (root, *root.parents) if path.exists())
+    if not there.is_dir():
+        raise BadInput(f"out: {there} is a file; expected a folder for the results.")
+    with disk_explained(there, "Make room, or name another folder as `out`.", "Name another folder as `out`."):
+        if there == root:
             check_results(root)
-        root.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=root):
+        with tempfile.TemporaryFile(dir=there):
             pass
 
 
 def check_results(root: Path) -> None:
     """Raises BadInput unless a folder holds nothing but unchanged results of bfr."""
-    if not root.is_dir():
-        raise BadInput(f"out: {root} is a file; expected a folder for the results.")
     results, others = published_below(root)
     if others:
         raise BadInput(f"out: {root} holds files that are not results of bfr: {shown(others)}. {ADVICE}")
     for folder in results:
         check_replaceable(folder)
+
+
+def say_replaced(earlier: Manifest | None, now: Manifest, root: Path) -> None:
+    """Say that the results of other settings (of whatever photos) were replaced. earlier: None if there were none."""
+    if earlier and _settings_of(earlier) != _settings_of(now):
+        LOG.warning("The results in %s, of another method, seed or weights, were replaced.", root)
+
+
+def _settings_of(made: Manifest) -> object:
+    return made.params, {name: made.inputs.get(name) for name in ("weights", "estimator")}
 
 
 def say_set_aside(*taken: ImageFolder) -> None:
@@ -134,6 +151,21 @@ def say_set_aside(*taken: ImageFolder) -> None:
     if cropped := [row for images in taken for row in read_cropped(images.root)]:
         first = ", ".join(row.file for row in cropped[:3]) + (", …" if cropped[3:] else "")
         LOG.warning("Not square, their centre was taken (cropped.csv): %d, %s", len(cropped), first)
+
+
+def say_holes(lq: ImageFolder) -> None:
+    """Say how much of the photos is to be filled. Raises BadInput if that is nothing."""
+    shares = hole_shares(lq)
+    whole, holed = [name for name in lq.ids if not shares[name]], [share for share in shares.values() if share]
+    if not holed:
+        raise BadInput(
+            "None of the photos has a hole, so there is nothing to fill: expected truly black pixels, or masks "
+            "(--masks: a folder with a mask for each photo, white where it is to be filled)."
+        )
+    LOG.info("Holes: %.1f %% of a photo on average, in %d photos.", 100 * sum(holed) / len(holed), len(holed))
+    if whole:
+        first = ", ".join(whole[:3]) + (", …" if whole[3:] else "")
+        LOG.warning("Without a hole, so nothing is filled: %d photos, %s", len(whole), first)
 
 
 @dataclass
@@ -180,7 +212,10 @@ class Workspace:
 
     def publish_photos(self, images: ImageFolder, folder: Path) -> None:
         """Publish images as `photos`, by the names and in the sub-folders that the photos in `folder` have."""
-        names = own_names(image_ids(discover(folder), folder), folder)
+        paths = image_ids(discover(folder), folder)
+        names = own_names(paths, folder)
+        if other := named_otherwise(names, paths, folder):
+            LOG.warning("Results with other names than their photos: %s", "; ".join(other))
         self.make("photos", named, NamedParams(names={name: names[name] for name in images.ids}), images=images)
 
     def remove_others(self, keep: str) -> None:

@@ -30,9 +30,9 @@ class BadInput(ValueError):
 
 
 class Strict(BaseModel):
-    """Base of every typed record: unknown keys are errors, values cannot be changed."""
+    """Base of every typed record: unknown keys and infinite numbers are errors, values cannot be changed."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 def checked_name(name: str) -> str:

@@ -9,7 +9,11 @@ from flows.command import FILES, PLAIN, Output, Result, app
 from tasks.basics import ROOT, BadInput
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from tasks.params.experiment import Experiment
     from tasks.store.store import Found, Store
+    from tasks.weights.file import WeightFile
 
 
 @app.command(group=FILES)
@@ -19,35 +23,75 @@ def fetch(*files: str, output: Output = PLAIN) -> Result:
     Parameters
     ----------
     files
-        As `bfr weights` lists them.
+        As `bfr weights` lists them, or methods of `bfr restore`: gfpgan, codeformer ...
     """
+    from flows.whole_photos import METHODS, files_of
     from tasks.basics import suggestion
     from tasks.weights.fetch import fetch as fetch_file
     from tasks.weights.official import OFFICIAL
 
     if not files:
         raise BadInput("Which files? `bfr weights` lists them.")
+    places: dict[str, None] = {}
     for name in files:
-        if name not in OFFICIAL:
-            raise BadInput(
-                f"There is no registered file {name!r}.{suggestion(name, OFFICIAL)} `bfr weights` lists them."
-            )
-    paths = {name: str(fetch_file(OFFICIAL[name])) for name in files}
+        if name not in OFFICIAL and name not in METHODS:
+            near = suggestion(name, [*OFFICIAL, *METHODS])
+            raise BadInput(f"There is no registered file {name!r}.{near} `bfr weights` lists them.")
+        places |= dict.fromkeys([name] if name in OFFICIAL else [file.place for file in files_of(name)])
+    paths = {place: str(fetch_file(OFFICIAL[place])) for place in places}
     return Result("\n".join(f"{path} ({OFFICIAL[name].licence})" for name, path in paths.items()), paths, output=output)
 
 
 @app.command(group=FILES)
 def weights(*, output: Output = PLAIN) -> Result:
-    """List the registered weight files: which are there, their size and licence."""
+    """List the registered weight files: which are there, their size and licence; and what each experiment lacks."""
     from tasks.basics import WEIGHTS
+    from tasks.params.load import load
     from tasks.weights.official import OFFICIAL
 
     known = dict(sorted(OFFICIAL.items()))
     sizes = {name: (WEIGHTS / name).stat().st_size if (WEIGHTS / name).is_file() else None for name in known}
-    text = [f"{_mebibytes(sizes[name]):>11} {name}  ({file.licence})" for name, file in known.items()]
-    data = {name: {"bytes": sizes[name], "licence": file.licence, "url": file.url} for name, file in known.items()}
-    text.append("To get one, if you agree with its licence: bfr fetch FILE")
-    return Result("\n".join(text), data, output=output)
+    text = [f"{_mebibytes(sizes[name]):>11} {_full(file)} {name}  ({file.licence})" for name, file in known.items()]
+    params = load()
+    lacking = {name: missing_weights(experiment, params.models) for name, experiment in params.experiments.items()}
+    text += ["", *(f"{name} lacks {_summed(files)}" for name, files in lacking.items() if files)]
+    text += ["", "To get one, if you agree with its licence: bfr fetch FILE. What is trained here: bfr train NAME"]
+    files = {
+        name: {"bytes": sizes[name], "full_bytes": file.size or None, "licence": file.licence, "url": file.url}
+        for name, file in known.items()
+    }
+    return Result("\n".join(text), {"files": files, "lacking": lacking}, output=output)
+
+
+def missing_weights(experiment: "Experiment", models: "Iterable[str]") -> dict[str, int | str | None]:
+    """The files that an experiment lacks, those of its metrics included: bytes, None where not known, or how to train
+    it."""
+    from tasks.basics import WEIGHTS
+    from tasks.metrics.registry import find
+    from tasks.weights.official import OFFICIAL
+
+    own = [ROOT / path for path in experiment.weights]
+    of_metrics = [WEIGHTS / file.place for metric in experiment.metrics for file in find(metric).needs]
+    trained = {WEIGHTS / f"{name}.safetensors": name for name in models}
+    found: dict[str, int | str | None] = {}
+    for path in dict.fromkeys([*own, *of_metrics]):
+        place = path.relative_to(WEIGHTS).as_posix() if path.is_relative_to(WEIGHTS) else str(path)
+        if not path.is_file():
+            size = OFFICIAL[place].size if place in OFFICIAL else 0
+            found[place] = f"bfr train {trained[path]}" if path in trained else size or None
+    return found
+
+
+def _summed(files: "Mapping[str, int | str | None]") -> str:
+    sizes = [size for size in files.values() if isinstance(size, int)]
+    unknown = sum(size is None for size in files.values())
+    rest = f" and {unknown} of unknown size" if unknown else ""
+    names = [f"{place} ({size})" if isinstance(size, str) else Path(place).name for place, size in files.items()]
+    return f"{len(files)} files, about {sum(sizes) / 2**20:.0f} MiB{rest}: {', '.join(names)}"
+
+
+def _full(file: "WeightFile") -> str:
+    return f"{f'of {file.size / 2**20:.0f} MiB' if file.size else '':>11}"
 
 
 @app.command(group=FILES)

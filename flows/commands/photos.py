@@ -14,61 +14,127 @@ from flows.commands.experiments import report_of
 from tasks.basics import BadInput
 
 Fit = Literal["aligned", "crop"]
+Share = Annotated[float, Parameter(validator=Number(gte=0, lte=1))]
+Flag = Annotated[bool, Parameter(negative="")]
 Level = Annotated[int, Parameter(validator=Number(gte=1, lte=1000))]
 
 
 @app.command(group=PHOTOS)
 def restore(
     *photos: Path,
-    method: str = "pretrained",
-    experiment: str = "demo",
+    out: Annotated[Path | None, Parameter(name=["--out", "-o"])] = None,
+    method: str | None = None,
+    experiment: str | None = None,
     weights: Path | None = None,
+    fidelity: Share | None = None,
+    strength: Share = 1.0,
+    upscale: Literal[1, 2, 4] = 1,
+    min_face: PositiveFloat = 20,
+    max_faces: PositiveInt | None = None,
+    only_center: Flag = False,
+    keep_crops: Flag = False,
+    max_megapixels: PositiveFloat = 64,
     seed: int | None = None,
+    aligned: Flag = False,
     masks: Path | None = None,
-    out: Path | None = None,
     fit: Fit = "crop",
     output: Output = PLAIN,
 ) -> Result:
-    """Restore photos, or folders of photos, with a named method.
+    """Restore the faces in photos: files, folders with all below them, patterns.
+
+    Every face is found, restored and pasted back; the photos keep their names, kinds, bits, profiles and EXIF.
 
     Parameters
     ----------
     photos
-        Your photos or folders of them, aligned face crops; nothing is written there.
+        Your photos; nothing is written there.
+    out
+        Where the results go: photos/ and faces/faces.json; default: FIRST_restored.
     method
-        pretrained (the experiment's restorer), pseudo_target (and the prior after it), or one of its `compare`.
+        gfpgan (the default), codeformer, restoreformer, swinir, difface, pseudo_target, gen2res, difbfsr: they need
+        official weights; demo knows rendered faces only. With --experiment: a row of its table.
     experiment
-        The entry of params.yaml whose models and settings to use.
+        An entry of params.yaml whose models and settings to use.
     weights
         Another checkpoint for the method, like OUT/model/model.safetensors of `bfr adapt`.
+    fidelity
+        CodeFormer's w, 0 (quality) to 1 (fidelity).
+    strength
+        How much of the change to make, 0 to 1.
+    upscale
+        Enlarge the photo, the background by Lanczos.
+    min_face
+        Leave faces smaller than so many pixels as they are.
+    max_faces
+        Restore the largest of each photo only.
+    only_center
+        Restore the face nearest to the middle only.
+    keep_crops
+        Keep the aligned faces before and after in OUT/faces.
+    max_megapixels
+        Larger photos are set aside.
     seed
         Another one gives other samples of a diffusion method.
+    aligned
+        The photos are aligned face crops: nothing is searched, PNGs of the model's size come out.
     masks
-        A folder with a mask for each photo, by the same name, white where the photo is to be filled.
-    out
-        Where the results go, with a folder for each where several are given; default: FOLDER_restored.
+        With --aligned: a folder with a mask for each photo, by the same name, white where it is to be filled.
     fit
-        What to do with photos that are not square: take their centre, or set them aside (aligned).
+        With --aligned: take the centre of photos that are not square, or set them aside (aligned).
     """
+    from flows import whole_photos
+
+    found = whole_photos.named(method, experiment)
+    if aligned:
+        return _restore_aligned(photos, found, weights, seed, masks, out, fit, output)
+    if masks:
+        raise BadInput("masks: only aligned face crops can be filled. Say --aligned.")
+    options = whole_photos.Options(
+        min_face=min_face,
+        max_faces=max_faces,
+        only_center=only_center,
+        max_megapixels=max_megapixels,
+        strength=strength,
+        upscale=upscale,
+        keep_crops=keep_crops,
+    )
+    places = [Path(str(_given(each))) for each in photos]
+    done = whole_photos.restore_photos(
+        places, _given(out), *found, options, weights=_given(weights), seed=seed, fidelity=fidelity
+    )
+    return Result(done.line, done.data, output=output)
+
+
+def _restore_aligned(
+    photos: Sequence[Path],
+    named: tuple[str, str],
+    weights: Path | None,
+    seed: int | None,
+    masks: Path | None,
+    out: Path | None,
+    fit: Fit,
+    output: Output,
+) -> Result:
+    """Aligned face crops, each path by itself."""
     from flows.restore import restore as restore_photos
 
     made = []
+    experiment, method = named
     for each, place in zip(photos, _places(photos, out), strict=True):
         chosen = (str(_given(each)), method, experiment, _given(weights), seed, _given(masks), _given(place), fit)
         made.append(restore_photos(*chosen).root / "photos")
-    return Result("\n".join(f"Photos: {path}" for path in made), {"photos": list(map(str, made))}, output=output)
+    return _made(made, output)
 
 
 def _places(photos: Sequence[Path], out: Path | None) -> list[Path | None]:
     """Where the results of each go. Raises BadInput where two would go to one folder."""
     if not photos:
         raise BadInput("Which photos? Name photos, or folders of them.")
-    if out is None or len(photos) == 1:
-        return [out] * len(photos)
-    places = [out / (each.stem if each.is_file() else each.name) for each in photos]
+    names = [path.with_suffix("") if path.is_file() else path for path in map(Path.absolute, photos)]
+    places = names if out is None or len(photos) == 1 else [out / path.name for path in names]
     if len(set(places)) < len(places):
         raise BadInput("Two of the photos have one name: restore them one by one, or give the folder that holds them.")
-    return list(places)
+    return [out] * len(photos) if places is names else list(places)
 
 
 @app.command(group=PHOTOS)
@@ -106,8 +172,7 @@ def adapt(
 
 @app.command(group=PHOTOS)
 def personalize(
-    folder: Path,
-    *,
+    *photos: Path,
     album: Path,
     experiment: str = "demo",
     iterations: PositiveInt = 5000,
@@ -115,6 +180,7 @@ def personalize(
     lr: PositiveFloat = 1e-5,
     start_t: Level = 200,
     respacing: Level = 1000,
+    beside: Path | None = None,
     out: Path | None = None,
     fit: Fit = "crop",
     output: Output = PLAIN,
@@ -123,8 +189,8 @@ def personalize(
 
     Parameters
     ----------
-    folder
-        Degraded photos of the subject, aligned face crops; nothing is written there.
+    photos
+        Degraded photos of the subject or folders of them, aligned face crops; nothing is written there.
     album
         Folder of about 20 clean photos of the same subject, aligned alike.
     experiment
@@ -135,17 +201,32 @@ def personalize(
         K, the noise level of 1000 to restore from: more is more realistic and less faithful.
     respacing
         How many of the 1000 steps to keep.
+    beside
+        What another method made of the same photos, by the same names (CodeFormer's, by `bfr restore`), for the report.
     out
-        Where the results go; default: FOLDER_personal.
+        Where the results go, with a folder for each where several are given; default: FOLDER_personal.
     fit
         What to do with photos that are not square: take their centre, or set them aside (aligned).
     """
     from flows.personalize import personalize as personalize_on
 
-    folders = str(_given(album)), str(_given(folder))
-    work = personalize_on(*folders, experiment, iterations, batch, lr, start_t, respacing, _given(out), fit)
-    photos = work.root / "photos"
-    return Result(f"Photos: {photos}", {"photos": str(photos)}, output=output)
+    made = []
+    for each, place in zip(photos, _places(photos, out), strict=True):
+        folders, others = (str(_given(album)), str(_given(each))), (_given(beside), _given(place))
+        work = personalize_on(*folders, experiment, iterations, batch, lr, start_t, respacing, *others, fit)
+        made.append(_found(work.root, output))
+    return Result("\n".join(one.text for one in made), {"results": [one.data for one in made]}, output=output)
+
+
+def _made(photos: Sequence[Path], output: Output) -> Result:
+    """Where the restored photos are."""
+    return Result("\n".join(f"Photos: {path}" for path in photos), {"photos": list(map(str, photos))}, output=output)
+
+
+def _found(root: Path, output: Output) -> Result:
+    """The findings of a personalisation, and where its photos are."""
+    report, photos = report_of(root / "report", output), root / "photos"
+    return replace(report, text=f"{report.text}\nPhotos: {photos}", data=report.data | {"photos": str(photos)})
 
 
 def _given(path: Path | None) -> str | None:

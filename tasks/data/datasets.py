@@ -1,6 +1,6 @@
 """Where photos come from: the settings of each kind of data set."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal
 
@@ -17,6 +17,7 @@ class RealSet(Strict):
     test: Path = Field(description="folder of aligned LQ photos that the methods restore")
     expected: PositiveInt | None = Field(default=None, description="how many photos the published set has")
     finetune: Path | None = Field(default=None, description="LQ photos to adapt on; default: `test`")
+    expected_finetune: PositiveInt | None = Field(default=None, description="how many of these the published set has")
 
     def folder(self, split: Split) -> Path:
         """Where the LQ photos of a split are."""
@@ -40,20 +41,28 @@ class DataSet(Strict):
         return {}
 
     @property
+    def expectations(self) -> Iterator[tuple[Path, int | None]]:
+        """Folders of photos that make up published sets, and how many photos these have, where that is known."""
+        for photos in self.lq.values():
+            yield photos.test, photos.expected
+            if photos.finetune:
+                yield photos.finetune, photos.expected_finetune
+
+    @property
     def counts(self) -> tuple[int, int]:
         """Photos of the test set, and those to adapt on, of each part; unknown counts are DT-BFR's 500 and 2500."""
         raise NotImplementedError
 
 
-class Portraits(DataSet):
-    """Procedural faces, made on the spot. Each split is drawn from seeds of its own, so no face is in two splits."""
+class Heads(DataSet):
+    """Rendered heads, made on the spot. Each split is drawn from seeds of its own, so no person is in two splits."""
 
-    kind: Literal["portraits"]
+    kind: Literal["heads"]
     size: PositiveInt = Field(description="side of the square images, pixels")
-    finetune: PositiveInt = Field(description="faces whose LQ photos the restorer is adapted on")
-    test: PositiveInt = Field(description="faces that the methods are compared on")
-    real: PositiveInt = Field(description="unpaired HQ faces: the discriminator's real images")
-    train: PositiveInt = Field(default=128, description="HQ faces that IDM cleans and trains on")
+    finetune: PositiveInt = Field(description="heads whose LQ photos the restorer is adapted on")
+    test: PositiveInt = Field(description="heads that the methods are compared on")
+    real: PositiveInt = Field(description="unpaired HQ heads: the discriminator's real images")
+    train: PositiveInt = Field(default=128, description="HQ heads that IDM cleans and trains on")
     flawed: float = Field(default=0.15, ge=0, le=1, description="share of `train` with slight flaws of its own")
 
     @property
@@ -70,6 +79,7 @@ class Folders(DataSet):
 
     kind: Literal["folders"]
     hq: Path = Field(description="folder of HQ photos, degraded to make LQ photos and used as test ground truth")
+    expected: PositiveInt | None = Field(default=None, description="how many photos the published set in `hq` has")
     test: PositiveInt | None = Field(
         default=None, description="how many of `hq`, from the end of the sorted list, are the test set; default: all"
     )
@@ -83,8 +93,13 @@ class Folders(DataSet):
         return {"finetune": self.hq, "test": self.hq, "real": self.real, "train": self.real}
 
     @property
+    def expectations(self) -> Iterator[tuple[Path, int | None]]:
+        yield self.hq, self.expected
+
+    @property
     def counts(self) -> tuple[int, int]:
-        return self.test or 500, self.finetune or 2500
+        test = self.test or self.expected or 500
+        return test, self.finetune or (self.expected or 3000) - test or 2500
 
 
 class RealPhotos(DataSet):
@@ -109,7 +124,7 @@ class RealPhotos(DataSet):
         return mean, mean
 
 
-Dataset = Annotated[Portraits | Folders | RealPhotos, Field(discriminator="kind")]
+Dataset = Annotated[Heads | Folders | RealPhotos, Field(discriminator="kind")]
 
 
 class TrainingPhotos(Strict):
@@ -127,17 +142,17 @@ class TrainingPhotos(Strict):
 
 
 class DrawnPhotos(TrainingPhotos):
-    """Procedural faces to train on."""
+    """Rendered heads to train on."""
 
-    kind: Literal["portraits"]
+    kind: Literal["heads"]
     count: PositiveInt
     flawed: float = Field(default=0.0, ge=0, le=1, description="share with slight flaws of its own")
     licence: ClassVar[str] = "Apache-2.0"
 
     def roles(self, held_out: int) -> Mapping[str, tuple[Dataset, Split]]:
         counts = {"finetune": 1, "real": 1, "test": held_out, "train": self.count}
-        faces = Portraits(kind="portraits", size=self.size, flawed=self.flawed, **counts)
-        return {"photos": (faces, "train"), "held_out": (faces, "test")}
+        heads = Heads(kind="heads", size=self.size, flawed=self.flawed, **counts)
+        return {"photos": (heads, "train"), "held_out": (heads, "test")}
 
 
 class FolderPhotos(TrainingPhotos):

@@ -26,7 +26,7 @@ from tasks.data.masks import hole_of, read_mask
 from tasks.data.photo import EXTENSIONS, FORMATS, MAX_MEGAPIXELS, has_image_signature, read_photo
 from tasks.data.registration import check_aspects, check_registered
 from tasks.store.artifact import MANIFEST
-from tasks.store.files import Quarantined
+from tasks.store.files import QUARANTINE, Quarantined
 from tasks.store.keys import digest, file_digest
 from tasks.store.ownership import is_published
 
@@ -59,11 +59,13 @@ class PhotoFolder:
 
     @cached_property
     def digest(self) -> str:
-        return digest({str(_relative(path, self.path)): _content(path) for path in discover(self.path)})
+        return digest({str(_relative(path, self.path)): content_of(path) for path in discover(self.path)})
 
 
-def _content(path: Path) -> str:
+def content_of(path: Path) -> str:
     """Digest of a file; of one that cannot be read, the reason, which it will be quarantined for."""
+    if path.exists() and not path.is_file():  # a pipe would be waited for
+        return "not a regular file"
     try:
         return file_digest(path)
     except OSError as error:
@@ -233,21 +235,33 @@ def own_names(paths: Mapping[str, Path], folder: Path) -> dict[str, str]:
     """The name of each photo's PNG, by id: its own below `folder` (`sub/face.jpg` is `sub/face.png`).
 
     Each part is a valid file name on every system, see `image_ids`. Photos whose names would be equal, upper and lower
-    case aside, are named by their ids; all are, where a photo would be named like a folder.
+    case aside, are named by their ids; all are, where a photo would be named like a folder, or a folder like what is
+    written beside them.
     """
     names = {image_id: _own_name(_relative(path, folder)) for image_id, path in paths.items()}
     uses = Counter(name.casefold() for name in names.values())
     named = {image_id: name if uses[name.casefold()] == 1 else f"{image_id}.png" for image_id, name in names.items()}
     alike = {name.casefold() for name in named.values()}
     folders = {str(parent).casefold() for name in named.values() for parent in PurePosixPath(name).parents}
-    if len(alike) < len(named) or alike & folders:  # a.jpg beside a folder a.png
+    if len(alike) < len(named) or (alike | {MANIFEST, QUARANTINE}) & folders:  # a.jpg beside a folder a.png
         return {image_id: f"{image_id}.png" for image_id in named}
     return named
 
 
+def named_otherwise(names: Mapping[str, str], paths: Mapping[str, Path], folder: Path) -> list[str]:
+    """ "<photo> is photos/<name>" for each photo whose name (see `own_names`) is not its own with `.png`."""
+    found = []
+    for image_id, path in paths.items():
+        shown = unicodedata.normalize("NFC", _shown(path, folder))
+        stem = shown.removesuffix(path.suffix) if path.suffix.lower() in EXTENSIONS else shown
+        if f"{stem}.png" != names[image_id]:
+            found.append(f"{shown} is photos/{names[image_id]}")
+    return found
+
+
 def _own_name(relative: Path) -> str:
     stem = relative.stem if relative.suffix.lower() in EXTENSIONS else relative.name
-    return "/".join([*(_safe(part) for part in relative.parts[:-1]), f"{_safe(stem)}.png"])
+    return "/".join([*(safe_name(part) for part in relative.parts[:-1]), f"{safe_name(stem)}.png"])
 
 
 def _in_order(work: Callable[[Job], Result], jobs: Iterable[Job]) -> Iterator[tuple[Job, Result]]:
@@ -281,8 +295,7 @@ def to_square(photo: np.ndarray, size: int, fit: Fit) -> np.ndarray:
     height, width = photo.shape[:2]
     if height != width and fit == "aligned":
         raise BadInput(
-            f"not an aligned face photo: {width} x {height} pixels, expected a square."
-            " Align it first, or have its centre taken (fit: crop)."
+            f"not an aligned face photo: {width} x {height} pixels, expected a square. Align it, or cut it to a square."
         )
     side = min(height, width)
     top, left = (height - side) // 2, (width - side) // 2
@@ -374,18 +387,18 @@ def image_ids(paths: Iterable[Path], folder: Path) -> dict[str, Path]:
 
 def _plain_id(relative: Path) -> str:
     is_image_name = relative.suffix.lower() in EXTENSIONS  # "john.smith" has no extension to lose
-    return _safe("__".join((relative.with_suffix("") if is_image_name else relative).parts))
+    return safe_name("__".join((relative.with_suffix("") if is_image_name else relative).parts))
 
 
 def _id_with_extension(relative: Path) -> str:
-    return _safe(f"{_plain_id(relative)}_{relative.suffix[1:]}")
+    return safe_name(f"{_plain_id(relative)}_{relative.suffix[1:]}")
 
 
 def _id_with_digest(relative: Path) -> str:
     return f"{_plain_id(relative)}-{_short_digest(str(relative))}"
 
 
-def _safe(name: str) -> str:
+def safe_name(name: str) -> str:
     visible = "".join("_" if unicodedata.category(c)[0] == "C" else c for c in unicodedata.normalize("NFC", name))
     plain = re.sub(r'[<>:"/\\|?*]', "_", visible).strip(" ").rstrip(" .") or "_"
     if len(plain.encode()) <= LONGEST_ID:

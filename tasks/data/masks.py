@@ -53,7 +53,10 @@ def hole_of(mask: np.ndarray) -> np.ndarray:
     hole = mask >= FAINTEST
     share = float(hole.mean())
     if not share:
-        raise BadInput("the hole is of nothing: paint white what is to be filled, or take the photo without a mask")
+        raise BadInput(
+            f"the hole is of nothing (its lightest level is {mask.max()} of 255): paint white what is to be filled, or"
+            " take the photo without a mask"
+        )
     if share > LARGEST_HOLE:
         raise BadInput(
             f"the hole covers {share:.1%} of the photo, at most {LARGEST_HOLE:.0%} can be filled."

@@ -64,3 +64,10 @@ def _kind(segment: bytes) -> bytes:
     if start.startswith(ADOBE) and len(segment) < LENGTH_OF_ADOBE:
         return b"damaged"
     return next((kind for kind in (EXIF, ICC, ADOBE) if start.startswith(kind)), b"other")
+
+
+def with_chunks_of(picture: bytes, other: bytes) -> bytes:
+    """A PNG with the profile and EXIF of another one."""
+    taken = [block for kind, block in _chunks(other) if kind in (b"iCCP", b"sRGB", b"eXIf")]
+    header, *rest = [block for _, block in _chunks(picture)]
+    return PNG + b"".join([header, *taken, *rest])

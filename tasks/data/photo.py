@@ -40,7 +40,8 @@ FORMATS: list[str] = [
 ]
 READABLE = {extension for extension, name in Image.registered_extensions().items() if name in FORMATS}
 CAMERA_RAW = {".arw", ".cr2", ".cr3", ".dng", ".nef", ".nrw", ".orf", ".pef", ".raf", ".rw2", ".sr2", ".srw"}
-EXTENSIONS = READABLE | CAMERA_RAW | {".heic", ".heif", ".psd", ".tga"}  # photos, though not all can be read
+OTHERS = {".exr", ".hdr", ".heic", ".heif", ".jxl", ".psd", ".tga", ".xcf"}
+EXTENSIONS = READABLE | CAMERA_RAW | OTHERS  # photos, though not all can be read
 
 HEIC_BRANDS = (b"heic", b"heix", b"hevc", b"heim", b"heis")
 WEB_PAGE = "a web page under an image's name, as failed downloads are: download it again"

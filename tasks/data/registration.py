@@ -39,10 +39,10 @@ def check_aspects(lq: np.ndarray, second: np.ndarray, role: str) -> None:
 def check_registered(lq: np.ndarray, hq: np.ndarray) -> None:
     """Raises BadInput if two photos, uint8 [H, W, 3] of one size, cannot be the same picture in the same place.
 
-    Measured with every preset at 512 pixels on 40 real faces and 40 portraits, and with `demo64` on 60 portraits of 64:
-    a photo and its LQ photo correlate by 0.866 at least (portraits by the hardest rows of celeba_test, 13 pixels wide
+    Measured with every preset at 512 pixels on 40 real faces and 40 drawn ones, and on 60 drawn ones of 64 pixels: a
+    photo and its LQ photo correlate by 0.866 at least (drawn faces by the hardest rows of celeba_test, 13 pixels wide
     before they are enlarged; real faces so 0.938), with gfpgan's changes of colour by 0.916, with the others by 0.94.
-    Two people reach 0.86 in 0.2 % of the real pairs and 1.1 % of the portraits; a photo's central 75 % gets 0.83 at
+    Two people reach 0.86 in 0.2 % of the real pairs and 1.1 % of the drawn ones; a photo's central 75 % gets 0.83 at
     most. A mirrored or turned HQ photo correlates less than the upright one by 0.03 at least. What this does not see:
     a shift by a few percent, most central 90 % (0.81 to 0.96), another photo of a person in the same pose. What it
     refuses wrongly: faces of 4 pixels (bicubic_x16 of 64: 0.77), smaller than any file that the intake takes.

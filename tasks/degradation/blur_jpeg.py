@@ -16,7 +16,6 @@ import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.fft import next_fast_len
 from torch import Tensor
 
 from tasks.degradation.preset import ImageU8, Preset
@@ -102,10 +101,10 @@ PRESETS: dict[str, BlurJpegRanges] = {
     # CodeFormer's second stage, also the checkpoint that DT-BFR adapts; the third stage draws "small" beside it
     "codeformer_large": BlurJpegRanges((1, 15), (4, 30), (0, 20), (30, 80)),
     "codeformer_small": BlurJpegRanges((0.1, 10), (1, 12), (0, 15), (60, 100)),
-    # DifFace's ranges with lengths divided by 8, for the demo's 64 x 64 faces
-    "demo64": BlurJpegRanges((0.1, 2), (0.8, 4), (0, 20), (30, 100)),
+    # for the demo's 128 x 128 faces: at most as strong as leaves a face to restore
+    "demo128": BlurJpegRanges((0.1, 3), (0.8, 4), (0, 15), (50, 100)),
     # the slight blur, noise and JPEG blocks that a part of any photo collection has, for the demo's cleaning
-    "demo64_flaws": BlurJpegRanges((0.3, 0.8), (1, 1.5), (2, 8), (30, 70)),
+    "demo128_flaws": BlurJpegRanges((0.4, 1.2), (1, 2), (2, 8), (30, 70)),
 }
 
 
@@ -273,6 +272,8 @@ def _row_spectra(image: Image, kernel: NDArray[np.float64]) -> Tensor:
 
 
 def _fourier_size(side: int) -> int:
+    from scipy.fft import next_fast_len  # here, not above: takes half a second
+
     return int(next_fast_len(side + KERNEL_SIZE - 1))
 
 

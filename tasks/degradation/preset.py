@@ -25,6 +25,10 @@ class Preset:
         """
         raise NotImplementedError
 
+    def groups(self, count: int) -> dict[int, list[int]]:
+        """Of the first `count` photos, the positions by scale, where photos are shrunk by scales of their own."""
+        return {}
+
     def training_pair(self, hq: ImageU8, rng: np.random.Generator) -> tuple[ImageU8, ImageU8]:
         """The LQ photo, and what a restorer is to make of it."""
         return self.degrade(hq, rng), hq

@@ -6,7 +6,7 @@ Another camera: `PRESETS["raw_x4_severe"].with_camera(path, iso=3200)`.
 from typing import Annotated
 
 from tasks.basics import PickedFrom, one_of
-from tasks.degradation import bicubic, blur_jpeg, celeba_test, masks, raw
+from tasks.degradation import bicubic, blur_jpeg, celeba_test, gray, masks, raw
 from tasks.degradation.preset import Preset
 
 PRESETS: dict[str, Preset] = {
@@ -15,6 +15,7 @@ PRESETS: dict[str, Preset] = {
     **bicubic.PRESETS,
     **celeba_test.PRESETS,
     **masks.PRESETS,
+    **gray.PRESETS,
 }
 
 DegradationName = Annotated[str, one_of("degradation", PRESETS), PickedFrom(PRESETS)]

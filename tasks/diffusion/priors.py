@@ -11,12 +11,12 @@ from tasks.diffusion.unet import UNet, UNetConfig
 from tasks.weights.checkpoint import fill, read_state_dict
 
 PRIORS = {
-    "demo64": UNetConfig(
+    "demo128": UNetConfig(
         model_channels=32,
-        channel_mult=(1, 2, 3, 4),
-        num_res_blocks=(1, 1, 1, 2),
+        channel_mult=(1, 2, 3, 4, 4),
+        num_res_blocks=(1, 1, 1, 1, 2),
         attention_sizes=(16, 8),
-        image_size=64,
+        image_size=128,
         num_head_channels=32,
     ),
     "ffhq512": UNetConfig(

@@ -4,7 +4,7 @@
 Source: Ho et al. 2020 (DDPM), Nichol & Dhariwal 2021 (learned variance, respacing).
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
 import torch
@@ -16,11 +16,13 @@ class Schedule:
     """betas [n] float64 of the kept steps, and for each the step of the original chain that it stands for.
 
     `i` is an int for the whole batch or an int64 tensor [N] with one index per image. Images are [N, C, H, W] float32;
-    x_0 in [-1, 1]. Tables are on the CPU; an int `i` costs a GPU no synchronisation.
+    x_0 in [-1, 1]. Tables are on the CPU; a tensor `i` takes from a copy on the images' device, made once. Neither an
+    int nor a tensor on the images' device costs a GPU a synchronisation.
     """
 
     betas: Tensor
     timestep_map: Tensor
+    _copies: dict[tuple[str, torch.device, torch.dtype], Tensor] = field(default_factory=dict, init=False, repr=False)
 
     @classmethod
     def linear(cls, steps: int = 1000) -> "Schedule":
@@ -64,36 +66,73 @@ class Schedule:
     def posterior_mean_coef2(self) -> Tensor:
         return (1 - self.alphas_cumprod_prev) * (1 - self.betas).sqrt() / (1 - self.alphas_cumprod)
 
+    @cached_property
+    def sqrt_alphas_cumprod(self) -> Tensor:
+        return self.alphas_cumprod.sqrt()
+
+    @cached_property
+    def sqrt_one_minus_alphas_cumprod(self) -> Tensor:
+        return (1 - self.alphas_cumprod).sqrt()
+
+    @cached_property
+    def sqrt_recip_alphas_cumprod(self) -> Tensor:
+        return (1 / self.alphas_cumprod).sqrt()
+
+    @cached_property
+    def sqrt_recipm1_alphas_cumprod(self) -> Tensor:
+        return (1 / self.alphas_cumprod - 1).sqrt()
+
+    @cached_property
+    def log_betas(self) -> Tensor:
+        return self.betas.log()
+
     def t(self, i: int | Tensor, x: Tensor) -> Tensor:
         """What the network is told: the original step of index i, [N] int64 on x's device."""
-        t = at(self.timestep_map, i)
-        return torch.full((len(x),), int(t), device=x.device) if t.ndim == 0 else t.to(x.device)
+        if isinstance(i, int):
+            return torch.full((len(x),), int(entry(self.timestep_map, i)), device=x.device)
+        return self._copy("timestep_map", x.device, torch.int64)[i.to(x.device)]
+
+    def factor(self, table: str, i: int | Tensor, x: Tensor) -> float | Tensor:
+        """A table's entry at i as a factor of x: in float64 for an int, [N, 1, …] like x for indices of each image.
+
+        Raises IndexError for an int outside 0 … n - 1.
+        """
+        if isinstance(i, int):
+            return float(entry(getattr(self, table), i))
+        return self._copy(table, x.device, x.dtype)[i.to(x.device)].reshape(-1, *[1] * (x.ndim - 1))
+
+    def _copy(self, table: str, device: torch.device, dtype: torch.dtype) -> Tensor:
+        key = table, device, dtype
+        if key not in self._copies:
+            self._copies[key] = getattr(self, table).to(dtype).to(device)
+        return self._copies[key]
 
     def q_sample(self, x_0: Tensor, i: int | Tensor, noise: Tensor) -> Tensor:
         """A draw of q(x_i | x_0) = N(√a-bar x_0, (1 - a-bar) I)."""
-        a_bar = at(self.alphas_cumprod, i)
-        return coefficient(a_bar.sqrt(), x_0) * x_0 + coefficient((1 - a_bar).sqrt(), x_0) * noise
+        signal = self.factor("sqrt_alphas_cumprod", i, x_0)
+        spread = self.factor("sqrt_one_minus_alphas_cumprod", i, x_0)
+        return signal * x_0 + spread * noise
 
     def predict_x0(self, x_t: Tensor, i: int | Tensor, eps: Tensor) -> Tensor:
         """x_0 that makes x_t with the noise eps; not clipped."""
-        a_bar = at(self.alphas_cumprod, i)
-        return coefficient((1 / a_bar).sqrt(), x_t) * x_t - coefficient((1 / a_bar - 1).sqrt(), x_t) * eps
+        scale = self.factor("sqrt_recip_alphas_cumprod", i, x_t)
+        spread = self.factor("sqrt_recipm1_alphas_cumprod", i, x_t)
+        return scale * x_t - spread * eps
 
     def predict_eps(self, x_t: Tensor, i: int | Tensor, x_0: Tensor) -> Tensor:
         """Noise that makes x_t from x_0; the inverse of `predict_x0`."""
-        a_bar = at(self.alphas_cumprod, i)
-        return (coefficient((1 / a_bar).sqrt(), x_t) * x_t - x_0) / coefficient((1 / a_bar - 1).sqrt(), x_t)
+        scale = self.factor("sqrt_recip_alphas_cumprod", i, x_t)
+        spread = self.factor("sqrt_recipm1_alphas_cumprod", i, x_t)
+        return (scale * x_t - x_0) / spread
 
     def posterior_mean(self, x_0: Tensor, x_t: Tensor, i: int | Tensor) -> Tensor:
         """Mean of q(x_{i-1} | x_i, x_0)."""
-        coef1 = coefficient(at(self.posterior_mean_coef1, i), x_t)
-        coef2 = coefficient(at(self.posterior_mean_coef2, i), x_t)
+        coef1, coef2 = self.factor("posterior_mean_coef1", i, x_t), self.factor("posterior_mean_coef2", i, x_t)
         return coef1 * x_0 + coef2 * x_t
 
     def log_variance(self, v: Tensor, i: int | Tensor) -> Tensor:
         """Learned range: log sigma² between log beta-tilde (v = -1) and log beta (v = 1); v is not clamped."""
-        low = coefficient(at(self.posterior_log_variance_clipped, i), v)
-        high = coefficient(at(self.betas, i).log(), v)
+        low, high = self.factor("posterior_log_variance_clipped", i, v), self.factor("log_betas", i, v)
         w = (v + 1) / 2
         return w * high + (1 - w) * low
 
@@ -143,17 +182,8 @@ def shifted(alphas_cumprod: Tensor) -> Tensor:
     return torch.cat([torch.ones(1, dtype=torch.float64), alphas_cumprod[:-1]])
 
 
-def at(table: Tensor, i: int | Tensor) -> Tensor:
-    """Entries of a table: [] for an int, [N] for a tensor of indices. Raises IndexError outside 0 … n - 1."""
-    if isinstance(i, int):
-        if not 0 <= i < len(table):
-            raise IndexError(f"step index {i} is outside this schedule's 0 … {len(table) - 1}")
-        return table[i]
-    return table[i.cpu()]
-
-
-def coefficient(value: Tensor, x: Tensor) -> float | Tensor:
-    """A float64 entry [] or entries [N] as a factor of x [N, …]."""
-    if value.ndim == 0:
-        return float(value)
-    return value.to(x.dtype).to(x.device).reshape(-1, *[1] * (x.ndim - 1))
+def entry(table: Tensor, i: int) -> Tensor:
+    """Entry i of a table, []. Raises IndexError outside 0 … n - 1."""
+    if not 0 <= i < len(table):
+        raise IndexError(f"step index {i} is outside this schedule's 0 … {len(table) - 1}")
+    return table[i]

@@ -23,7 +23,7 @@ class UNetConfig:
     num_res_blocks: residual blocks per level on the way down (one more on the way up).
     attention_sizes: image sizes with attention; the middle always has it.
     image_size: side of the images it is made for. It fixes where attention sits; other sizes run as well.
-    num_head_channels: width of an attention head; None: a single head.
+    num_head_channels: width of an attention head; None: num_heads of them, as wide as the channels allow.
     resblock_updown: resample inside residual blocks (gen2res) instead of by strided convolutions (DifFace, DT-BFR).
     out_channels: twice in_channels where the variance is learned. dropout: in the residual blocks, 0 … 1.
 
@@ -38,6 +38,7 @@ class UNetConfig:
     in_channels: int = 3
     out_channels: int = 6
     num_head_channels: int | None = None
+    num_heads: int = 1
     resblock_updown: bool = False
     dropout: float = 0.0
 
@@ -86,7 +87,7 @@ class UNet(nn.Module):
                 self.input_blocks.append(Block([shrink]))
                 skips.append(channels)
 
-        attention = Attention(channels, config.num_head_channels)
+        attention = Attention(channels, self._heads(channels))
         self.middle_block = Block([res_block(channels, channels), attention, res_block(channels, channels)])
 
         self.output_blocks = nn.ModuleList()
@@ -123,7 +124,14 @@ class UNet(nn.Module):
     def _attention(self, level: int, channels: int) -> list[nn.Module]:
         if self.config.image_size >> level not in self.config.attention_sizes:
             return []
-        return [Attention(channels, self.config.num_head_channels)]
+        return [Attention(channels, self._heads(channels))]
+
+    def _heads(self, channels: int) -> int:
+        width, count = self.config.num_head_channels, self.config.num_heads
+        if channels % (width or count):
+            heads = f"attention heads of {width}" if width else f"{count} attention heads"
+            raise ValueError(f"{channels} channels do not split into {heads}")
+        return channels // width if width else count
 
 
 class Block(nn.ModuleList):
@@ -165,12 +173,9 @@ class ResBlock(nn.Module):
 class Attention(nn.Module):
     """Self-attention over all pixels, with residual. Rows of qkv are [head][q, k, v][channel] ("legacy" order)."""
 
-    def __init__(self, channels: int, head_channels: int | None) -> None:
+    def __init__(self, channels: int, heads: int) -> None:
         super().__init__()
-        head_channels = head_channels or channels
-        if channels % head_channels:
-            raise ValueError(f"{channels} channels do not split into attention heads of {head_channels}")
-        self.heads = channels // head_channels
+        self.heads = heads
         self.norm = GroupNorm(channels)
         self.qkv = nn.Conv1d(channels, 3 * channels, 1)
         self.proj_out = zeroed(nn.Conv1d(channels, channels, 1))

@@ -27,7 +27,7 @@ LEAK = 0.2
 
 
 class Srm(nn.Module):
-    """Self-supervised restoration module: [1, 3, h, w] to [1, 3, scale h, scale w] in [-1, 1].
+    """Super-Resolution Module: [1, 3, h, w] to [1, 3, scale h, scale w] in [-1, 1].
 
     Five residual blocks and pixel shuffling, on top of the cubic enlargement. scale: 1, 2, 4, …
     """
@@ -121,7 +121,7 @@ class Guide:
         return self.cfm(y_hat) if self.cfm is not None else y_hat
 
     def step(self) -> Tensor:
-        """Update the SRM, then the CFM (Algorithm 1), and estimate."""
+        """Update the two modules in turn, the super-resolution one first (3.1), and estimate."""
         with torch.enable_grad():
             for optimizer in self.optimizers:
                 objective = loss(self.small, self.estimate(), self.factor)

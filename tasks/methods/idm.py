@@ -27,24 +27,26 @@ Predict = Callable[[Tensor, Tensor, Tensor], Tensor]
 """(condition x, noisy y, both [N, C, H, W]; gamma [N]) to the clean y_0 [N, C, H, W]; images in [-1, 1]."""
 
 Variance = Literal["sr3", "posterior"]
+Sampler = Literal["ancestral", "ddim"]
+Target = Literal["clean", "noise"]
 
 NETWORKS = {
-    # about the paper's 120 M parameters; its channel widths are not printed
+    # 120.8 M parameters, the paper says 120 M; its channel widths are not printed, these are ours
     "idm512": UNetConfig(
-        model_channels=128,
-        channel_mult=(1, 1, 1, 2, 2, 4, 4),
+        model_channels=64,
+        channel_mult=(1, 2, 2, 4, 4, 8, 8),
         num_res_blocks=(2,) * 7,
         attention_sizes=(32, 16, 8),
         image_size=512,
         in_channels=6,
         out_channels=3,
     ),
-    "idm64": UNetConfig(
+    "idm128": UNetConfig(
         model_channels=32,
-        channel_mult=(1, 2, 2, 3),
-        num_res_blocks=(1, 1, 1, 2),
+        channel_mult=(1, 2, 3, 4, 4),
+        num_res_blocks=(1, 1, 1, 1, 2),
         attention_sizes=(16, 8),
-        image_size=64,
+        image_size=128,
         in_channels=6,
         out_channels=3,
         num_head_channels=32,
@@ -82,6 +84,8 @@ class Idm(Method):
     arch: IdmName
     steps: PositiveInt = Field(description="published: 10")
     variance: Variance = "sr3"
+    sampler: Sampler = Field(default="ancestral", description="published: ancestral; ddim is its ablation (4.3)")
+    predicts: Target = Field(default="clean", description="of its network; noise: Eq. 6, the ablation of Eq. 7")
     needs: ClassVar[tuple[Need, ...]] = ("weights",)
     is_cleaned: ClassVar[bool] = True
 
@@ -91,10 +95,11 @@ class Idm(Method):
 
     def build(self, networks: Networks, seed: int, device: torch.device) -> Restore:
         network, levels = load_network(self.arch, networks.weights, device), sampling_levels(self.steps)
+        predict = clean_of(network, self.predicts)
 
         def run(lq: Tensor, image_ids: Sequence[str]) -> Tensor:
             draw = partial(ImageStreams(seed, "idm", image_ids, device).normal, *lq.shape[1:])
-            return restore(network, levels, lq, draw, variance=self.variance)
+            return restore(predict, levels, lq, draw, variance=self.variance, sampler=self.sampler)
 
         return run
 
@@ -129,6 +134,18 @@ def noised(y_0: Tensor, gamma: Tensor, eps: Tensor) -> Tensor:
     return gamma.sqrt() * y_0 + (1 - gamma).sqrt() * eps
 
 
+def clean_of(network: Predict, predicts: Target) -> Predict:
+    """What predicts the clean image, by a network that predicts it, or the noise (Eq. 5, solved for y_0)."""
+    if predicts == "clean":
+        return network
+
+    def clean(x: Tensor, y: Tensor, gamma: Tensor) -> Tensor:
+        level = gamma.reshape(-1, *[1] * (y.ndim - 1)).to(y.dtype)
+        return (y - (1 - level).sqrt() * network(x, y, gamma)) / level.sqrt()
+
+    return clean
+
+
 def distance(prediction: Tensor, target: Tensor, norm: Literal[1, 2] = 1) -> Tensor:
     """Eq. 7: mean absolute (norm 1, which keeps colours) or squared difference. With eps as the target, Eq. 6."""
     difference = prediction - target
@@ -143,18 +160,24 @@ def restore(
     noise: Draw,
     *,
     variance: Variance = "sr3",
+    sampler: Sampler = "ancestral",
     on_step: Callable[[int], None] = lambda i: None,
 ) -> Tensor:
-    """Restorations of lq [N, C, H, W] in [0, 1] by ancestral sampling (Eq. 8); the same shape and range back.
+    """Restorations of lq [N, C, H, W] in [0, 1] by ancestral sampling (Eq. 8) or DDIM; the same shape and range back.
 
-    levels: of `sampling_levels`. variance: "sr3" is 1 - alpha', "posterior" that of q(y_(i-1) | y_i, y_0). Noise is
-    drawn for the start, then once a step except the last; on_step(i) is called after each, i counting down to 1.
+    levels: of `sampling_levels`. variance: "sr3" is 1 - alpha', "posterior" that of q(y_(i-1) | y_i, y_0); DDIM has
+    none. Noise is drawn for the start, then once an ancestral step except the last; on_step(i) is called after each
+    step, i counting down to 1.
     """
     x, y = 2 * lq - 1, noise()
     for i in reversed(range(1, len(levels))):
         gamma = torch.full((len(x),), float(levels[i]), device=x.device)
-        mean, sigma = ancestral(levels, i, y, predict(x, y, gamma).to(y.dtype).clamp(-1, 1), variance)
-        y = mean + sigma * noise() if i > 1 else mean
+        y_0 = predict(x, y, gamma).to(y.dtype).clamp(-1, 1)
+        if sampler == "ddim":
+            y = deterministic(levels, i, y, y_0)
+        else:
+            mean, sigma = ancestral(levels, i, y, y_0, variance)
+            y = mean + sigma * noise() if i > 1 else mean
         on_step(i)
     return (y / 2 + 0.5).clamp(0, 1)
 
@@ -167,3 +190,10 @@ def ancestral(levels: Tensor, i: int, y: Tensor, y_0: Tensor, variance: Variance
     mean = (y - (1 - alpha) / math.sqrt(1 - gamma) * eps) / math.sqrt(alpha)
     scale = (1 - gamma_prev) / (1 - gamma) if variance == "posterior" else 1.0
     return mean, math.sqrt((1 - alpha) * scale)
+
+
+def deterministic(levels: Tensor, i: int, y: Tensor, y_0: Tensor) -> Tensor:
+    """The step of DDIM (eta 0) from level i to level i - 1, given the predicted clean image."""
+    gamma, gamma_prev = float(levels[i]), float(levels[i - 1])
+    eps = (y - math.sqrt(gamma) * y_0) / math.sqrt(1 - gamma)
+    return math.sqrt(gamma_prev) * y_0 + math.sqrt(1 - gamma_prev) * eps

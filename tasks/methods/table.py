@@ -6,11 +6,14 @@ from pydantic import Field
 
 from tasks.methods.difbfsr import DifBfsr
 from tasks.methods.difface import DifFace
+from tasks.methods.difface_colour import DifFaceColour
 from tasks.methods.difface_inpaint import DifFaceInpaint
 from tasks.methods.feed_forward import FeedForward
+from tasks.methods.free_samples import FreeSamples
 from tasks.methods.gen2res import Gen2Res, NoiseDenoise
 from tasks.methods.idm import Idm
 
 Settings = Annotated[
-    FeedForward | DifFace | DifFaceInpaint | Gen2Res | NoiseDenoise | Idm | DifBfsr, Field(discriminator="kind")
+    FeedForward | FreeSamples | DifFace | DifFaceInpaint | DifFaceColour | Gen2Res | NoiseDenoise | Idm | DifBfsr,
+    Field(discriminator="kind"),
 ]

@@ -11,9 +11,11 @@ from torch import Tensor
 from tasks.metrics import arcface
 from tasks.metrics.full_reference import levels
 from tasks.metrics.remembering import Remembering
+from tasks.weights.file import Unavailable
 from tasks.weights.official import ARCFACE18
 
 SIDE = 128
+BATCH = 64  # faces of a pass
 LIBPNG_WEIGHTS = np.array([9797, 19234, 3737])  # of R, G, B; their sum is 2^15
 
 
@@ -33,6 +35,24 @@ def id_cosine(weights_dir: Path, device: torch.device) -> Callable[[Tensor, Tens
     """The cosine of `ids`' angle, as IDM and gen2res report it: 1 is the same face. Raises MissingWeights."""
     angle = ids(weights_dir, device)
     return lambda restored, reference: torch.cos(torch.deg2rad(angle(restored, reference)))
+
+
+def album_cosine(weights_dir: Path, device: torch.device, album: Tensor) -> Callable[[Tensor], Tensor]:
+    """restored [N, 3, H, W] in [0, 1] to [N]: the mean cosine of its embedding with those of an album's photos
+    [M, 3, H, W], which is our reading of gen2res' identity score. Raises MissingWeights."""
+    network = arcface.load(ARCFACE18.find(weights_dir, "ID to the album")).to(device)
+
+    def directions(images: Tensor) -> Tensor:
+        embeddings = torch.cat([network(gray_faces(some).to(device)) for some in images.split(BATCH)]).double()
+        return torch.nn.functional.normalize(embeddings)
+
+    known = directions(album)
+    return lambda restored: (directions(restored) @ known.T).mean(dim=1)
+
+
+def no_album(weights_dir: Path, device: torch.device) -> Callable[[Tensor], Tensor]:
+    """For tables without an album. Raises Unavailable."""
+    raise Unavailable("compares with an album of the person: `bfr personalize` has one")
 
 
 def gray_faces(images: Tensor) -> Tensor:

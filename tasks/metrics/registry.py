@@ -269,6 +269,15 @@ METRICS: dict[str, Metric] = {
             needs=(official.ARCFACE18,),
         ),
         ImageMetric(
+            "id_album",
+            "ID to the album (cosine)",
+            "higher",
+            "mean cosine of the embeddings of IDS with those of the album's photos; the paper does not say with which",
+            needs_truth=False,
+            make=identity.no_album,
+            needs=(official.ARCFACE18,),
+        ),
+        ImageMetric(
             "lmd",
             "LMD (pixels)",
             "lower",

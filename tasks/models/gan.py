@@ -25,7 +25,7 @@ class GanTraining(Adversarial, Kind):
     """
 
     kind: Literal["restorer_gan"]
-    arch: Annotated[Literal["swinir", "swinir64"], PickedFrom(RESTORERS)]
+    arch: Annotated[Literal["swinir", "swinir128"], PickedFrom(RESTORERS)]
     degradation: DegradationName
     losses: ClassVar[tuple[str, ...]] = GanLosses._fields
 

@@ -10,6 +10,7 @@ from functools import partial
 from typing import Literal
 
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 
 from tasks.degradation.presets import PRESETS, DegradationName
@@ -27,6 +28,9 @@ class IdmTraining(OneLoss):
     kind: Literal["idm"]
     arch: idm.IdmName
     degradation: DegradationName
+    predicts: idm.Target = Field(
+        default="clean", description="clean: Eq. 7; noise: Eq. 6, published with 1000000 steps"
+    )
 
     def build(self) -> nn.Module:
         with initial_weights(self.seed):
@@ -37,10 +41,10 @@ class IdmTraining(OneLoss):
         return lq, target, *draw_noise(target, self.seed, name)
 
     def objective(self, device: torch.device) -> Objective:
-        return clean_image_l1
+        return clean_image_l1 if self.predicts == "clean" else noise_l1
 
     def measured(self, model: nn.Module, held_out: Batch, device: torch.device) -> dict[str, float]:
-        run = partial(restored, model, self.seed)
+        run = partial(restored, idm.clean_of(model, self.predicts), self.seed)
         return restoration_scores(run, held_out, device, self.micro_batch or self.batch)
 
 
@@ -48,6 +52,12 @@ def clean_image_l1(network: Callable[..., Tensor], lq: Tensor, target: Tensor, g
     """Mean absolute error of the predicted clean image. lq, target: [B, 3, H, W] in [0, 1]; gamma [B]; eps."""
     x, y_0 = 2 * lq - 1, 2 * target - 1
     return idm.distance(network(x, idm.noised(y_0, gamma, eps), gamma), y_0, 1)
+
+
+def noise_l1(network: Callable[..., Tensor], lq: Tensor, target: Tensor, gamma: Tensor, eps: Tensor) -> Tensor:
+    """Eq. 6: mean absolute error of the predicted noise; arguments as of `clean_image_l1`."""
+    x, y_0 = 2 * lq - 1, 2 * target - 1
+    return idm.distance(network(x, idm.noised(y_0, gamma, eps), gamma), eps, 1)
 
 
 def draw_noise(target: Tensor, seed: int, name: str) -> tuple[Tensor, Tensor]:
@@ -59,8 +69,8 @@ def draw_noise(target: Tensor, seed: int, name: str) -> tuple[Tensor, Tensor]:
 
 
 def restored(
-    model: nn.Module, seed: int, rows: Tensor, lq: Tensor, hq: Tensor, *noise: Tensor
+    predict: idm.Predict, seed: int, rows: Tensor, lq: Tensor, hq: Tensor, *noise: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Held-out photos, restored in IDM's 10 steps; rows: their numbers, which key the noise."""
     streams = ImageStreams(seed, "held_out", [str(n) for n in rows.tolist()], lq.device)
-    return lq, idm.restore(model, idm.sampling_levels(10), lq, lambda: streams.normal(*lq.shape[1:])), hq
+    return lq, idm.restore(predict, idm.sampling_levels(10), lq, lambda: streams.normal(*lq.shape[1:])), hq

@@ -15,14 +15,14 @@ from tasks.store.artifact import ImageFolder
 from tasks.training import losses
 from tasks.training.network import Objective
 
-NETWORKS = {"lama": lama.OFFICIAL, "lama64": lama.DEMO}
+NETWORKS = {"lama": lama.OFFICIAL, "lama128": lama.DEMO}
 
 
 class InpaintingTraining(OneLoss):
     """LaMa by a weighted L1, on DifFace's mixture of masks: its estimator for inpainting."""
 
     kind: Literal["inpainting"]
-    arch: Literal["lama", "lama64"]
+    arch: Literal["lama", "lama128"]
 
     def build(self) -> nn.Module:
         return lama.build(NETWORKS[self.arch], self.seed)

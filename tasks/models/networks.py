@@ -35,6 +35,6 @@ class Trainable:
 
 RESTORERS = {
     "swinir": Trainable(swinir.OFFICIAL, swinir.build, swinir.save),
-    "swinir64": Trainable(swinir.DEMO, swinir.build, swinir.save),
+    "swinir128": Trainable(swinir.DEMO, swinir.build, swinir.save),
     "srcnn": Trainable(srcnn.OFFICIAL, srcnn.build, srcnn.save),
 }

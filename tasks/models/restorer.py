@@ -23,7 +23,7 @@ class RestorerTraining(OneLoss):
     """A restorer by L1 and, where wanted, a perceptual loss: DifFace's estimators."""
 
     kind: Literal["restorer"]
-    arch: Annotated[Literal["swinir", "swinir64", "srcnn"], PickedFrom(RESTORERS)]
+    arch: Annotated[Literal["swinir", "swinir128", "srcnn"], PickedFrom(RESTORERS)]
     degradation: DegradationName
     lambda_lpips: NonNegativeFloat = 0.0
     perceptual: Literal["lpips", "lpips_seeded"] = "lpips"

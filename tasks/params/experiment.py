@@ -11,6 +11,7 @@ from pydantic import (
     Field,
     PositiveInt,
     Tag,
+    ValidationError,
     model_validator,
 )
 
@@ -89,6 +90,27 @@ Other = Annotated[
 ]
 
 
+class TargetChange(Strict):
+    """What is otherwise for one degradation."""
+
+    start_t: PositiveInt | None = Field(default=None, le=1000, description="K")
+    stop_t: int | None = Field(default=None, ge=0, description="L")
+    factor: PositiveInt | None = Field(default=None, description="N")
+
+
+class Targets(PseudoTargets):
+    """Algorithm 1 of DT-BFR, with settings that differ by degradation."""
+
+    at: dict[Name, TargetChange] = Field(
+        default_factory=dict, description="by degradation; published: CodeFormer's N is 8 at x4, 16 at x8"
+    )
+
+    def on(self, part: str) -> PseudoTargets:
+        """The settings for one degradation, or one set of real photos."""
+        change = self.at[part].model_dump(exclude_none=True) if part in self.at else {}
+        return PseudoTargets(**self.model_dump(exclude={"at"}) | change)
+
+
 class Downstream(Averaged):
     """IDM's downstream test: the experiment's prior, trained on the photos before and after cleaning, draws faces."""
 
@@ -115,7 +137,9 @@ class Cleaning(Averaged):
 
     def training(self, seed: int) -> IdmTraining:
         """How both models are trained."""
-        return IdmTraining.constant(self, kind="idm", arch=self.method.arch, degradation=self.degradation, seed=seed)
+        method = self.method
+        own = {"arch": method.arch, "predicts": method.predicts, "degradation": self.degradation}
+        return IdmTraining.constant(self, kind="idm", seed=seed, **own)
 
 
 class Authenticity(Strict):
@@ -157,9 +181,12 @@ class Experiment(Strict):
     degradations: dict[Name, Degradation] = Field(default_factory=dict)
     prior: Prior | None = None
     restorer: NetworkSpec | None = None
-    pseudo_targets: PseudoTargets | None = None
+    pseudo_targets: Targets | None = None
     finetune: Recipe | None = None
     methods: tuple[MethodName, ...] = Field(min_length=1)
+    means: dict[Name, tuple[str, ...]] = Field(
+        default_factory=dict, description="tables of means over some of the degradations: {name: [degradation, …]}"
+    )
     compare: dict[MethodKey, Other] = Field(default_factory=dict)
     metrics: tuple[TableMetric, ...] = Field(min_length=1)
     references: dict[ReferenceName, Reference] = Field(default_factory=dict)
@@ -177,10 +204,11 @@ class Experiment(Strict):
                 f"finetune.recipe {self.finetune.recipe!r} does not train restorer.arch {self.restorer.arch!r};"
                 f" valid: {', '.join(f'{recipe!r} for {arch!r}' for arch, recipe in trainers().items())}"
             )
-        if (targets := self.pseudo_targets) and targets.is_constrained and self.dataset.size % targets.factor:
-            raise ValueError(f"pseudo_targets.factor {targets.factor} does not divide dataset.size {self.dataset.size}")
+        if self.pseudo_targets:
+            self._check_targets(self.pseudo_targets)
         if self.cleaning and self.cleaning.downstream and self.prior is None:
             raise ValueError("cleaning.downstream: it needs the section `prior`, which is missing")
+        self._check_means()
         for name, other in self.compare.items():
             if isinstance(other, Comparison):
                 self._check_comparison(name, other)
@@ -195,6 +223,29 @@ class Experiment(Strict):
                 _known("authenticity.methods", name, self.table)
         return self
 
+    def _check_means(self) -> None:
+        if self.means and not self.dataset.has_truth:
+            raise ValueError("means: the sets of real photos have not the same photos; remove it")
+        for name, parts in self.means.items():
+            if name in self.parts:
+                raise ValueError(f"means.{name}: a degradation has this name: choose another")
+            if len(set(parts)) < max(2, len(parts)):
+                raise ValueError(f"means.{name}: expected two degradations or more, each once")
+            for part in parts:
+                _known(f"means.{name}", part, self.parts)
+
+    def _check_targets(self, targets: Targets) -> None:
+        for part in targets.at:
+            _known("pseudo_targets.at", part, self.parts)
+        for part in ("", *targets.at):
+            where = f"pseudo_targets.at.{part}" if part else "pseudo_targets"
+            try:
+                found = targets.on(part)
+            except ValidationError as error:
+                raise ValueError(f"{where}: {error.errors()[0]['msg'].removeprefix('Value error, ')}") from error
+            if found.is_constrained and self.dataset.size % found.factor:
+                raise ValueError(f"{where}.factor {found.factor} does not divide dataset.size {self.dataset.size}")
+
     def _check_comparison(self, name: str, other: Comparison) -> None:
         method, estimator = other.method, other.estimator or self.restorer
         if "weights" in method.needs and other.weights is None and not (method.is_cleaned and self.cleaning):
@@ -206,6 +257,23 @@ class Experiment(Strict):
             raise ValueError(f"compare.{name}: it needs an `estimator`, or the experiment a `restorer`")
         if method.estimators and estimator and estimator.arch not in method.estimators:
             raise ValueError(f"compare.{name}: its estimator is a {method.estimators[0]!r}, found {estimator.arch!r}")
+
+    @property
+    def weights(self) -> dict[Path, str]:
+        """Each file of weights or statistics, as it is written, and what it is needed as; those of metrics left out."""
+        found = {self.prior.weights: "the prior"} if self.prior else {}
+        if self.restorer:
+            found[self.restorer.weights] = "the restorer"
+        for name, other in self.compare.items():
+            if isinstance(other, Comparison):
+                own = (other.weights, other.estimator and other.estimator.weights)
+                found |= {path: f"the method {name!r}" for path in own if path and path not in found}
+        if self.cleaning and self.cleaning.weights:
+            found.setdefault(self.cleaning.weights, "the first model of cleaning")
+        for name, reference in self.references.items():
+            if reference.statistics:
+                found[reference.statistics] = f"the reference set {name!r}"
+        return found
 
     @property
     def splits(self) -> tuple[Split, ...]:

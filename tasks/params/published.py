@@ -10,7 +10,7 @@ from tasks.basics import BadInput, Strict, suggestion
 from tasks.params.experiment import Experiment
 from tasks.params.messages import Faults, validated
 from tasks.params.reading import read_yaml
-from tasks.report.content import Claim, Published
+from tasks.report.content import CLEANING, Claim, Published
 
 FOLDER = Path("data", "published")  # beside params.yaml
 ORDER = ("kuai", "yue_loy", "ding", "zhao", "yu")  # of the papers in the tables; others follow, by name
@@ -49,6 +49,7 @@ def with_published(name: str, experiment: Experiment, papers: Papers) -> Experim
         try:
             said = validated(Said, raw[name])
             _check_claims(said.claims, experiment)
+            _check_joins(said.tables, experiment)
         except Faults as error:
             faults += [f"{file}: {name}{'.' if key else ''}{key}: {text}" for key, text in error.found]
             continue
@@ -64,6 +65,44 @@ def unknown_experiments(known: Collection[str], papers: Papers) -> Iterator[str]
         for name in raw:
             if name not in known:
                 yield f"{file}: {name}: there is no such experiment in params.yaml.{suggestion(name, known)}"
+
+
+def _check_joins(tables: tuple[Published, ...], experiment: Experiment) -> None:
+    """Every number stands beside one of ours, but for those that the table says are not had here."""
+    faults = []
+    for position, table in enumerate(tables):
+        named = _names(table)
+        cleaning = experiment.cleaning
+        here: dict[str, tuple[str, ...]] = {
+            "degradation": (*experiment.parts, *experiment.means, *((CLEANING,) if cleaning else ())),
+            "method": (*experiment.table, *(("before", "after") if cleaning else ())),
+            "metric": (*experiment.metrics, *(cleaning.metrics if cleaning else ())),
+        }
+        for kind, names in named.items():
+            for name in names:
+                if name not in here[kind] and name not in table.elsewhere:
+                    text = (
+                        f"the experiment has no {kind} {name!r}.{suggestion(name, here[kind])}"
+                        f" Correct it, or name it in `elsewhere`. Valid: {', '.join(here[kind])}"
+                    )
+                    faults.append((f"tables.{position}", text))
+        for name in table.elsewhere:
+            ours = [kind for kind, names in named.items() if name in names and name in here[kind]]
+            if ours or not any(name in names for names in named.values()):
+                text = f"the experiment has this {ours[0]}: take it out" if ours else "the table has no such name"
+                faults.append((f"tables.{position}.elsewhere", f"{name!r}: {text}"))
+    if faults:
+        raise Faults(faults)
+
+
+def _names(table: Published) -> dict[str, dict[str, None]]:
+    """The degradations, methods and metrics that a table names."""
+    rows = [(part, method) for part, methods in table.scores.items() for method in methods]
+    return {
+        "degradation": dict.fromkeys(table.scores),
+        "method": dict.fromkeys([*(method for _, method in rows), *table.seconds]),
+        "metric": dict.fromkeys(metric for part, method in rows for metric in table.scores[part][method]),
+    }
 
 
 def _check_claims(claims: tuple[Claim, ...], experiment: Experiment) -> None:

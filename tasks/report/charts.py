@@ -8,8 +8,8 @@ import numpy as np
 import pandas as pd
 
 from tasks.report.content import MetricInfo, ReportData
-from tasks.report.results import Results
-from tasks.report.text import decimals, heading, number
+from tasks.report.results import Results, scores_of
+from tasks.report.text import decimals, digits_for, heading, number
 
 WIDTH, HEIGHT, MARGIN = 320.0, 220.0, 34.0  # of a plot, in its own units
 LABEL_GAP = 11.0  # between the numbers at the ends of lines
@@ -115,6 +115,27 @@ def _severity_plot(
     return _line_plot(heading(metric), x_label, points, x_ends, decimals(results, metric.name))
 
 
+def sweep_plots(data: ReportData) -> dict[str, list[LinePlot]]:
+    """By degradation whose photos have scales of their own, a plot for each metric of photos: means over the scale."""
+    return {
+        name: [_sweep_plot(data, name, scales, metric) for metric in data.photo_metrics]
+        for name, scales in data.sweeps.items()
+        if len(scales) > 1
+    }
+
+
+def _sweep_plot(data: ReportData, name: str, scales: Mapping[int, Sequence[str]], metric: MetricInfo) -> LinePlot:
+    points = {}
+    for n, method in enumerate(data.methods):
+        scores = scores_of(data.scores, name, method.name, metric.name)
+        means = [(scale, scores[scores.index.isin(ids)].mean()) for scale, ids in scales.items()]
+        values = [(scale, mean) for scale, mean in means if math.isfinite(mean)]
+        if len(values) > 1:
+            points[n + 1, method.label] = np.array(values, dtype=float)
+    digits = digits_for(float(np.median(np.concatenate([line[:, 1] for line in points.values()])))) if points else 2
+    return _line_plot(heading(metric), "scale", points, (f"x{min(scales)}", f"x{max(scales)}"), digits)
+
+
 def loss_plots(data: ReportData) -> dict[str, list[LinePlot]]:
     """By degradation, one plot for each loss of the fine-tuning, smoothed."""
     return {name: [_loss_plot(frame, loss) for loss in frame.columns[1:]] for name, frame in data.losses.items()}
@@ -161,7 +182,7 @@ def heat_maps(data: ReportData, results: Results) -> list[HeatMap]:
 def _heat_map(data: ReportData, results: Results, metric: MetricInfo) -> HeatMap:
     digits = decimals(results, metric.name)
     columns = []
-    for degradation, _ in data.degradations:
+    for degradation, _ in data.tables:
         found = [results.get((degradation, method.name, metric.name)) for method in data.methods]
         means = [math.nan if result is None else result.mean for result in found]
         texts = [number(mean, digits) for mean in means]

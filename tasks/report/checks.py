@@ -1,5 +1,5 @@
-"""The report's smaller tables: cost of each method, the papers' claims, IDM's cleaning, its downstream test and its
-authenticity check.
+"""The report's smaller tables: cost of each method, holes, the papers' claims, IDM's cleaning, its downstream test and
+its authenticity check.
 """
 
 from collections.abc import Mapping, Sequence
@@ -15,21 +15,39 @@ from tasks.report.results import VERDICTS, paired_change, scores_of
 from tasks.report.text import digits_for, interval, number, plus_minus
 
 
-def cost_table(methods: Sequence[Method], seconds: Mapping[str, float]) -> Extra:
-    """Seconds (of the method's own step) and network evaluations for one photo."""
+def cost_table(
+    methods: Sequence[Method], seconds: Mapping[str, float], printed: Mapping[str, Mapping[str, float]]
+) -> Extra:
+    """Seconds (of the method's own step) and network evaluations for one photo.
+
+    printed: seconds by method that papers print, by what the column is called; methods that ran elsewhere follow ours.
+    """
+    evaluations = {m.name: "–" if m.evaluations is None else str(m.evaluations) for m in methods}
+    labels = {name: name for column in printed.values() for name in column} | {m.name: m.label for m in methods}
     rows = [
         (
-            method.label,
-            number(seconds[method.name], 3) if method.name in seconds else "–",
-            "–" if method.evaluations is None else str(method.evaluations),
+            labels[name],
+            number(seconds[name], 3) if name in seconds else "–",
+            evaluations.get(name, "–"),
+            *(f"{column[name]:g}" if name in column else "–" for column in printed.values()),
         )
-        for method in methods
+        for name in (*evaluations, *(name for name in labels if name not in evaluations))
     ]
     note = (
         "Seconds: of the method's own step, mean over the degradations, when it was last computed. Evaluations: of its "
         "networks; gen2res counts the photos of its fine-tuning, DifBFSR not its two small networks."
     )
-    return Extra("Cost per photo", note, ("Method", "seconds", "network evaluations"), rows)
+    return Extra("Cost per photo", note, ("Method", "seconds", "network evaluations", *printed), rows)
+
+
+def holes_table(shares: Mapping[str, Sequence[float]]) -> Extra:
+    """How much of the LQ photos is to be filled. shares: of each photo, 0 to 1, by the degradation's label."""
+    rows = [
+        (label, *(f"{100 * share:.1f} %" for share in (sum(found) / len(found), min(found), max(found))))
+        for label, found in shares.items()
+    ]
+    note = "Hole: the photo's truly black pixels, which are filled; the share of the photo that they are."
+    return Extra("Holes", note, ("Degradation", "mean", "smallest", "largest"), rows)
 
 
 def claims_table(claims: Sequence[Claim], scores: pd.DataFrame, labels: Mapping[str, str]) -> Extra:
@@ -54,9 +72,21 @@ def claims_table(claims: Sequence[Claim], scores: pd.DataFrame, labels: Mapping[
     return Extra("The papers' claims", note, ("Claim", "Here", "Degradation", "Figures", "Source"), rows)
 
 
-def cleaning_table(before: pd.DataFrame, after: pd.DataFrame, absent: Mapping[str, str]) -> Extra:
-    """No-reference scores of the training photos before and after the first model cleaned them."""
-    rows = []
+def cleaning_table(
+    before: pd.DataFrame,
+    after: pd.DataFrame,
+    absent: Mapping[str, str],
+    printed: Mapping[str, Mapping[str, Mapping[str, float]]],
+) -> Extra:
+    """No-reference scores of the training photos before and after the first model cleaned them.
+
+    printed: what papers print, {source: {"before": {metric: value}, "after": …}}.
+    """
+    rows = [
+        (find(name).label, f"{scores['before'][name]:g}", f"{scores['after'][name]:g}", "", source)
+        for source, scores in printed.items()
+        for name in scores["before"]
+    ]
     for name in dict.fromkeys([*before["metric"], *absent]):
         metric = find(str(name))
         old, new = (_values(frame, str(name)) for frame in (before, after))

@@ -26,13 +26,18 @@ class Claim(Strict):
 
 
 class Published(Strict):
-    """A paper's own numbers, shown beside ours: {degradation: {method: {metric: value}}}."""
+    """A paper's own numbers, shown beside ours: {degradation or mean: {method: {metric: value}}}."""
 
     source: str = Field(description="paper, table and page")
     differs: tuple[str, ...] = Field(default=(), description="what the paper did otherwise than this experiment")
-    scores: dict[str, dict[str, dict[str, float]]]
+    elsewhere: tuple[str, ...] = Field(
+        default=(), description="of the names below, those that this experiment has not: methods that ran elsewhere …"
+    )
+    scores: dict[str, dict[str, dict[str, float]]] = Field(default_factory=dict)
+    seconds: dict[str, float] = Field(default_factory=dict, description="for one photo, by method")
 
 
+CLEANING = "cleaning"  # among published numbers: the training photos, by the methods "before" and "after"
 HQ = "HQ"  # the role of the ground truth among the pictures
 
 SCORE_COLUMNS = ("degradation", "method", "metric", "image_id", "value")
@@ -129,6 +134,8 @@ class ReportData:
     origins: where the numbers come from.
     losses: of the fine-tuning by degradation, columns step and one for each loss.
     places: of the images, below the experiment's folder.
+    sweeps: by degradation, the ids of the photos of each scale, where these differ: curves over the scale.
+    means: name to the degradations that it is the mean over: tables of their own, without pictures.
     Raises ValueError when the parts contradict each other.
     """
 
@@ -151,6 +158,8 @@ class ReportData:
     origins: Sequence[Origin] = ()
     losses: Mapping[str, pd.DataFrame] = field(default_factory=dict)
     places: ReportInputs[str] = field(default_factory=ReportInputs)
+    means: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    sweeps: Mapping[str, Mapping[int, Sequence[str]]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         baselines = [method.name for method in self.methods if method.kind == "baseline"]
@@ -162,6 +171,11 @@ class ReportData:
         self._check("set_scores", self.set_scores, SET_SCORE_COLUMNS, per_set)
         if not self.published.empty:
             _check_columns("published", self.published, PUBLISHED_COLUMNS)
+
+    @property
+    def tables(self) -> list[tuple[str, str]]:
+        """(name, label) of what has a table: the degradations, and the means over some of them."""
+        return [*self.degradations, *((name, name.replace("_", " ")) for name in self.means)]
 
     @property
     def roles(self) -> list[str]:

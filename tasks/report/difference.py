@@ -65,6 +65,9 @@ class Row:
     verdict: str
 
 
+OURS = "bfr · two runs"  # in each of these pages
+
+
 @dataclass(frozen=True)
 class Case:
     """A photo that changed much: in the old run, the new one, and its original where there is one."""
@@ -75,11 +78,13 @@ class Case:
 
 def write_difference(old: Path, new: Path, out: Path) -> None:
     """Write the page `out` about the runs in the experiment folders `old` and `new`. Raises BadInput."""
+    check_page(out)
     runs = Run.read(old), Run.read(new)
     settings = [run.settings for run in runs]
     environments = [run.about.environment for run in runs]
     rows, left_out = _rows(*runs)
     text = template("difference.html.j2").render(
+        ours=OURS,
         runs=runs,
         changed=_changed(*settings),
         environment=_changed(*environments),
@@ -89,6 +94,15 @@ def write_difference(old: Path, new: Path, out: Path) -> None:
     )
     out.parent.mkdir(parents=True, exist_ok=True)
     out.write_text(text, encoding="utf-8")
+
+
+def check_page(out: Path) -> None:
+    """Raises BadInput unless the page may be written: there is none yet, or it is one that this command made."""
+    there = next(path for path in (out.absolute(), *out.absolute().parents) if path.exists())
+    if there == out.absolute() and not (out.is_file() and OURS.encode() in out.read_bytes()):
+        raise BadInput(f"{out} is not a page of this command, which would replace it. Name another one as `out`.")
+    if there != out.absolute() and not there.is_dir():
+        raise BadInput(f"{there} is a file; expected a folder for the page.")
 
 
 def _changed(old: Mapping[str, str], new: Mapping[str, str]) -> list[tuple[str, str, str]]:

@@ -11,7 +11,7 @@ from tasks.report.text import heading
 def results_latex(data: ReportData, results: Results) -> str:
     """results.tex: a booktabs table for each degradation (means alone, the best in bold) and for each further table."""
     parts = ["% needs \\usepackage{booktabs}"]
-    for name, label in data.degradations:
+    for name, label in data.tables:
         head = ["Method", *map(heading, data.shown_metrics)]
         rows = [
             [

@@ -16,7 +16,7 @@ MARKS = {"better": " ✓", "worse": " ✗"}
 def results_markdown(data: ReportData, results: Results) -> str:
     """results.md: the findings, a table per degradation, what is absent, and each metric's protocol."""
     parts = [f"# {_plain(data.title)}", f"Experiment {_plain(data.experiment)}."]
-    for name, label in data.degradations:
+    for name, label in data.tables:
         parts += [f"## {_plain(label)}", _plain(finding(data, results, name).sentence)]
         if best := leaders(data, results, name):
             parts += ["Best by: " + "; ".join(f"{_plain(metric)}: {_plain(method)}" for metric, method in best) + "."]
@@ -93,7 +93,7 @@ def _markdown_list(items: Iterable[tuple[str, str]]) -> str:
 
 
 def _protocol(data: ReportData, results: Results, metric: MetricInfo) -> str:
-    counts = {photo_count(results, name, metric.name) for name, _ in data.degradations} - {""}
+    counts = {photo_count(results, name, metric.name) for name, _ in data.tables} - {""}
     return metric.protocol + (f" (n = {', '.join(sorted(counts))})" if counts else "")
 
 

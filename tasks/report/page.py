@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from tasks.durations import duration
 from tasks.metrics.metric import Kind
-from tasks.report.charts import heat_maps, loss_plots, scatters, severity_plots
+from tasks.report.charts import heat_maps, loss_plots, scatters, severity_plots, sweep_plots
 from tasks.report.content import Method, ReportData
 from tasks.report.figures import Gallery, Picture, galleries, strips
 from tasks.report.findings import Finding, cautions, finding, identical, leaders
@@ -25,7 +25,10 @@ KINDS: dict[Kind, str] = {
 
 @dataclass(frozen=True)
 class Section:
-    """What the page shows for one degradation; counts[i] is the n of column i, "" for one value per set."""
+    """What the page shows for one degradation or mean; counts[i] is the n of column i, "" for one value per set.
+
+    origins: by method, the place on the page that says where its numbers come from.
+    """
 
     name: str
     label: str
@@ -37,26 +40,28 @@ class Section:
     counts: Sequence[str]
     gallery: Gallery
     captions: Mapping[tuple[str, str], str]
+    origins: Mapping[str, str]
 
 
 def render_page(data: ReportData, results: Results) -> str:
     """The HTML page: styles, script and images are inline, all text from `data` is escaped, nothing is fetched."""
     photos, pictures = galleries(data), strips(data)
-    losses = loss_plots(data)
+    losses, sweeps = loss_plots(data), sweep_plots(data)
     sections = [
         Section(
             name,
             label,
             finding(data, results, name),
-            pictures[name],
+            pictures.get(name, []),
             leaders(data, results, name),
             [*identical(data, results, name), *cautions(results, name)],
             table_rows(data, results, name),
             [photo_count(results, name, metric.name) for metric in data.shown_metrics],
-            photos[name],
+            photos.get(name, Gallery([], [], 0)),
             _captions(data, results, name),
+            {of.method: f"o-{name}-{of.method}" for of in data.origins if of.degradation == name},
         )
-        for name, label in data.degradations
+        for name, label in data.tables
     ]
     return template("report.html.j2", duration=duration, heading=heading).render(
         data=data,
@@ -71,7 +76,8 @@ def render_page(data: ReportData, results: Results) -> str:
         heat_maps=heat_maps(data, results),
         scatters=scatters(data, results),
         severity_plots=severity_plots(data, results),
-        loss_plots={name: losses.get(name, []) for name, _ in data.degradations},
+        sweep_plots={name: sweeps.get(name, []) for name, _ in data.tables},
+        loss_plots={name: losses.get(name, []) for name, _ in data.tables},
         labels=dict(data.degradations),
         method_labels={method.name: method.label for method in data.methods},
         can_browse=bool(data.places.images),

@@ -4,7 +4,6 @@ from collections.abc import Mapping
 
 import numpy as np
 import pandas as pd
-from scipy.stats import wilcoxon
 
 
 def valued(values: pd.Series, sign: int) -> pd.Series:
@@ -38,6 +37,8 @@ def holm_p(values: Mapping[str, pd.Series], against: str) -> dict[str, float]:
 
 
 def _paired_p(a: pd.Series, b: pd.Series) -> float | None:
+    from scipy.stats import wilcoxon  # here, not above: takes seconds
+
     ours, theirs = a.align(b, join="inner")
     if len(ours) < 2:
         return None

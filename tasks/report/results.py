@@ -1,7 +1,7 @@
 """What the scores say: means, intervals, changes against the baseline, tests."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -64,11 +64,17 @@ Results = Mapping[tuple[str, str, str], Result]
 
 
 def compute_results(data: ReportData) -> dict[tuple[str, str, str], Result]:
-    """(degradation, method, metric) to its result, in display order; only what was measured."""
+    """(degradation or mean, method, metric) to its result, in display order; only what was measured.
+
+    In a mean over degradations, a photo's value is the mean of its own: the photos are what the interval is over.
+    """
     photos = {key: group.set_index("image_id")["value"] for key, group in _grouped(data.scores)}
     sets = {key: rows[["value", "spread"]].iloc[0].astype(float) for key, rows in _grouped(data.set_scores)}
+    for name, parts in data.means.items():
+        photos |= {(name, *of): pd.concat(own, axis=1).dropna().mean(axis=1) for of, own in _over(parts, photos)}
+        sets |= {(name, *of): _mean_of_sets(own) for of, own in _over(parts, sets)}
     found: dict[tuple[str, str, str], Result] = {}
-    for degradation, _ in data.degradations:
+    for degradation, _ in data.tables:
         for method in data.methods:
             for metric in data.metrics:
                 key = (degradation, method.name, metric.name)
@@ -79,7 +85,7 @@ def compute_results(data: ReportData) -> dict[tuple[str, str, str], Result]:
                     found[key] = compare_photos(key, photos[key], others, metric.direction)
                 elif key in sets:
                     found[key] = _set_result(key, sets[key], None if is_baseline else sets.get(base))
-    for degradation, _ in data.degradations:
+    for degradation, _ in data.tables:
         for metric in data.metrics:
             keys = [(degradation, method.name, metric.name) for method in data.methods]
             _test({key[1]: found[key] for key in keys if key in photos and found[key].n}, photos, data, metric, found)
@@ -103,6 +109,20 @@ def _test(
     for name, result in column.items():
         p = (to_baseline.get(name, math.nan), to_best.get(name, math.nan))
         found[result[:3]] = result._replace(p_baseline=p[0], p_best=p[1])
+
+
+def _mean_of_sets(scores: Sequence[pd.Series]) -> pd.Series:
+    """The mean of one value per set has no spread that would be known."""
+    return pd.Series({"value": sum(score["value"] for score in scores) / len(scores), "spread": math.nan})
+
+
+def _over(
+    parts: Sequence[str], scores: Mapping[tuple[str, str, str], pd.Series]
+) -> list[tuple[tuple[str, str], list[pd.Series]]]:
+    """(method, metric) and its scores on each of the parts, where it has them on all of them."""
+    named = dict.fromkeys((method, metric) for _, method, metric in scores)
+    own = {of: [scores[part, *of] for part in parts if (part, *of) in scores] for of in named}
+    return [(of, found) for of, found in own.items() if len(found) == len(parts)]
 
 
 def _grouped(frame: pd.DataFrame) -> list[tuple[tuple[str, str, str], pd.DataFrame]]:

@@ -80,7 +80,7 @@ def _verdict(result: Result, metric: MetricInfo) -> str:
 
 def published_rows(data: ReportData, results: Results) -> list[tuple[str, str, str, str, str, str, str]]:
     """(degradation, method, metric, ours, published, difference, source), as text; "" where we have no such number."""
-    labels = dict(data.degradations)
+    labels = dict(data.tables)
     methods = {method.name: method.label for method in data.methods}
     metrics = {metric.name: metric.label for metric in data.metrics}
     rows = []

@@ -5,6 +5,7 @@ asks. People send back the JSON that the page saves.
 """
 
 import json
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
@@ -25,11 +26,12 @@ CHOICES = ("left", "right", "neither")
 
 
 def write_ballot(folders: Mapping[str, Path], out: Path, trials: int, seed: int, lq: Path | None = None) -> None:
-    """Write vote.html (to give away) and key.json (to keep) into `out`.
+    """Write vote.html (to give away) and key.json (to keep) into `out`, which holds no other vote.
 
     folders: of each method's PNGs, by the method's name; lq: of the inputs, shown beside; trials: pairs to judge,
     spread evenly over the pairs of methods and over the photos that all folders have. Raises BadInput.
     """
+    check_no_vote(out)
     if len(folders) < 2:
         raise BadInput("A vote compares at least two folders, given as name=folder.")
     named = {**folders, "the inputs": lq} if lq else dict(folders)
@@ -51,6 +53,15 @@ def write_ballot(folders: Mapping[str, Path], out: Path, trials: int, seed: int,
     write_json(out / "key.json", {"ballot": name, "trials": key})
     page = template("vote.html.j2").render(trials=shown, ballot=name)
     (out / "vote.html").write_text(page, encoding="utf-8")
+
+
+def check_no_vote(out: Path) -> None:
+    """Raises BadInput if a ballot would replace files: without its key, the answers to an earlier one say nothing."""
+    if out.exists() and not out.is_dir():
+        raise BadInput(f"{out} is a file; expected a folder for the page and its key.")
+    for name in ("key.json", "vote.html"):
+        if os.path.lexists(out / name):
+            raise BadInput(f"{out} holds {name} already. Name another folder, or move it away.")
 
 
 @dataclass(frozen=True)

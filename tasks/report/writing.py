@@ -23,7 +23,7 @@ def write_report(data: ReportData, out_dir: Path) -> None:
     results_frame(results).to_csv(out_dir / "results.csv", index=False, float_format="%.6g")
     data.scores.to_parquet(out_dir / "scores.parquet", index=False)
     write_json(out_dir / "metrics.json", metrics_json(results))
-    sentences = {label: finding(data, results, name).sentence for name, label in data.degradations}
+    sentences = {label: finding(data, results, name).sentence for name, label in data.tables}
     write_json(out_dir / "findings.json", sentences)
     write_json(out_dir / "origins.json", [asdict(origin) for origin in data.origins])
     texts = {

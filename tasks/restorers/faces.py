@@ -1,4 +1,4 @@
-"""Networks of other methods that spandrel carries: GFPGAN, RestoreFormer and CodeFormer.
+"""Networks of other methods that spandrel carries: GFPGAN, RestoreFormer (and RestoreFormer++) and CodeFormer.
 
 spandrel's descriptors are passed by: they clamp, some blend, some do not map [0, 1] to [-1, 1], and networks arrive in
 training mode.
@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from tasks.basics import BadInput
-from tasks.weights.checkpoint import spandrel_network
+from tasks.weights.checkpoint import fill, read_state_dict, spandrel_network, without
 
 SIDE = 512  # of the images that the three face restorers are made for
 
@@ -31,11 +31,42 @@ def load_codeformer(path: Path) -> nn.Module:
         import spandrel_extra_arches
     except ImportError as error:
         raise BadInput(
-            "CodeFormer needs the package spandrel_extra_arches (S-Lab License 1.0, non-commercial).\n"
+            "CodeFormer needs the package spandrel_extra_arches (MIT; CodeFormer in it: S-Lab License 1.0,"
+            " non-commercial).\n"
             "If you agree with its licence: pip install 'bfr[codeformer]'"
         ) from error
     spandrel_extra_arches.install(ignore_duplicates=True)
     return load(path, "CodeFormer")
+
+
+def restoreformer_pp_network() -> nn.Module:
+    """RestoreFormer++ (Wang et al., TPAMI 2023), randomly initialised: RestoreFormer with 4 heads instead of 8, whose
+    decoder looks back at the encoder at 32 x 32 as well as at 16 x 16 (spandrel's loader knows only the first)."""
+    from spandrel.architectures.RestoreFormer.__arch.restoreformer_arch import (  # here, not above: takes seconds
+        MultiHeadDecoderTransformer,
+        RestoreFormer,
+    )
+
+    class Decoder(MultiHeadDecoderTransformer):
+        def forward(self, z: Tensor, hs: dict[str, Tensor]) -> Tensor:
+            out: Tensor = super().forward(z, hs | {"block_4_atten": hs["block_4"]})  # the encoder's last at 32 x 32
+            return out
+
+    network: nn.Module = RestoreFormer(head_size=4)
+    network.decoder = Decoder(
+        ch=64, out_ch=3, ch_mult=(1, 2, 2, 4, 4, 8), z_channels=256, attn_resolutions=(16, 32), head_size=4
+    )
+    return network
+
+
+def load_restoreformer_pp(path: Path) -> nn.Module:
+    """RestoreFormer++ in evaluation mode, frozen. The official file also holds what it was trained with: that is left.
+
+    Raises BadInput when the file is missing or holds another network.
+    """
+    state, network = read_state_dict(path), restoreformer_pp_network()
+    fill(network, without(state, "vqvae.") or state, path, "RestoreFormer++")
+    return network.eval().requires_grad_(False)
 
 
 @torch.no_grad()
@@ -75,6 +106,11 @@ def gfpgan_runner(weights: Path, fidelity: float, device: torch.device) -> Calla
 def restoreformer_runner(weights: Path, fidelity: float, device: torch.device) -> Callable[[Tensor], Tensor]:
     """`restoreformer` by the network of a weights file, on the device; it has no fidelity to choose."""
     return partial(restoreformer, load(weights, "RestoreFormer").to(device))
+
+
+def restoreformer_pp_runner(weights: Path, fidelity: float, device: torch.device) -> Callable[[Tensor], Tensor]:
+    """`restoreformer` by RestoreFormer++ of a weights file, on the device; it has no fidelity to choose."""
+    return partial(restoreformer, load_restoreformer_pp(weights).to(device))
 
 
 def codeformer_runner(weights: Path, fidelity: float, device: torch.device) -> Callable[[Tensor], Tensor]:

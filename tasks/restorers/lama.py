@@ -26,7 +26,7 @@ class LamaConfig:
 
 
 OFFICIAL = LamaConfig(width=64, blocks=18)  # 50.98 M parameters
-DEMO = LamaConfig(width=16, blocks=6)  # for 64 x 64 images
+DEMO = LamaConfig(width=24, blocks=8)  # for 128 x 128 images
 
 
 def build(config: LamaConfig, seed: int = 0) -> nn.Module:
@@ -40,13 +40,23 @@ class Lama(nn.Module):
 
     def __init__(self, config: LamaConfig) -> None:
         super().__init__()
-        from spandrel.architectures.LaMa.__arch.LaMa import FFCResNetGenerator  # here, not above: takes seconds
+        # here, not above: takes seconds
+        from spandrel.architectures.LaMa.__arch.LaMa import FFCResNetGenerator, FourierUnit
 
         self.model = FFCResNetGenerator(4, 3, ngf=config.width, n_blocks=config.blocks).model
+        for unit in self.modules():
+            if isinstance(unit, FourierUnit):
+                unit.forward = partial(in_float32, unit.forward)
 
     def forward(self, masked: Tensor) -> Tensor:
         out: Tensor = self.model(masked)
         return out
+
+
+def in_float32(run: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+    """run(x) in float32 under autocast too: GPUs have no Fourier transform of bfloat16."""
+    with torch.autocast(x.device.type, enabled=False):
+        return run(x.float())
 
 
 def load(path: Path) -> nn.Module:

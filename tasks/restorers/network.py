@@ -27,6 +27,7 @@ NETWORKS: dict[str, Callable[[Path, float, torch.device], Run]] = {
     "lama": lama.runner,
     "gfpgan": faces.gfpgan_runner,
     "restoreformer": faces.restoreformer_runner,
+    "restoreformer_pp": faces.restoreformer_pp_runner,
     "codeformer": faces.codeformer_runner,
 }
 

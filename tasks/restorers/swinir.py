@@ -42,7 +42,7 @@ class SwinIRConfig:
 
 
 OFFICIAL = SwinIRConfig(180, (6,) * 8, (6,) * 8, 8, 2.0, unshuffle=8, feature_size=64, drop_path_rate=0.1)  # 15.79 M
-DEMO = SwinIRConfig(60, (4, 4), (6, 6), 8, 2.0, unshuffle=4, feature_size=16, drop_path_rate=0.1)  # for 64 x 64 images
+DEMO = SwinIRConfig(96, (4, 4), (6, 6), 8, 2.0, unshuffle=4, feature_size=32, drop_path_rate=0.1)  # for 128 x 128
 
 
 def build(config: SwinIRConfig, seed: int = 0) -> "SwinIR":

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -16,6 +17,19 @@ from tasks.store.artifact import Artifact, ImageFolder, Manifest
 from tasks.store.files import Quarantined, write_png, write_quarantine
 from tasks.store.keys import digest
 from tasks.store.publish import link_files
+
+
+class ByImage(Protocol):
+    """What the work is divided by: images with ids, each with the digest of its contents."""
+
+    @property
+    def ids(self) -> list[str]: ...
+
+    @property
+    def digest(self) -> str: ...
+
+    def sha256(self, image_id: str) -> str: ...
+
 
 WRITERS = 4  # threads that compress PNGs while the next images are computed
 
@@ -66,10 +80,10 @@ def finished(ids: Sequence[str], images: Tensor) -> Iterator[tuple[str, np.ndarr
 
 def shards(
     record: Manifest,
-    source: ImageFolder,
+    source: ByImage,
     size: int,
     make: Callable[[Path, list[str]], None],
-    beside: ImageFolder | None = None,
+    beside: ByImage | None = None,
 ) -> list[tuple[list[str], Path]]:
     """(ids, folder that make(folder, ids) filled) for every `size` images of `source`; finished ones are kept.
 
@@ -100,7 +114,7 @@ def shards(
     return [(ids, found[n]) for n, ids in enumerate(parts)]
 
 
-def shard_of(record: Manifest, ids: list[str], source: ImageFolder, beside: ImageFolder | None) -> Manifest:
+def shard_of(record: Manifest, ids: list[str], source: ByImage, beside: ByImage | None) -> Manifest:
     """What the shard of these images will be."""
     folders = [source, beside] if beside else [source]
     others = {name: value for name, value in record.inputs.items() if value not in {each.digest for each in folders}}

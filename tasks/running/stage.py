@@ -39,9 +39,14 @@ Make = Callable[..., None]
 def default_store() -> Store:
     """The store of this checkout, data/.store, or the folder named by BFR_STORE (another disk, a shared mount).
 
-    A git worktree, and what DVC copies for a queued experiment, use their main checkout's.
+    A git worktree, and what DVC copies for a queued experiment, use their main checkout's. Raises BadInput for a
+    relative path: it means another place to every process.
     """
-    return Store(Path(os.environ.get("BFR_STORE", main_checkout(ROOT) / "data" / ".store")))
+    named = os.environ.get("BFR_STORE")
+    place = Path(os.path.expanduser(named)) if named else main_checkout(ROOT) / "data" / ".store"
+    if not place.is_absolute():
+        raise BadInput(f"BFR_STORE: expected an absolute path, found {named!r}. Say the whole path.")
+    return Store(place)
 
 
 @dataclass(frozen=True)

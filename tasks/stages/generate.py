@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
-import torch
 from pydantic import (
     PositiveInt,
 )
 
 from tasks.basics import Strict
+from tasks.diffusion.free import sample
 from tasks.diffusion.priors import PriorName, load_prior
-from tasks.diffusion.samplers import p_sample
 from tasks.diffusion.schedule import Schedule
 from tasks.methods.respacing import Respacing
 from tasks.noise import ImageStreams
@@ -42,12 +42,10 @@ def generate(out: Path, params: GenerateParams, record: Manifest, weights: Path)
     """Write params.count PNGs. Each image has a stream of noise of its own. weights: the prior."""
     schedule = Schedule.linear().respace(params.respacing)
     ids = [f"sample_{n:05d}" for n in range(params.count)]
-    with held_device() as device, torch.no_grad():
+    with held_device() as device:
         prior = load_prior(params.arch, weights, device)
         for some in track(list(batches(ids, BATCH)), "generate (batches)"):
             noise = ImageStreams(params.seed, "generate", some, device)
-            x = noise.normal(3, params.size, params.size)
-            for i in reversed(range(len(schedule))):
-                x = p_sample(prior, schedule, x, i, noise.normal(*x.shape[1:]))
-            for image_id, image in zip(some, (x / 2 + 0.5).clamp(0, 1), strict=True):
+            drawn = sample(prior, schedule, partial(noise.normal, 3, params.size, params.size))
+            for image_id, image in zip(some, drawn, strict=True):
                 write_png(out / f"{image_id}.png", to_uint8(image))

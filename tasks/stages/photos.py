@@ -8,11 +8,11 @@ from pathlib import Path
 import numpy as np
 
 from tasks.basics import BadInput, Strict
-from tasks.data.datasets import Dataset, Folders, Split
+from tasks.data.datasets import Dataset, Folders, Heads, Split
 from tasks.data.ingest import Ingest, PhotoFolder
-from tasks.data.portraits import portrait
 from tasks.degradation.blur_jpeg import PRESETS
 from tasks.degradation.preset import degrade
+from tasks.heads.many import render_many
 from tasks.noise import numpy_stream, stream_seed
 from tasks.running.progress import track
 from tasks.running.stage import stage
@@ -32,9 +32,9 @@ class PhotosParams(Strict):
 @stage
 def photos(out: Path, params: PhotosParams, record: Manifest, folder: PhotoFolder | None = None) -> None:
     """Draw the split's photos, or read them from `folder`; files that cannot be used go to quarantine.csv."""
-    if params.dataset.kind == "portraits":
+    if isinstance(params.dataset, Heads):
         count = getattr(params.dataset, params.split)
-        for image_id, image in portraits(params.seed, params.split, count, params.dataset.size):
+        for image_id, image in heads(params.seed, params.split, count, params.dataset.size):
             if params.split == "train":
                 image = flawed(image, params.dataset.flawed, params.seed, image_id)
             write_png(out / f"{image_id}.png", image)
@@ -46,17 +46,18 @@ def photos(out: Path, params: PhotosParams, record: Manifest, folder: PhotoFolde
         write_photos(out, source, source.quarantine)
 
 
-def portraits(seed: int, split: str, count: int, size: int) -> Iterator[tuple[str, np.ndarray]]:
-    """`count` procedural faces of a named split; faces of other splits and seeds are other people."""
-    for index in track(range(count), f"portraits ({split})"):
-        image_id = f"{split}_{index:05d}"
-        yield image_id, portrait(stream_seed(seed, "portraits", image_id), size)
+def heads(seed: int, split: str, count: int, size: int) -> Iterator[tuple[str, np.ndarray]]:
+    """`count` rendered heads of a named split; heads of other splits and seeds are other people."""
+    ids = [f"{split}_{index:05d}" for index in range(count)]
+    rendered = render_many([stream_seed(seed, "heads", image_id) for image_id in ids], size)
+    for image_id in track(ids, f"heads ({split})"):
+        yield image_id, next(rendered)
 
 
 def flawed(image: np.ndarray, share: float, seed: int, image_id: str) -> np.ndarray:
     """With probability `share` the photo with slight blur, noise and JPEG blocks, as any collection has them."""
     rng = numpy_stream(seed, "flaws", image_id)
-    return degrade(image, PRESETS["demo64_flaws"], rng) if rng.random() < share else image
+    return degrade(image, PRESETS["demo128_flaws"], rng) if rng.random() < share else image
 
 
 def split_of(dataset: Folders, split: str, hq: Ingest) -> Ingest:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import platform
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from importlib.metadata import version
 from itertools import product
 from pathlib import Path
@@ -15,11 +15,21 @@ import pandas as pd
 from pydantic import Field
 
 from tasks.basics import Strict
+from tasks.data.holes import hole_shares
+from tasks.degradation.presets import PRESETS, DegradationName
 from tasks.metrics.registry import MetricName, TableMetric, find
 from tasks.metrics.sets import SetScore
 from tasks.report.about import About
-from tasks.report.checks import authenticity_table, claims_table, cleaning_table, cost_table, downstream_table
+from tasks.report.checks import (
+    authenticity_table,
+    claims_table,
+    cleaning_table,
+    cost_table,
+    downstream_table,
+    holes_table,
+)
 from tasks.report.content import (
+    CLEANING,
     HQ,
     PUBLISHED_COLUMNS,
     SCORE_COLUMNS,
@@ -47,8 +57,13 @@ class ReportParams(Strict):
     title: str
     settings: dict[str, Any]
     degradations: tuple[str, ...]
+    means: dict[str, tuple[str, ...]] = Field(default_factory=dict, description="over some of the degradations")
+    sweeps: dict[str, DegradationName] = Field(
+        default_factory=dict, description="the presets of degradations whose photos have scales of their own"
+    )
     methods: tuple[Method, ...]
     metrics: tuple[TableMetric, ...]
+    fills: bool = Field(default=False, description="whether a method fills holes, so that their shares are of interest")
     authenticity_metrics: tuple[MetricName, ...] = ()
     claims: tuple[Claim, ...] = ()
     published: tuple[Published, ...]
@@ -106,13 +121,23 @@ def collect(params: ReportParams, results: ReportInputs[ImageFolder]) -> ReportD
         origins=origins(params, results),
         losses=losses(results.models),
         places=ReportInputs.of(params.places),
+        means=params.means,
+        sweeps={name: by_scale(preset, results.photos["test"].ids) for name, preset in params.sweeps.items()},
     )
+
+
+def by_scale(preset: str, ids: Sequence[str]) -> dict[int, list[str]]:
+    """The photos of each scale."""
+    return {scale: [ids[n] for n in positions] for scale, positions in PRESETS[preset].groups(len(ids)).items()}
 
 
 def extras(params: ReportParams, results: ReportInputs[ImageFolder], scores: pd.DataFrame) -> list[Extra]:
     """The smaller tables that this experiment has results for."""
     labels = {method.name: method.label for method in params.methods}
-    tables = [cost_table(params.methods, seconds_per_photo(params, results.images))]
+    printed = {f"{table.source}, seconds": table.seconds for table in params.published if table.seconds}
+    tables = [cost_table(params.methods, seconds_per_photo(params, results.images), printed)]
+    if params.fills and (holes := holes_of(params, results.images)):
+        tables.append(holes_table(holes))
     if params.claims:
         tables.append(claims_table(params.claims, scores, labels))
     if results.authenticity:
@@ -121,12 +146,19 @@ def extras(params: ReportParams, results: ReportInputs[ImageFolder], scores: pd.
     if results.cleaning:
         before, after = results.cleaning["before"], results.cleaning["after"]
         absent = read_json(before.path("absent.json"))
-        tables.append(cleaning_table(photo_scores(before), photo_scores(after), absent))
+        theirs = {table.source: table.scores[CLEANING] for table in params.published if CLEANING in table.scores}
+        tables.append(cleaning_table(photo_scores(before), photo_scores(after), absent, theirs))
     if results.downstream:
         before, after = results.downstream["before"], results.downstream["after"]
         absent = read_json(before.path("absent.json"))
         tables.append(downstream_table(set_scores(before), set_scores(after), absent))
     return tables
+
+
+def holes_of(params: ReportParams, images: Mapping[Pair, ImageFolder]) -> dict[str, list[float]]:
+    """The share of each LQ photo that is hole, by degradation; of none where the table has no LQ photos."""
+    rows = [row.name for row in params.methods if row.kind == "input"]
+    return {part: [*hole_shares(images[part, row]).values()] for part, row in product(params.degradations, rows)}
 
 
 def photo_scores(folder: ImageFolder) -> pd.DataFrame:
@@ -252,6 +284,7 @@ def published(params: ReportParams) -> pd.DataFrame:
         (degradation, method, metric, value, "; ".join([table.source, *table.differs]))
         for table in params.published
         for degradation, methods in table.scores.items()
+        if degradation != CLEANING
         for method, values in methods.items()
         for metric, value in values.items()
     ]

@@ -101,8 +101,7 @@ def accumulate(
     model: Network, start: Network, batch: tuple[Tensor, Tensor], settings: CodeFineTune, accelerator: loop.Processes
 ) -> CodeLosses:
     """Add the gradient of one batch (this process' share of its images) to the model; returns the losses."""
-    share = slice(accelerator.process_index, None, accelerator.num_processes)
-    lq, target = (2 * images[share].to(accelerator.device) - 1 for images in batch)
+    lq, target = (2 * images - 1 for images in loop.share_of(batch, accelerator))
     with torch.no_grad():
         codes = nearest_codes(model.quantize.embedding.weight, features(start, target))
     logits, lq_feat = predict_codes(model, lq)

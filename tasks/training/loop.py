@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol, TypeVar, cast
 
 import numpy as np
 import torch
@@ -28,7 +28,7 @@ class Diverged(BadInput):
     """A loss became infinite or not a number."""
 
 
-Batch = TypeVar("Batch")
+Batch = TypeVar("Batch", bound=tuple[Tensor, ...])
 
 
 class Stateful(Protocol):
@@ -118,11 +118,13 @@ def drive(
     parts: networks and optimisers, which `update` changes; it returns the step's losses. batch_at: see `read_ahead`.
     """
     described, resume = {**settings.model_dump(mode="json"), "seed": seed}, session.resume
-    done, history = resume_from(resume, parts, described, session.device) if resume else (0, [])
+    done, history = resume_from(resume, parts, described) if resume else (0, [])
     for step, losses in enumerate(history):
         session.on_step(step + 1, losses)
     steps = range(done, settings.iterations)
-    for step, batch in zip(steps, read_ahead(batch_at, steps), strict=True):
+    is_pinned = session.device.type == "cuda"
+    batches = read_ahead(lambda step: pinned(batch_at(step)) if is_pinned else batch_at(step), steps)
+    for step, batch in zip(steps, batches, strict=True):
         with step_randomness(seed, step, session.processes):
             losses = update(step, batch)
         history.append(losses)
@@ -130,6 +132,17 @@ def drive(
         if resume and is_due and session.processes.is_main_process:
             save_state(resume, parts, described, history)
         session.on_step(step + 1, losses)
+
+
+def pinned(batch: Batch) -> Batch:
+    """The same in memory that a GPU copies from while it computes."""
+    return cast(Batch, tuple(part.pin_memory() for part in batch))
+
+
+def share_of(batch: Batch, processes: Processes) -> list[Tensor]:
+    """The images of a batch that are this process' part of the work, on its device."""
+    rows = slice(processes.process_index, None, processes.num_processes)
+    return [part[rows].to(processes.device, non_blocking=True) for part in batch]
 
 
 def batch_indices(seed: int, n: int, batch: int, step: int) -> list[int]:
@@ -180,9 +193,12 @@ def sum_over_processes(accelerator: Processes, model: torch.nn.Module) -> None:
     """Add up the gradients of all processes. Does nothing in a run of one process."""
     if accelerator.num_processes == 1:
         return
-    for parameter in model.parameters():
-        gradient = parameter.grad if parameter.grad is not None else torch.zeros_like(parameter)
-        parameter.grad = accelerator.reduce(gradient, "sum")
+    parameters = list(model.parameters())
+    gradients = [torch.zeros_like(p) if p.grad is None else p.grad for p in parameters]
+    summed = accelerator.reduce(torch.cat([gradient.flatten() for gradient in gradients]), "sum")
+    sums = summed.split([p.numel() for p in parameters])
+    for parameter, gradient, total in zip(parameters, gradients, sums, strict=True):
+        parameter.grad = gradient.copy_(total.view_as(gradient))
 
 
 def ensure_finite(step: int, losses: Iterable[float], state: Path | None) -> None:
@@ -205,17 +221,16 @@ def save_state(path: Path, parts: Mapping[str, Stateful], recipe: dict[str, Any]
     os.replace(temporary, path)
 
 
-def resume_from(
-    path: Path, parts: Mapping[str, Stateful], recipe: dict[str, Any], device: torch.device
-) -> tuple[int, list[Losses]]:
+def resume_from(path: Path, parts: Mapping[str, Stateful], recipe: dict[str, Any]) -> tuple[int, list[Losses]]:
     """Put the parts into the state that `save_state` wrote; its step and losses, or 0 and none without a whole file.
 
-    Raises BadInput if a run with other settings wrote it.
+    It is read to the CPU, and the parts take theirs from there: AdamW's counters of steps stay on the CPU, where it
+    reads them without waiting for the device. Raises BadInput if a run with other settings wrote it.
     """
     if not path.exists():
         return 0, []
     try:
-        state: dict[str, Any] = read_contents(path, device)
+        state: dict[str, Any] = read_contents(path)
     except BadInput as error:
         logging.getLogger(__name__).warning("%s: the training starts anew.", error)
         return 0, []

@@ -107,12 +107,12 @@ def accumulate(
         return output.float()
 
     images = len(batch[0])
-    share = range(accelerator.process_index, images, accelerator.num_processes)
+    share = loop.share_of(batch, accelerator)
     total = torch.zeros((), device=accelerator.device)
-    for first in range(0, len(share), settings.micro_batch or images):
-        rows = list(share[first : first + (settings.micro_batch or images)])
-        some = [part[rows].to(accelerator.device) for part in batch]
-        loss = objective(network, *some) * (len(rows) / images)
+    size = settings.micro_batch or images
+    for first in range(0, len(share[0]), size):
+        some = [part[first : first + size] for part in share]
+        loss = objective(network, *some) * (len(some[0]) / images)
         accelerator.backward(loss)
         total += loss.detach()
     loop.sum_over_processes(accelerator, model)
@@ -122,7 +122,9 @@ def accumulate(
 @torch.no_grad()
 def average(averaged: nn.Module, model: nn.Module, decay: float) -> None:
     """One step of the exponential moving average of the parameters; buffers are copied."""
-    for old, new in zip(averaged.parameters(), model.parameters(), strict=True):
-        old.mul_(decay).add_(new, alpha=1 - decay)
-    for old_buffer, new_buffer in zip(averaged.buffers(), model.buffers(), strict=True):
-        old_buffer.copy_(new_buffer)
+    old: list[Tensor] = list(averaged.parameters())
+    new: list[Tensor] = list(model.parameters())
+    torch._foreach_mul_(old, decay)  # one kernel for many parameters
+    torch._foreach_add_(old, new, alpha=1 - decay)
+    if buffers := list(averaged.buffers()):
+        torch._foreach_copy_(buffers, list(model.buffers()))

@@ -4,13 +4,13 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from accelerate import Accelerator
+import torch
 
-from tasks.running.device import held_device
+from tasks.running.device import held_device, local_rank
 from tasks.running.stage import default_store
 from tasks.store.artifact import Manifest
 from tasks.training.curves import Curves
-from tasks.training.loop import Session
+from tasks.training.loop import Alone, Processes, Session
 
 
 @contextmanager
@@ -23,5 +23,14 @@ def session_of(
     """
     state = default_store().training_state(record.key)
     with held_device() as device, Curves(what, losses, iterations, state.with_suffix(".live")) as curves:
-        yield Session(Accelerator(cpu=device.type == "cpu"), state, save_every, curves.note)
+        yield Session(processes_on(device), state, save_every, curves.note)
     curves.write(out)
+
+
+def processes_on(device: torch.device) -> Processes:
+    """One process on the device that it holds, or one of those that `accelerate launch` started."""
+    if local_rank() is None:
+        return Alone(device)
+    from accelerate import Accelerator  # here, not above: takes seconds
+
+    return Accelerator(cpu=device.type == "cpu")

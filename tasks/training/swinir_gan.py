@@ -154,7 +154,7 @@ def accumulate(
     total = torch.zeros(len(GanLosses._fields), device=accelerator.device)
     for index in range(accelerator.process_index, len(micro_batches), accelerator.num_processes):
         is_frozen = index == 0 or not settings.has_leak
-        lq, target, real = (images.to(accelerator.device) for images in micro_batches[index])
+        lq, target, real = (images.to(accelerator.device, non_blocking=True) for images in micro_batches[index])
         with torch.autocast(accelerator.device.type, torch.bfloat16, enabled=settings.bf16):
             output = generator(lq)
             lpips = settings.lambda_lpips * losses.perceptual_sum(perceptual, output, target)

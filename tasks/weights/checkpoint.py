@@ -19,6 +19,7 @@ WRAPPINGS = (*AVERAGED, "params", "state_dict", "model_state_dict", "generator",
 PREFIXES = re.compile(r"(?:(?:module|model|generator|net_g|netG|_orig_mod)\.)*")
 HEAD = 1024  # bytes that tell what a file is
 SHOWN = 6  # differences in an error message
+LONGEST_REASON = 300  # letters of another library's message
 
 
 def write_state_dict(path: Path, state: Mapping[str, Tensor]) -> None:
@@ -50,12 +51,18 @@ def read_state_dict(path: Path) -> dict[str, Tensor]:
             f"{path}: expected a file of named tensors, found {_described(contents)}. Take the file of the network "
             "itself: one that torch.save(model.state_dict(), …) writes, or *.safetensors."
         )
+    for name, value in tensors.items():
+        if kind := _unusual(value):
+            raise BadInput(
+                f"{path}: expected a file of named tensors, found {name!r} ({kind}), which is no table of real numbers."
+                " Take the file of the network itself."
+            )
     parallel = "module."  # of DataParallel and DistributedDataParallel
     return without(tensors, parallel) if all(key.startswith(parallel) for key in tensors) else tensors
 
 
-def read_contents(path: Path, device: torch.device | str = "cpu") -> Any:
-    """What torch.save or safetensors wrote; no code in it is run. Raises BadInput for any other file."""
+def read_contents(path: Path) -> Any:
+    """What torch.save or safetensors wrote, on the CPU; no code in it is run. Raises BadInput for any other file."""
     if not path.is_file():
         raise BadInput(f"{path} is missing: expected restorer weights there. Put the file there or correct the path.")
     try:
@@ -65,9 +72,9 @@ def read_contents(path: Path, device: torch.device | str = "cpu") -> Any:
         raise BadInput(f"{path} cannot be read ({error.strerror}). Correct its permissions, or copy it.") from error
     try:
         if head[8:9] == b"{":  # behind the length of the header
-            return safetensors.torch.load_file(path, str(device))
+            return safetensors.torch.load_file(path)
         with path.open("rb") as file:  # by its path, torch would go by its suffix
-            return torch.load(file, map_location=device, weights_only=True)
+            return torch.load(file, map_location="cpu", weights_only=True)
     except Exception as error:
         raise BadInput(f"{path}: expected a file of tensors, found {_other_kind(head, error)}") from error
 
@@ -91,6 +98,15 @@ def _other_kind(head: bytes, error: Exception) -> str:
     if "TorchScript" in str(error):
         return "a TorchScript program. Take the file of its weights."
     return f"a damaged one or another kind ({type(error).__name__}). Get it again."
+
+
+def _unusual(tensor: Tensor) -> str:
+    """What keeps a tensor from being weights: it has no values, or not plain ones; "" for nothing."""
+    if tensor.is_meta:
+        return "meta"
+    if tensor.layout != torch.strided:
+        return str(tensor.layout).removeprefix("torch.")
+    return str(tensor.dtype).removeprefix("torch.") if tensor.is_complex() or tensor.is_quantized else ""
 
 
 def _described(contents: Any) -> str:
@@ -149,7 +165,8 @@ def spandrel_network(path: Path, architecture: str) -> nn.Module:
         except (UnsupportedModelError, RuntimeError) as error:
             reason = error
     if model is None:
-        raise BadInput(f"{path}: expected the weights of {architecture}, found other tensors: {reason}") from reason
+        why = " ".join(str(reason).split())[:LONGEST_REASON] or "of no architecture that is known"
+        raise BadInput(f"{path}: expected the weights of {architecture}, found other tensors: {why}") from reason
     if type(model).__name__ != architecture:
         raise BadInput(f"{path}: expected the weights of {architecture}, found those of {type(model).__name__}.")
     return model

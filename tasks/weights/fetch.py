@@ -25,9 +25,11 @@ def known(path: Path) -> WeightFile | None:
 
 
 def required(path: Path, needed_by: str) -> Path:
-    """The path of a weights file. Raises BadInput if it is not there (and says where to get it) or was changed."""
+    """The path of a weights file. Raises BadInput if it is not there (it says where to get it), closed, or changed."""
     file = known(path)
     if path.is_file():
+        if not os.access(path, os.R_OK):
+            raise BadInput(f"{path} may not be read by this user (needed as {needed_by}). Correct its permissions.")
         return verified(path, file) if file else path
     if file:
         advice = f"Download it from {file.url} ({file.licence}) and put it there: bfr fetch {file.place}"

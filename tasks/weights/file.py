@@ -22,13 +22,15 @@ class MissingWeights(Unavailable):
 class WeightFile:
     """A file of trained weights.
 
-    place: its path below the weights folder; sha256: of its contents, or the first digits, where they are known.
+    place: its path below the weights folder; sha256: of its contents, or the first digits, where they are known; size:
+    bytes, 0 where not known; of networks without a published size that of their parameters, so about.
     """
 
     place: str
     url: str
     licence: str
     sha256: str = ""
+    size: int = 0
 
     def find(self, weights_dir: Path, metric: str) -> Path:
         """Where the file is. Raises MissingWeights (with its source and licence, for `metric`) when it is not there."""
@@ -36,6 +38,6 @@ class WeightFile:
         if not path.is_file():
             raise MissingWeights(
                 f"{shown_path(path)} is missing (needed by {metric}).\n"
-                f"Download it from {self.url} ({self.licence}) and put it there."
+                f"Download it from {self.url} ({self.licence}) and put it there: bfr fetch {self.place}"
             )
         return path

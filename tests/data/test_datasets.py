@@ -9,17 +9,17 @@ from pydantic import TypeAdapter
 
 from flows import models
 from tasks.data.datasets import Dataset, DrawnPhotos, FolderPhotos
-from tasks.data.portraits import portrait
+from tasks.heads.render import render
 from tasks.models.model import Model
 from tasks.stages import train as train_stage
 
-DRAWN = {"kind": "portraits", "size": 64, "finetune": 6, "test": 4, "real": 3}
+DRAWN = {"kind": "heads", "size": 64, "finetune": 6, "test": 4, "real": 3}
 FOLDERS = {"kind": "folders", "size": 64, "hq": "hq", "real": "real"}
 SETS = {"a": {"test": "lq", "expected": 9}, "b": {"test": "other"}}
 REAL = {"kind": "real", "size": 64, "real": "real", "sets": SETS}
 READ = {"finetune": "hq", "test": "hq", "real": "real", "train": "real"}
 SRCNN = {
-    **{"kind": "restorer", "arch": "srcnn", "degradation": "demo64", "seed": 1},
+    **{"kind": "restorer", "arch": "srcnn", "degradation": "demo128", "seed": 1},
     **{"iterations": 1, "batch": 2, "lr": 1e-3, "lr_min": 1e-4, "ema": 0},
 }
 
@@ -56,14 +56,14 @@ def folder(tmp_path):
     root = tmp_path / "photos"
     root.mkdir()
     for n in range(5):
-        Image.fromarray(portrait(n, 64)).save(root / f"{n}.png")
+        Image.fromarray(render(n, 64)).save(root / f"{n}.png")
     return root
 
 
 @pytest.mark.parametrize("kind", ["drawn", "folder"])
 def test_a_model_is_trained_on_its_photos_and_published_with_its_card(kind, folder, tmp_path, monkeypatch):
     photos = {
-        "drawn": DrawnPhotos(kind="portraits", size=64, count=3, flawed=0.5),
+        "drawn": DrawnPhotos(kind="heads", size=64, count=3, flawed=0.5),
         "folder": FolderPhotos(kind="folder", size=64, path=folder),
     }[kind]
     monkeypatch.setattr(models, "load_model", lambda name: Model(photos=photos, training=SRCNN, is_half=True))

@@ -2,6 +2,7 @@ import base64
 import csv
 import io
 import json
+import logging
 import os
 import struct
 import zlib
@@ -15,15 +16,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image, ImageCms, ImageFile, ImageFilter
 
-from flows.workspace import say_set_aside
+from flows.workspace import say_holes, say_set_aside
 from tasks.basics import ROOT, BadInput
 from tasks.data import ingest
 from tasks.data.ingest import Ingest, PairedIngest, PhotoFolder, discover, image_ids, pair, to_square
 from tasks.data.photo import FORMATS, read_photo
-from tasks.data.portraits import portrait
 from tasks.data.registration import correlation
 from tasks.degradation.preset import degrade
 from tasks.degradation.presets import PRESETS
+from tasks.heads.render import render
 from tasks.stages.ingest import IngestParams, read_cropped
 from tasks.stages.ingest import ingest as ingest_stage
 
@@ -457,6 +458,7 @@ def test_damage_anywhere_gives_a_photo_or_a_reason_and_no_other_error(tmp_path_f
 
 def test_discover_finds_images_by_name_or_content_and_passes_over_the_rest(tmp_path):
     wanted = ["a.png", "B.JPG", "sub/deep/c.webp", "no_extension", "odd.dat", "empty.jpg", "._a.jpg", ".hidden.png"]
+    wanted += ["a.jxl", "a.exr", "a.hdr"]  # photos, which quarantine then says it cannot read
     for name in wanted:
         save(tmp_path / name, format="PNG")
     (tmp_path / "empty.jpg").write_bytes(b"")
@@ -676,7 +678,7 @@ def test_masks_cut_black_holes_and_black_pixels_elsewhere_stay_known(tmp_path, m
     assert (file, reason) == ("lq/no_mask.png", "no partner: the mask folder has no 'no_mask'")
 
 
-PORTRAITS = [portrait(n, 64) for n in range(12)]
+HEADS = [render(n, 64) for n in range(12)]
 
 
 def paired(folder, lq, hq, fit="crop"):
@@ -688,16 +690,16 @@ def paired(folder, lq, hq, fit="crop"):
     return [image_id for image_id, _, _ in pairs], dict(pairs.quarantine)
 
 
-@pytest.mark.parametrize("preset", ["demo64", "demo64_flaws", "bicubic_x4", "mask_half", "mask_expand"])
+@pytest.mark.parametrize("preset", ["demo128", "demo128_flaws", "bicubic_x4", "mask_half", "mask_expand"])
 def test_degraded_photos_belong_to_their_hq_photos(tmp_path, preset):
-    lq = [degrade(photo, PRESETS[preset], np.random.default_rng(n)) for n, photo in enumerate(PORTRAITS)]
-    ids, reasons = paired(tmp_path, lq, PORTRAITS)
-    assert len(ids) == len(PORTRAITS)
+    lq = [degrade(photo, PRESETS[preset], np.random.default_rng(n)) for n, photo in enumerate(HEADS)]
+    ids, reasons = paired(tmp_path, lq, HEADS)
+    assert len(ids) == len(HEADS)
     assert reasons == {}
 
 
 def test_photos_of_others_are_no_pairs(tmp_path):
-    ids, reasons = paired(tmp_path, [*map(shrunk, PORTRAITS[1:]), PORTRAITS[0]], [*PORTRAITS[:-1], PORTRAITS[0]])
+    ids, reasons = paired(tmp_path, [*map(shrunk, HEADS[1:]), HEADS[0]], [*HEADS[:-1], HEADS[0]])
     assert ids == ["11"]
     assert "does not show what its HQ photo shows" in reasons["lq/0.png"]
     assert "at least 0.86 is expected" in reasons["hq/0.png"]
@@ -713,19 +715,19 @@ def test_photos_of_others_are_no_pairs(tmp_path):
     ],
 )
 def test_a_turned_hq_photo_is_called_by_how_it_is_turned(tmp_path, turn, said):
-    lq = [degrade(photo, PRESETS["demo64_flaws"], np.random.default_rng(0)) for photo in PORTRAITS]
-    ids, reasons = paired(tmp_path, [lq[0], *map(turn, lq[1:])], PORTRAITS)
+    lq = [degrade(photo, PRESETS["demo128_flaws"], np.random.default_rng(0)) for photo in HEADS]
+    ids, reasons = paired(tmp_path, [lq[0], *map(turn, lq[1:])], HEADS)
     assert ids == ["0"]
     assert all(f"the HQ photo is {said}" in reason for reason in reasons.values())
 
 
 def test_a_crop_and_its_whole_photo_are_no_pair(tmp_path):
-    whole = np.pad(PORTRAITS[0], ((16, 16), (48, 48), (0, 0)), mode="reflect")
-    ids, reasons = paired(tmp_path, [PORTRAITS[0], PORTRAITS[1]], [whole, PORTRAITS[1]])
+    whole = np.pad(HEADS[0], ((16, 16), (48, 48), (0, 0)), mode="reflect")
+    ids, reasons = paired(tmp_path, [HEADS[0], HEADS[1]], [whole, HEADS[1]])
     assert ids == ["1"]
     assert "the LQ photo has 64 x 64 pixels, its HQ 160 x 96" in reasons["lq/0.png"]
-    square = [np.pad(photo, ((24, 24), (24, 24), (0, 0)), mode="edge") for photo in PORTRAITS]
-    ids, reasons = paired(tmp_path / "square", PORTRAITS, [*square[:-1], PORTRAITS[-1]])
+    square = [np.pad(photo, ((24, 24), (24, 24), (0, 0)), mode="edge") for photo in HEADS]
+    ids, reasons = paired(tmp_path / "square", HEADS, [*square[:-1], HEADS[-1]])
     assert ids == ["11"]
     assert "another cut" in reasons["lq/0.png"]
 
@@ -734,7 +736,7 @@ def test_a_crop_and_its_whole_photo_are_no_pair(tmp_path):
 def test_even_pictures_are_compared_without_a_number(level):
     even = np.full((64, 64, 3), level, np.uint8)
     assert correlation(even, even) == 1
-    assert correlation(even, PORTRAITS[0]) == (0 if level else 1)  # black is a hole: nothing is known
+    assert correlation(even, HEADS[0]) == (0 if level else 1)  # black is a hole: nothing is known
 
 
 def masked(folder, mask, photo=FACE, fit="aligned", **options):
@@ -820,12 +822,33 @@ def test_a_mask_of_a_photo_that_is_cropped_is_cropped_alike(tmp_path, own_store)
     assert not hole[:, 8:].any()
 
 
+@pytest.mark.parametrize("mask", [BRUSH // 255, (BRUSH // 255).astype(np.uint16) * 255])
+def test_a_mask_of_labels_is_told_that_white_is_255(tmp_path, own_store, mask):
+    made = masked(tmp_path, mask)
+    assert "its lightest level is 1 of 255" in made.quarantine[0].reason
+
+
 def test_the_share_of_each_hole_is_recorded(tmp_path, own_store):
     made = masked(tmp_path, BRUSH)
     with (made.root / "holes.csv").open() as file:
         shares = {row["image_id"]: float(row["share"]) for row in csv.DictReader(file)}
     assert shares.keys() == {"a", "sound"}
     assert shares["a"] == HOLE.mean()
+
+
+def test_holes_are_said_and_without_any_nothing_is_filled(tmp_path, own_store, caplog):
+    caplog.set_level(logging.INFO)
+    say_holes(masked(tmp_path / "masked", BRUSH))
+    assert f"Holes: {HOLE.mean():.1%} of a photo on average, in 2 photos." in caplog.text.replace(" %", "%")
+    holed = np.maximum(FACE, 1)
+    holed[4:8, 4:8] = 0
+    save(tmp_path / "lq" / "whole.png", np.maximum(FACE, 1))
+    save(tmp_path / "lq" / "b.png", holed)
+    say_holes(ingest_stage(IngestParams(size=32, fit="crop"), folder=PhotoFolder(tmp_path / "lq")))
+    assert "Without a hole, so nothing is filled: 1 photos, whole" in caplog.text
+    (tmp_path / "lq" / "b.png").unlink()
+    with pytest.raises(BadInput, match="None of the photos has a hole"):
+        say_holes(ingest_stage(IngestParams(size=32, fit="crop"), folder=PhotoFolder(tmp_path / "lq")))
 
 
 def test_photos_that_are_cropped_are_listed_and_said(tmp_path, own_store, caplog):

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from scipy.stats import ks_2samp
 
 from tasks.basics import ROOT, BadInput
-from tasks.degradation import blur_jpeg, camera, masks, raw
-from tasks.degradation.blur_jpeg import BlurJpegParams, PhotometricJitter
+from tasks.degradation import blur_jpeg, camera, celeba_test, masks, raw
+from tasks.degradation.blur_jpeg import BlurJpegParams, PhotometricJitter, apply, to_float
 from tasks.degradation.camera import PUBLISHED_CAMERA, CalibratedCcms, Camera, NoiseDn, NormalIlluminant, load_camera
 from tasks.degradation.demosaic import bayer_network
 from tasks.degradation.preset import degrade
@@ -135,10 +135,10 @@ def test_half_of_the_kernels_are_isotropic_and_rare_events_come_as_often_as_publ
 @settings(max_examples=30, deadline=None)
 def test_blur_jpeg_keeps_the_shape_of_any_photo_and_repeats_itself(height, width, seed):
     hq = stream(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
-    lq = degrade(hq, PRESETS["demo64"], stream(seed))
+    lq = degrade(hq, PRESETS["demo128"], stream(seed))
     assert lq.shape == hq.shape
     assert lq.dtype == np.uint8
-    assert np.array_equal(lq, degrade(hq, PRESETS["demo64"], stream(seed)))
+    assert np.array_equal(lq, degrade(hq, PRESETS["demo128"], stream(seed)))
 
 
 def test_a_narrow_kernel_leaves_the_photo_unchanged():
@@ -179,7 +179,7 @@ def test_ranges_the_wrong_way_round_are_an_error():
 @pytest.mark.parametrize("wrong", [np.zeros((8, 8, 3), np.float32), np.zeros((8, 8), np.uint8)])
 def test_anything_but_a_uint8_rgb_photo_is_an_error(wrong):
     with pytest.raises(ValueError, match=r"expected a uint8 image \[H, W, 3\], found"):
-        degrade(wrong, PRESETS["demo64"], stream())
+        degrade(wrong, PRESETS["demo128"], stream())
 
 
 # --------------------------------------------------------------------------------------------- RAW: golden
@@ -410,3 +410,25 @@ def test_the_package_needs_no_pipeline_tools():
     root = ROOT
     result = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=True)
     assert result.stdout.strip() == ""
+
+
+def test_the_table_of_celeba_test_ends_after_its_4000_photos():
+    hq = np.zeros((64, 64, 3), np.uint8)
+    with pytest.raises(BadInput, match=r"celeba_test: the table has 4000 photos, found more"):
+        celeba_test.CelebaTest().degrade(hq, np.random.default_rng(0), 4000)
+
+
+def test_celeba_test_has_the_official_noise_whatever_the_seed_and_the_order():
+    hq = np.full((64, 64, 3), 128, np.uint8)
+    preset, units = celeba_test.CelebaTest(), celeba_test.noise_units(64, 64)
+    for position, unit in zip(range(3), units, strict=False):
+        expected = apply(to_float(hq), celeba_test.rows()[position], unit)
+        for seed in (0, 1):
+            np.testing.assert_array_equal(preset.degrade(hq, np.random.default_rng(seed), position), expected)
+
+
+def test_the_severity_sweep_has_400_photos_for_each_scale():
+    groups = celeba_test.CelebaTest().groups(4000)
+    assert [*groups] == list(range(4, 41, 4))
+    assert {len(positions) for positions in groups.values()} == {400}
+    assert celeba_test.CelebaTest().groups(101).keys() == {4, 8}

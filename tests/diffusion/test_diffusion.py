@@ -13,7 +13,7 @@ from tasks.diffusion.lowpass import low_pass
 from tasks.diffusion.samplers import ddim_sample, ddim_sample_raw, ddim_step, p_sample
 from tasks.diffusion.schedule import Schedule, kept_steps
 from tasks.diffusion.training_loss import discretized_log_likelihood, gaussian_kl, training_losses
-from tasks.diffusion.unet import GroupNorm, UNet, UNetConfig
+from tasks.diffusion.unet import Attention, GroupNorm, UNet, UNetConfig
 
 GOLDEN = ROOT / "tests" / "golden" / "data" / "diffusion"
 FULL = Schedule.linear(1000)
@@ -282,3 +282,40 @@ def test_the_kl_divergence_is_that_of_torch(numbers):
     q = torch.distributions.Normal(mean2, (log_variance2 / 2).exp())
     ours = gaussian_kl(mean1, log_variance1, mean2, log_variance2)
     assert_close(ours, torch.distributions.kl_divergence(p, q))
+
+
+def test_a_fixed_number_of_heads_grows_with_the_channels_and_has_the_same_tensors():
+    """guided-diffusion's num_heads, by default 4, beside num_head_channels."""
+    shape = {
+        "model_channels": 32,
+        "channel_mult": (1, 2, 4),
+        "num_res_blocks": (1, 1, 1),
+        "attention_sizes": (16, 8),
+        "image_size": 32,
+    }
+    fixed, single = UNet(UNetConfig(**shape, num_heads=4)), UNet(UNetConfig(**shape))
+    heads = {
+        layer.qkv.in_channels: (layer.heads, layer.qkv.in_channels // layer.heads)
+        for layer in fixed.modules()
+        if isinstance(layer, Attention)
+    }
+    assert heads == {64: (4, 16), 128: (4, 32)}
+    assert {key: value.shape for key, value in fixed.state_dict().items()} == {
+        key: value.shape for key, value in single.state_dict().items()
+    }
+
+
+def test_channels_that_do_not_split_into_the_heads_are_refused():
+    with pytest.raises(ValueError, match="64 channels do not split into 5 attention heads"):
+        UNet(UNetConfig(32, (1, 2), (1, 1), (16,), 32, num_heads=5))
+
+
+@pytest.mark.parametrize("spec", ["1000", "250", "ddim100", "20"])
+def test_a_batch_of_indices_takes_each_image_s_own_step(spec):
+    schedule, x = Schedule.linear().respace(spec), torch.randn(3, 1, 2, 2, generator=torch.Generator().manual_seed(0))
+    for i in range(0, len(schedule) - 2, 7):
+        steps = torch.arange(i, i + 3)
+        for step in (schedule.predict_x0, schedule.predict_eps, lambda x, i, eps: schedule.posterior_mean(eps, x, i)):
+            alone = [step(x[n : n + 1], int(steps[n]), x[n : n + 1]) for n in range(3)]
+            assert torch.allclose(step(x, steps, x), torch.cat(alone), rtol=1e-5)
+        assert schedule.t(steps, x).tolist() == [int(schedule.t(int(n), x)[0]) for n in steps]

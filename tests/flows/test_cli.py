@@ -4,12 +4,17 @@ import json
 import os
 import subprocess
 import sys
+from functools import partial
+from pathlib import Path
+from typing import Any
 
 import pytest
 
 from flows.cli import call
 from flows.steps import STEPS
+from flows.workspace import Workspace
 from tasks.basics import ROOT
+from tasks.store.files import write_json
 
 COMMANDS = (
     *("adapt", "ballot", "compare", "cost", "demo", "diff", "fetch", "index", "personalize", "prune", "restore", "run"),
@@ -43,11 +48,21 @@ def test_the_help_lists_every_command(capsys):
         (["prune", "--days", "-1"], 2, "Must be >= 0"),
         (["personalize", "folder", "--album", "album", "--iterations", "0"], 2, "Must be > 0"),
         (["personalize", "folder", "--album", "album", "--start-t", "5000"], 2, "Must be <= 1000"),
-        (["restore", "folder", "--masks", "masks"], 1, "'pretrained' of 'demo' does not fill holes"),
+        (["restore", "folder", "--masks", "masks"], 1, "only aligned face crops can be filled"),
+        (
+            ["restore", "f", "--aligned", "--masks", "m", "--method", "demo"],
+            1,
+            "'pretrained' of 'demo' does not fill holes",
+        ),
+        (["restore", "f", "--experiment", "demo_inpainting"], 1, "fills holes and needs masks"),
+        (["restore", "f", "--method", "demo", "--fidelity", "0.7"], 1, "only CodeFormer has"),
+        (["restore", "f", "--upscale", "3"], 2, "1, 2, 4"),
+        (["restore", "f", "--strength", "2"], 2, "Must be <= 1"),
         (["run", "dmo"], 1, "Did you mean 'demo'?"),
         (["stage", "restor", "--experiment", "demo"], 1, "Did you mean 'restore'?"),
         (["fetch", "codeformer.pt"], 1, "Did you mean 'codeformer.pth'?"),
-        (["restore", "/no/such/folder", "--method", "pretraind"], 1, "Did you mean 'pretrained'?"),
+        (["restore", "/no/such/folder", "--method", "gfpgn"], 1, "Did you mean 'gfpgan'?"),
+        (["restore", "f", "--experiment", "demo", "--method", "pretraind"], 1, "Did you mean 'pretrained'?"),
         (["ballot", "one", "--out", "x"], 1, "expected at least two NAME=FOLDER"),
     ],
 )
@@ -72,7 +87,56 @@ def test_results_for_programs_are_json(capsys):
     assert json.loads(capsys.readouterr().out) == {}
     assert call(["weights", "--json"]) == 0
     listed = json.loads(capsys.readouterr().out)
-    assert listed["codeformer.pth"]["licence"].startswith("S-Lab")
+    assert listed["files"]["codeformer.pth"]["licence"].startswith("S-Lab")
+    assert listed["lacking"]["difbfsr"]["RestoreFormer++.ckpt"] == 294_028_815
+    assert listed["lacking"]["difface_celeba_test"]["difface/srcnn.safetensors"] == "bfr train difface/srcnn"
+
+
+def test_several_photos_are_personalized_each_to_a_folder_of_its_own(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    asked = []
+
+    def personalize(album: str, folder: str, *settings: Any) -> Workspace:
+        asked.append((album, folder, settings[-2]))
+        work = Workspace(Path(settings[-2] or f"{folder}_personal"))
+        work.place("report").mkdir(parents=True)
+        write_json(work.place("report/findings.json"), {"photos": Path(folder).name})
+        return work
+
+    monkeypatch.setattr("flows.personalize.personalize", personalize)
+    assert call(["personalize", "a.png", "trip", "--album", "album", "--out", "out"]) == 0
+    assert call(["personalize", "a.png", "b.png", "--album", "album", "--json"]) == 0
+    album, photos = str(tmp_path / "album"), [str(tmp_path / name) for name in ("a.png", "trip", "a.png", "b.png")]
+    outs = [str(tmp_path / "out" / "a.png"), str(tmp_path / "out" / "trip"), None, None]
+    assert asked == [(album, photo, out) for photo, out in zip(photos, outs, strict=True)]
+    said = capsys.readouterr().out
+    assert said.startswith("photos: a.png\n")
+    assert f"Photos: {outs[0]}/photos\nphotos: trip\n" in said
+    found = json.loads(said[said.index("{") :])["results"]
+    assert [one["photos"] for one in found] == [f"{photo}_personal/photos" for photo in photos[2:]]
+    assert call(["personalize", "--album", "album"]) == 1
+
+
+def test_names_that_are_no_text_and_readers_that_stop_are_no_error():
+    words = "from types import SimpleNamespace as Some; from flows import cli; from flows.command import Result; "
+    words += "done = (lambda: Result('\\udcff∞'), Some(arguments={}, args=(), kwargs={}), None); "
+    words += "cli.app = Some(parse_args=lambda *_, **__: done); cli.main()"
+    environment = os.environ | {"PYTHONIOENCODING": "ascii"}
+    run = partial(subprocess.run, [sys.executable, "-c", words], cwd=ROOT, env=environment, stderr=subprocess.PIPE)
+    done = run(stdout=subprocess.PIPE)
+    assert (done.returncode, done.stdout, done.stderr) == (0, rb"\udcff\u221e" + b"\n", b"")
+    read, write = os.pipe()
+    os.close(read)
+    done = run(stdout=write)
+    os.close(write)
+    assert (done.returncode, done.stderr) == (0, b"")
+
+
+def test_a_file_or_a_pipe_gets_no_progress_bars():
+    words = "from flows.command import PLAIN; PLAIN.apply(); "
+    words += "from tasks.running.progress import track; list(track(range(3), 'photos'))"
+    done = subprocess.run([sys.executable, "-c", words], cwd=ROOT, capture_output=True, check=True)
+    assert done.stderr == b""
 
 
 def test_the_stages_in_the_help_are_the_steps(capsys):
@@ -83,9 +147,13 @@ def test_the_stages_in_the_help_are_the_steps(capsys):
 
 def test_paths_are_those_of_the_caller(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    assert call(["restore", "photos", "--out", "restored"]) == 1
+    assert call(["restore", "photos", "--out", "restored", "--method", "demo"]) == 1
     assert f"{tmp_path / 'photos'} is not a folder" in capsys.readouterr().err
-    assert call(["restore", "a/face.png", "b/face.png", "--out", "restored"]) == 1
+    assert call(["restore", "a/face.png", "b/face.png", "--out", "restored", "--aligned"]) == 1
+    assert "Two of the photos have one name" in capsys.readouterr().err
+    for name in ("face.png", "face.jpg"):
+        (tmp_path / name).touch()
+    assert call(["restore", "face.png", "face.jpg"]) == 1
     assert "Two of the photos have one name" in capsys.readouterr().err
     assert call(["diff", "old", "new", "--out", "page.html"]) == 1
     assert "old has no report" in capsys.readouterr().err

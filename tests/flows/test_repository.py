@@ -1,7 +1,11 @@
 """What is written twice says the same: README, Makefile, DVC files, Prefect deployments, constraints."""
 
+import os
 import re
+import shutil
+import subprocess
 import tomllib
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -68,7 +72,7 @@ def test_every_experiment_has_dvc_stages():
     demo, others = (stages(name)["photos"]["foreach"] for name in ("dvc.yaml", "data/experiments/dvc.yaml"))
     entries = read_yaml(PARAMS_FILE)["experiments"]
     assert [*demo, *others] == list(entries)
-    assert text("data/experiments/dvc.yaml").count("gen2res") == 3  # the name, and twice instead of what it extends
+    assert "gen2res" not in text("data/experiments/dvc.yaml").partition("do:")[2]  # names stand in the table alone
     for name, extended in others.items():
         assert set(extended) == set(resolved("experiments", entries, name).parents or [name])  # a changed parent reruns
 
@@ -86,3 +90,30 @@ def test_the_constraints_pin_every_dependency_and_name_no_address():
     wanted = [*project["dependencies"], *project["optional-dependencies"]["dev"]]
     names = {re.split(r"[<>=,\[ ]", need)[0].lower().replace("_", "-") for need in wanted}
     assert names <= pins
+
+
+@pytest.mark.parametrize("target", ["demo", "test"])
+def test_a_zip_of_the_repository_says_that_git_is_missing_and_how_to_go_on(target, tmp_path):
+    for name in ("Makefile", "pyproject.toml", "constraints.txt"):
+        shutil.copy(ROOT / name, tmp_path / name)
+    environment = os.environ | {"GIT_CEILING_DIRECTORIES": str(tmp_path.parent)}
+
+    def make() -> subprocess.CompletedProcess[str]:
+        words = ["make", target, "PYTHON=false"]  # it would go on with Python
+        return subprocess.run(words, cwd=tmp_path, env=environment, capture_output=True, text=True)
+
+    done = make()
+    assert done.returncode
+    assert "git init" in done.stderr
+    assert "git clone" in done.stderr
+    assert "false -c" not in done.stdout + done.stderr
+    assert not (tmp_path / ".venv").exists()
+    subprocess.run(["git", "init", "-q"], cwd=tmp_path, check=True)
+    assert "git init" not in make().stderr
+
+
+def test_results_are_not_offered_to_git():
+    kept = ["data/demo/metrics.json", "data/experiments/dt_bfr_swinir/metrics.json", "data/experiments/dvc.yaml"]
+    made = [f"{Path(place).parent}/{step}/a/b.png" for place in kept[:2] for step in STEPS]
+    done = subprocess.run(["git", "check-ignore", *kept, *made], cwd=ROOT, capture_output=True, text=True)
+    assert done.stdout.split() == made

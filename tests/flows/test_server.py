@@ -21,7 +21,7 @@ from flows.workspace import check_own
 from tasks.basics import ROOT, BadInput
 from tasks.durations import whole_duration
 
-PROGRESS = [{"description": "finetune (steps)", "data": 40.0}]
+PROGRESS = [40.0, 40.0, 100.0]  # of the running task, at each question
 LOG = [
     {"level": 20, "name": "prefect.flow_runs", "message": "Beginning flow run"},
     {"level": 20, "name": "flows.steps", "message": "photos             3 results           12 s"},
@@ -37,8 +37,8 @@ class Terminal(io.StringIO):
 
 @pytest.fixture
 def api(monkeypatch):
-    """A Prefect API that answers with a run which ends at the third question; answers may be None: no answer."""
-    states = ["RUNNING", None, "RUNNING", "COMPLETED"]
+    """A Prefect API that answers with a run which ends at the fourth answer; answers may be None: no answer."""
+    states, progress = ["RUNNING", None, "RUNNING", "RUNNING", "COMPLETED"], [*PROGRESS]
 
     class Api(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
@@ -47,7 +47,11 @@ def api(monkeypatch):
 
         def do_POST(self) -> None:
             query = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-            self.answer(PROGRESS if "artifacts" in query else LOG[query["offset"] : query["offset"] + 2])
+            if "artifacts" in query:
+                assert query["task_runs"] == {"state": {"type": {"any_": ["RUNNING"]}}}
+                self.answer([{"description": "finetune (steps)", "data": progress.pop(0)}])
+            else:
+                self.answer(LOG[query["offset"] : query["offset"] + 2])
 
         def answer(self, value: object) -> None:
             self.send_response(200 if value else 503)
@@ -85,6 +89,25 @@ def test_progress_is_one_live_line_that_the_next_text_replaces(api):
     server.follow("1", Screen(1, shown))
     assert "finetune (steps)                 ████████░░░░░░░░░░░░  40 %" in shown.getvalue()
     assert shown.getvalue().count("\n") == 3
+
+
+def test_what_is_done_shows_no_progress_and_results_get_a_line_of_their_own(api):
+    shown = Terminal()
+    server.follow("1", Screen(1, shown))
+    assert "100 %" not in shown.getvalue()
+    assert shown.getvalue().endswith(("\n", "\r\x1b[K"))
+
+
+def test_a_task_of_the_same_name_is_timed_anew(monkeypatch):
+    shown, clock = Terminal(), iter([0, 10, 100, 110])
+    monkeypatch.setattr("time.monotonic", lambda: next(clock))
+    screen = Screen(1, shown)
+    for share in (0.1, 0.6):
+        screen.progress("finetune (steps)", share)
+    screen.clear()
+    for share in (0.1, 0.6):
+        screen.progress("finetune (steps)", share)
+    assert shown.getvalue().count(" 8 s left") == 2
 
 
 def test_a_server_that_stays_away_is_an_error(monkeypatch):

@@ -12,6 +12,7 @@ from tasks.heads.clothes import draw_outfit
 from tasks.heads.eyes import draw_iris
 from tasks.heads.geometry import vertex_normals
 from tasks.heads.light import draw_light
+from tasks.heads.many import FEW, render_many
 from tasks.heads.mesh import BadInput
 from tasks.heads.pose import TEMPLATE, draw_pose
 from tasks.heads.shape import FARTHEST, draw_local, draw_shape, within_limits
@@ -168,3 +169,9 @@ def test_a_quad_subdivides_into_four_with_its_border_kept():
     assert fine.shape == (4, 4)
     assert np.allclose(points[4:8], (corners + np.roll(corners, -1, 0))[[0, 3, 1, 2]] / 2)  # edges sorted by their ends
     assert np.allclose(points[8], [0.5, 0.5, 0])
+
+
+def test_many_heads_come_in_order_whatever_renders_them():
+    seeds = range(FEW + 1)
+    for seed, picture in zip(seeds, render_many(seeds, 16), strict=True):
+        assert np.array_equal(picture, render.render(seed, 16)), seed

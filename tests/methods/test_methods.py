@@ -84,7 +84,7 @@ def test_a_killed_personalisation_goes_on_bit_equally(tmp_path):
 
     def trained(state, stop_after=None):
         torch.manual_seed(0)
-        model = UNet(PRIORS["demo64"])
+        model = UNet(PRIORS["demo128"])
 
         def on_step(step, losses):
             if step == stop_after:

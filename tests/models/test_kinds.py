@@ -18,9 +18,9 @@ from tasks.training.network import Recipe
 from tasks.training.recipes import trainers
 
 STEPS = {"seed": 1, "iterations": 10, "batch": 4, "lr": 1e-3, "lr_min": 1e-4}
-GAN = STEPS | {"micro_batch": 2, "lambda_lpips": 0.1, "lambda_gan": 0.1, "degradation": "demo64"}
+GAN = STEPS | {"micro_batch": 2, "lambda_lpips": 0.1, "lambda_gan": 0.1, "degradation": "demo128"}
 SHORT = {"iterations": 10, "batch": 4, "lr": 1e-3, "ema": 0.5, "bf16": True}
-PAIRS = {"degradation": "demo64", "ema": 0}
+PAIRS = {"degradation": "demo128", "ema": 0}
 
 
 def training(kind, arch, settings=STEPS, **others):
@@ -34,12 +34,12 @@ def code(given):
 @pytest.mark.parametrize(
     ("given", "neighbours"),
     [
-        (training("restorer", "swinir64", **PAIRS), "restorers.srcnn restorers.lama methods.idm models.gan"),
+        (training("restorer", "swinir128", **PAIRS), "restorers.srcnn restorers.lama methods.idm models.gan"),
         (training("restorer", "srcnn", **PAIRS), "restorers.swinir restorers.lama training.swinir_gan"),
-        (training("restorer_gan", "swinir64", GAN), "restorers.srcnn training.codeformer models.restorer"),
-        (training("prior", "demo64", ema=0), "restorers.swinir methods.idm models.idm training.swinir_gan"),
-        (training("idm", "idm64", **PAIRS), "restorers.swinir restorers.lama methods.gen2res models.prior"),
-        (training("inpainting", "lama64", ema=0), "restorers.swinir models.restorer degradation.blur_jpeg"),
+        (training("restorer_gan", "swinir128", GAN), "restorers.srcnn training.codeformer models.restorer"),
+        (training("prior", "demo128", ema=0), "restorers.swinir methods.idm models.idm training.swinir_gan"),
+        (training("idm", "idm128", **PAIRS), "restorers.swinir restorers.lama methods.gen2res models.prior"),
+        (training("inpainting", "lama128", ema=0), "restorers.swinir models.restorer degradation.blur_jpeg"),
     ],
     ids=lambda value: getattr(value, "arch", ""),
 )
@@ -51,9 +51,9 @@ def test_a_training_does_not_depend_on_other_networks_nor_kinds_nor_on_tables(gi
 
 
 def test_a_training_depends_on_its_network():
-    assert "tasks.restorers.swinir" in code(training("restorer", "swinir64", **PAIRS))
+    assert "tasks.restorers.swinir" in code(training("restorer", "swinir128", **PAIRS))
     assert "tasks.restorers.srcnn" in code(training("restorer", "srcnn", **PAIRS))
-    assert "tasks.restorers.swinir" in code(training("restorer_gan", "swinir64", GAN))
+    assert "tasks.restorers.swinir" in code(training("restorer_gan", "swinir128", GAN))
 
 
 def test_fine_tuning_depends_on_its_recipe_and_network_alone():
@@ -67,9 +67,9 @@ def test_fine_tuning_depends_on_its_recipe_and_network_alone():
 @pytest.mark.parametrize("key", ["ema", "clip", "warmup"])
 def test_a_setting_that_a_training_against_a_discriminator_would_ignore_is_refused(key):
     with pytest.raises(ValidationError, match="Extra inputs are not permitted"):
-        training("restorer_gan", "swinir64", GAN, **{key: 1})
+        training("restorer_gan", "swinir128", GAN, **{key: 1})
     with pytest.raises(ValidationError, match="micro_batch 3 must divide batch 4"):
-        training("restorer_gan", "swinir64", GAN, micro_batch=3)
+        training("restorer_gan", "swinir128", GAN, micro_batch=3)
 
 
 def test_every_restorer_that_can_be_adapted_has_one_recipe():
@@ -77,13 +77,13 @@ def test_every_restorer_that_can_be_adapted_has_one_recipe():
 
 
 def test_the_steps_of_an_experiment_are_trained_at_a_constant_rate():
-    method = {"kind": "idm", "arch": "idm64", "steps": 2}
-    cleaning = Cleaning.model_validate(SHORT | {"method": method, "degradation": "demo64", "metrics": ["nima"]})
+    method = {"kind": "idm", "arch": "idm128", "steps": 2}
+    cleaning = Cleaning.model_validate(SHORT | {"method": method, "degradation": "demo128", "metrics": ["nima"]})
     drawing = {"from_scratch": True, "respacing": "3", "count": 5, "metrics": ["nima"]}
     downstream = Downstream.model_validate(SHORT | drawing)
-    found = [cleaning.training(seed=7), downstream.training("demo64", seed=7)]
-    assert [(made.kind, made.arch, made.clip) for made in found] == [("idm", "idm64", None), ("prior", "demo64", 1.0)]
-    assert found[0].degradation == "demo64"
+    found = [cleaning.training(seed=7), downstream.training("demo128", seed=7)]
+    assert [(made.kind, made.arch, made.clip) for made in found] == [("idm", "idm128", None), ("prior", "demo128", 1.0)]
+    assert found[0].degradation == "demo128"
     for made in found:
         assert {name: getattr(made, name) for name in SHORT} == SHORT
         assert made.seed == 7
@@ -101,7 +101,7 @@ def test_the_learning_rate_of_an_album_is_a_line_that_stays_for_two_steps():
 
 
 def test_the_first_weights_depend_on_the_seed_alone():
-    for kind, arch, others in (("prior", "demo64", {"ema": 0}), ("restorer", "srcnn", PAIRS)):
+    for kind, arch, others in (("prior", "demo128", {"ema": 0}), ("restorer", "srcnn", PAIRS)):
         one, same = (training(kind, arch, **others).build().state_dict() for _ in range(2))
         other = training(kind, arch, **others, **{"seed": 2}).build().state_dict()
         assert all(torch.equal(one[name], same[name]) for name in one)

@@ -48,7 +48,7 @@ def test_the_file_of_the_repository_is_valid():
         ("experiments.demo.finetune", "lambda_lpip", "lambda_lpips"),
         ("experiments.demo.dataset", "tests", "test"),
         ("experiments.demo.pseudo_targets", "stopt", "stop_t"),
-        ("experiments.demo.degradations.raw_x4_severe", "presets", "preset"),
+        ("experiments.demo.degradations.raw_x2_severe", "presets", "preset"),
         ("experiments.demo_methods.compare.difface", "methods", "method"),
         ("experiments.demo_methods.compare.difface.method", "etaa", "eta"),
         ("experiments.demo_methods.cleaning.method", "step", "steps"),
@@ -67,25 +67,26 @@ def test_an_unknown_key_is_named_with_its_path_and_the_nearest_valid_one(raw, er
 
 def test_wrong_names_have_suggestions(raw, error):
     raw["experiments"]["demo"]["metrics"] = ["psrn"]
-    raw["experiments"]["demo"]["degradations"]["raw_x4_severe"]["preset"] = "raw_x4_sever"
+    raw["experiments"]["demo"]["degradations"]["raw_x2_severe"]["preset"] = "raw_x2_sever"
     message = error(raw)
     assert "experiments.demo.metrics.0: unknown metric 'psrn'. Did you mean 'psnr'?" in message
-    assert "Did you mean 'raw_x4_severe'?" in message
+    assert "Did you mean 'raw_x2_severe'?" in message
 
 
 @pytest.mark.parametrize(
     ("place", "value", "expected"),
     [
         ("finetune.lr", -1, "finetune.lr: Input should be greater than 0 (found: -1)"),
+        ("finetune.lr", float("inf"), "finetune.lr: Input should be a finite number (found: inf)"),
         ("finetune.lr", "fast", "finetune.lr: Input should be a valid number"),
-        ("finetune.micro_batch", 3, "micro_batch 3 must divide batch 8"),
+        ("finetune.micro_batch", 3, "micro_batch 3 must divide batch 4"),
         ("pseudo_targets.stop_t", 300, "stop_t (L = 300) must be below start_t (K = 300)"),
         ("dataset.kind", "folder", "dataset"),
         ("degradations", {}, "real photos have none, other data sets need at least one"),
         ("prior", None, "needs the section `prior`, which is missing"),
         ("restorer.arch", "codeformer", "finetune.recipe 'swinir_gan' does not train restorer.arch 'codeformer'"),
         ("seed", None, "seed"),
-        ("prior.arch", "demo46", "experiments.demo.prior.arch: unknown prior 'demo46'. Did you mean 'demo64'?"),
+        ("prior.arch", "demo182", "experiments.demo.prior.arch: unknown prior 'demo182'. Did you mean 'demo128'?"),
         ("restorer.arch", "swinr", "unknown restorer 'swinr'. Did you mean 'swinir'?"),
         ("compare.idm.method.kind", "imd", "compare.idm.method: Input tag 'imd'"),
         ("cleaning", None, "compare.idm: a method 'idm' needs `weights`, or the experiment a `cleaning`"),
@@ -95,12 +96,12 @@ def test_wrong_names_have_suggestions(raw, error):
             {"kind": "difface_inpaint", "respacing": "50", "start_t": 300, "eta": 1},
             "compare.difface: its estimator is a 'lama', found 'swinir'",
         ),
-        ("pseudo_targets.factor", 5, "pseudo_targets.factor 5 does not divide dataset.size 64"),
+        ("pseudo_targets.factor", 5, "pseudo_targets.factor 5 does not divide dataset.size 128"),
         ("title", 2024, 'title: expected text, found 2024. Write it in quotes: "2024"'),
         ("seed", True, "seed: Input should be a valid integer (found: True)"),
         (
             "degradations",
-            {"../../x": {"preset": "raw_x4_severe"}},
+            {"../../x": {"preset": "raw_x2_severe"}},
             "demo.degradations.../../x: a name is 1 to 100 of a-z",
         ),
         ("compare", {"a/b": {}}, "demo.compare.a/b: a name is 1 to 100 of a-z"),
@@ -132,7 +133,7 @@ def test_all_mistakes_are_reported_at_once(raw, error):
 
 
 def test_a_camera_needs_an_iso(raw, error):
-    raw["experiments"]["demo"]["degradations"]["raw_x4_severe"]["camera"] = "camera.json"
+    raw["experiments"]["demo"]["degradations"]["raw_x2_severe"]["camera"] = "camera.json"
     assert "camera and iso go together" in error(raw)
 
 
@@ -292,8 +293,8 @@ def published(tmp_path: Path, name: str, text: str) -> None:
     (tmp_path / "data" / "published" / name).write_text(text, encoding="utf-8")
 
 
-CLAIM = "{text: T, source: S, degradation: raw_x4_severe, metric: psnr, better: adapted, than: lq}"
-TABLE = "{source: Table 1, scores: {raw_x4_severe: {lq: {psnr: 20}}}}"
+CLAIM = "{text: T, source: S, degradation: raw_x2_severe, metric: psnr, better: adapted, than: lq}"
+TABLE = "{source: Table 1, scores: {raw_x2_severe: {lq: {psnr: 20}}}}"
 
 
 def test_what_the_papers_say_belongs_to_its_experiment_alone_in_their_order(tmp_path):
@@ -314,7 +315,7 @@ def test_what_the_papers_say_belongs_to_its_experiment_alone_in_their_order(tmp_
             "base.claims.0.than: the experiment has no 'lqq'. Did you",
         ),
         (f"base: {{claims: [{CLAIM.replace('psnr', 'psrn')}]}}", "base.claims.0.metric: unknown metric 'psrn'."),
-        (f"base: {{tables: [{TABLE.replace('20', 'much')}]}}", "base.tables.0.scores.raw_x4_severe.lq.psnr: Input"),
+        (f"base: {{tables: [{TABLE.replace('20', 'much')}]}}", "base.tables.0.scores.raw_x2_severe.lq.psnr: Input"),
         (f"base: {{table: [{TABLE}]}}", "base.table: unknown key. Did you mean 'tables'?"),
         (f"bas: {{tables: [{TABLE}]}}", "bas: there is no such experiment in params.yaml. Did you mean 'base'?"),
         ("base: 5", "base: Input should be an object"),
@@ -329,7 +330,7 @@ def test_what_is_wrong_in_a_paper_names_its_file(tmp_path, error, text, expected
 SECTIONS = {
     "seed": "1",
     "dataset.test": "3",
-    "degradations.raw_x4_severe.preset": "demo64",
+    "degradations.raw_x2_severe.preset": "demo128",
     "prior.weights": "other.pth",
     "restorer.weights": "other.pth",
     "pseudo_targets.factor": "8",
@@ -343,9 +344,9 @@ def changed_lines(before: str, after: str) -> list[tuple[str, str]]:
     return [pair for pair in zip(before.splitlines(), after.splitlines(), strict=True) if pair[0] != pair[1]]
 
 
-def test_the_file_is_laid_out_as_dvc_writes_it_and_has_at_most_600_lines(tmp_path):
+def test_the_file_is_laid_out_as_dvc_writes_it_and_has_at_most_1000_lines(tmp_path):
     text = PARAMS_FILE.read_text(encoding="utf-8")
-    assert len(text.splitlines()) <= 600
+    assert len(text.splitlines()) <= 1000
     path = write(tmp_path, text)
     apply_overrides(path, [f"experiments.demo.{key}={value}" for key, value in SECTIONS.items()])
     assert len(changed_lines(text, path.read_text(encoding="utf-8"))) == len(SECTIONS)

@@ -2,6 +2,8 @@
 
 import json
 
+import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -10,7 +12,12 @@ from flows.steps import report_places
 from tasks.basics import BadInput
 from tasks.params.load import load
 from tasks.report.about import About
+from tasks.report.content import Method
 from tasks.report.inputs import PAIRED, ReportInputs, step_of
+from tasks.running.stage import default_store
+from tasks.stages.report import ReportParams, extras, holes_of
+from tasks.store.artifact import ImageFolder, Manifest
+from tasks.store.files import write_png
 
 NAMES = st.text(min_size=1, max_size=8).filter(lambda name: "/" not in name)
 PAIRS = st.dictionaries(st.tuples(NAMES, NAMES), st.integers(), max_size=3)
@@ -58,6 +65,36 @@ def test_every_input_of_every_experiment_has_a_place_of_its_own_and_says_what_it
         assert bool(places.cleaning) == bool(experiment.cleaning)
         assert bool(places.authenticity) == bool(experiment.authenticity)
         assert ReportInputs.of(places.named()) == places
+
+
+def test_the_report_of_inpainting_says_how_much_of_the_photos_is_hole(tmp_path, monkeypatch):
+    monkeypatch.setenv("BFR_STORE", str(tmp_path / "store"))
+    photos = np.full((2, 8, 8, 3), 9, np.uint8)
+    photos[0, :4], photos[1, :2, :4], photos[1, 4:, 4:, 0] = 0, 0, 0  # a half, an eighth; a cyan quarter is no hole
+
+    def write(folder):
+        for n, photo in enumerate(photos):
+            write_png(folder / f"{n}.png", photo)
+
+    record = Manifest(stage="degrade", key="1" * 64, params={}, inputs={}, code="", files={})
+    lq = ImageFolder(default_store().build(record, write))
+    row = Method(name="lq", label="LQ input", kind="input", role="LQ")
+    params = ReportParams(
+        name="n",
+        title="t",
+        settings={},
+        degradations=("mask_half",),
+        methods=(row,),
+        metrics=(),
+        published=(),
+        places={},
+    )
+    images = {("mask_half", "lq"): lq}
+    assert holes_of(params, images) == {"mask_half": [0.5, 0.125]}
+    for fills in (False, True):
+        tables = extras(params.model_copy(update={"fills": fills}), ReportInputs(images=images), pd.DataFrame())
+        found = [list(table.rows) for table in tables if table.title == "Holes"]
+        assert found == ([[("mask_half", "31.2 %", "12.5 %", "50.0 %")]] if fills else [])
 
 
 def test_the_step_of_a_place_is_its_first_folder():

@@ -197,7 +197,7 @@ def two_runs(tmp_path):
     """The folders of a tiny experiment, run with two settings."""
     demo = load().experiments["demo"].model_dump(mode="json")
     tiny = demo | {
-        "dataset": {"kind": "portraits", "size": 64, "finetune": 2, "test": 4, "real": 4},
+        "dataset": {"kind": "heads", "size": 64, "finetune": 2, "test": 4, "real": 4},
         "degradations": {"noise": {"preset": "raw_x2_severe"}},
         "metrics": ["psnr", "sharpness", "fid_seeded", "fid_seeded@real"],
         "methods": ["lq", "pretrained", "pseudo_target"],

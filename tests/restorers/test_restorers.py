@@ -1,5 +1,6 @@
 """Restorers: the networks against the official systems' arrays, their files, and the one interface over them."""
 
+import copy
 import hashlib
 from functools import partial
 from pathlib import Path
@@ -13,7 +14,7 @@ from spandrel import ModelLoader
 
 from tasks.basics import ROOT, BadInput
 from tasks.restorers import faces as official
-from tasks.restorers import srcnn, swinir
+from tasks.restorers import lama, srcnn, swinir
 from tasks.restorers.network import NETWORKS, NetworkSpec
 
 GOLDEN = ROOT / "tests" / "golden" / "data" / "restorers"
@@ -36,7 +37,7 @@ def test_a_saved_swinir_is_read_back_by_us_and_by_spandrel(tmp_path, suffix):
     model = swinir.build(swinir.DEMO, seed=3)
     path = tmp_path / f"demo{suffix}"
     swinir.save(model, path)
-    lq = image("swinir64", 64, 64)
+    lq = image("swinir128", 64, 64)
     expected = swinir.restore(model, lq)
     assert torch.equal(swinir.restore(swinir.load(path), lq), expected)
     assert torch.equal(ModelLoader().load_from_file(path)(lq), expected)
@@ -143,3 +144,13 @@ def test_a_checkpoint_that_would_run_code_is_refused(tmp_path):
     torch.save({"path": Path("x")}, tmp_path / "unsafe.pth")
     with pytest.raises(BadInput, match=r"unsafe\.pth: expected a file of tensors"):
         NetworkSpec(arch="swinir", weights=tmp_path / "unsafe.pth").load(CPU)
+
+
+def test_lama_takes_its_fourier_transforms_in_float32_under_autocast_too(monkeypatch):
+    """GPUs have none of bfloat16."""
+    seen, own = [], torch.fft.rfftn
+    monkeypatch.setattr(torch.fft, "rfftn", lambda x, **options: seen.append(x.dtype) or own(x, **options))
+    model = copy.deepcopy(lama.build(lama.DEMO))
+    with torch.autocast("cpu", torch.bfloat16):
+        model(torch.rand(1, 4, 64, 64))
+    assert set(seen) == {torch.float32}

@@ -214,9 +214,9 @@ def test_the_batch_fits_half_of_the_free_memory(monkeypatch):
 def test_a_damaged_training_state_starts_anew_and_says_so(tmp_path, caplog):
     path = tmp_path / "state.pt"
     torch.save({"recipe": {"lr": 1.0}, "step": 1, "losses": torch.zeros(1, 1)}, path)
-    assert resume_from(path, {}, {"lr": 1.0}, torch.device("cpu"))[0] == 1
+    assert resume_from(path, {}, {"lr": 1.0})[0] == 1
     path.write_bytes(path.read_bytes()[:200])
-    assert resume_from(path, {}, {"lr": 1.0}, torch.device("cpu")) == (0, [])
+    assert resume_from(path, {}, {"lr": 1.0}) == (0, [])
     assert "the training starts anew" in caplog.text
 
 

@@ -20,7 +20,7 @@ from tasks.store.artifact import ImageFolder
 from tasks.store.files import write_png
 
 PARAMS = PseudoTargetParams(
-    seed=1, arch="demo64", settings=PseudoTargets(respacing="10", start_t=300, stop_t=100, factor=4)
+    seed=1, arch="demo128", settings=PseudoTargets(respacing="10", start_t=300, stop_t=100, factor=4)
 )
 PRIOR = WEIGHTS / "demo" / "prior.safetensors"
 

@@ -4,12 +4,12 @@ from PIL import Image
 
 from tasks.basics import BadInput
 from tasks.data.ingest import PhotoFolder
-from tasks.data.portraits import portrait
+from tasks.heads.render import render
 from tasks.stages.external import ExternalParams, external
 from tasks.stages.ingest import IngestParams, ingest
 
 IDS = ("a", "b", "c")
-SQUARE = portrait(0, 32)
+SQUARE = render(0, 32)
 WIDE = np.pad(SQUARE, ((0, 0), (8, 8), (0, 0)))
 
 

@@ -7,8 +7,8 @@ import torch
 from safetensors.torch import load_file
 
 from tasks.basics import BadInput
-from tasks.data.portraits import portrait
 from tasks.diffusion.priors import load_prior
+from tasks.heads.render import render
 from tasks.methods.idm import load_network
 from tasks.restorers.network import NetworkSpec
 from tasks.stages import train as stage
@@ -18,29 +18,29 @@ from tasks.store.files import write_json, write_png
 from tasks.training.curves import Curves
 
 COMMON = {"seed": 1, "iterations": 4, "batch": 2, "lr": 1e-3, "lr_min": 1e-4}
-EQ9 = {"degradation": "demo64"}
+EQ9 = {"degradation": "demo128"}
 CPU = torch.device("cpu")
 KINDS = {
-    "prior": {"kind": "prior", "arch": "demo64", "ema": 0.5, "micro_batch": 1},
+    "prior": {"kind": "prior", "arch": "demo128", "ema": 0.5, "micro_batch": 1},
     "swinir": {
-        **{"kind": "restorer", "arch": "swinir64", **EQ9, "ema": 0.5},
+        **{"kind": "restorer", "arch": "swinir128", **EQ9, "ema": 0.5},
         **{"lambda_lpips": 0.1, "perceptual": "lpips_seeded"},
     },
     "srcnn": {"kind": "restorer", "arch": "srcnn", "degradation": "raw_x4_moderate", "ema": 0.5},
     "gan": {
-        **{"kind": "restorer_gan", "arch": "swinir64", **EQ9, "micro_batch": 1, "discriminator_width": 4},
+        **{"kind": "restorer_gan", "arch": "swinir128", **EQ9, "micro_batch": 1, "discriminator_width": 4},
         **{"lambda_lpips": 0.1, "lambda_gan": 0.1, "perceptual": "lpips_seeded"},
     },
-    "lama": {"kind": "inpainting", "arch": "lama64", "ema": 0.5},
-    "idm": {"kind": "idm", "arch": "idm64", **EQ9, "ema": 0.5, "bf16": True},
+    "lama": {"kind": "inpainting", "arch": "lama128", "ema": 0.5},
+    "idm": {"kind": "idm", "arch": "idm128", **EQ9, "ema": 0.5, "bf16": True},
 }
 USED = {
-    "prior": lambda path: load_prior("demo64", path, CPU),
+    "prior": lambda path: load_prior("demo128", path, CPU),
     "swinir": lambda path: NetworkSpec(arch="swinir", weights=path).load(CPU),
     "srcnn": lambda path: NetworkSpec(arch="srcnn", weights=path).load(CPU),
     "gan": lambda path: NetworkSpec(arch="swinir", weights=path).load(CPU),
     "lama": lambda path: NetworkSpec(arch="lama", weights=path).load(CPU),
-    "idm": lambda path: load_network("idm64", path, CPU),
+    "idm": lambda path: load_network("idm128", path, CPU),
 }
 
 
@@ -51,7 +51,7 @@ class Killed(Exception):
 def folder(root, first, count):
     root.mkdir()
     for index in range(first, first + count):
-        write_png(root / f"face_{index}.png", portrait(index, 64))
+        write_png(root / f"face_{index}.png", render(index, 64))
     manifest = Manifest(stage="photos", key=f"{first}", params={}, inputs={}, code="", files=file_records(root))
     write_json(root / "manifest.json", manifest.model_dump())
     return ImageFolder(root)

@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from threading import Thread
 from types import SimpleNamespace
 from typing import Any
 
@@ -14,6 +15,7 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from safetensors.torch import load_file, save_file
 
 from flows.models import check_trained_here
 from flows.restore import restore
@@ -21,6 +23,8 @@ from flows.steps import write_metrics
 from flows.workspace import Workspace, results_folder
 from tasks.basics import ROOT, BadInput
 from tasks.data.ingest import PhotoFolder, discover, image_ids, own_names
+from tasks.report.difference import check_page
+from tasks.report.voting import write_ballot
 from tasks.running.stage import default_store
 from tasks.stages.ingest import IngestParams, ingest
 from tasks.store.artifact import MANIFEST, Artifact, ImageFolder, Manifest
@@ -301,10 +305,123 @@ def test_results_have_the_photos_own_names_and_folders(tmp_path):
     assert {path.name for path in root.iterdir()} == {"photos", "details"}
 
 
+def test_photos_whose_results_are_named_otherwise_are_said(tmp_path, caplog):
+    folder = photos_in(tmp_path / "in", "a.png", "a.jpg", "sub/b.jpg", "sub/c:d.png", "u\u0308.png")
+    restored_like(Workspace(tmp_path / "out"), folder)
+    said = [record.getMessage() for record in caplog.records]
+    expected = ["a.jpg is photos/a_jpg.png", "a.png is photos/a_png.png", "sub/c:d.png is photos/sub/c_d.png"]
+    assert said == [f"Results with other names than their photos: {'; '.join(expected)}"]
+
+
+def test_two_methods_do_not_share_a_folder_and_what_is_replaced_is_said(tmp_path, caplog):
+    folder = photos_in(tmp_path / "in", "one.png")
+    first = restore(str(folder))
+    other = tmp_path / "other.safetensors"
+    state = load_file(ROOT / "data/weights/demo/swinir.safetensors")
+    save_file({name: value * 0.9 for name, value in state.items()}, other)
+    with unchanged(first.root):
+        second = restore(str(folder), method="gen2res_no_album", experiment="demo_methods")
+    assert [first.root.name, second.root.name] == ["in_restored", "in_restored_gen2res_no_album"]
+    photos_in(folder, "two.png")
+    restore(str(folder))
+    assert "replace" not in caplog.text
+    restore(str(folder), weights=str(other))
+    assert f"The results in {first.root}, of another method, seed or weights, were replaced" in caplog.text
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [{"masks": "/no/such/folder"}, {"experiment": "dt_bfr_swinir"}, {"folder": "empty"}, {"folder": "nowhere"}],
+)
+def test_a_command_that_fails_leaves_no_folder_behind(settings, tmp_path):
+    photos_in(tmp_path / "in")
+    (tmp_path / "empty").mkdir()
+    folder = str(tmp_path / settings.get("folder", "in"))
+    method = {"method": "difface", "experiment": "demo_inpainting"} if "masks" in settings else {}
+    for out in (None, str(tmp_path / "new" / "out")):
+        with pytest.raises(BadInput):
+            restore(folder, out=out, **method | {k: v for k, v in settings.items() if k != "folder"})
+    assert sorted(path.name for path in tmp_path.iterdir() if path.name != "store") == ["empty", "in"]
+
+
+def test_missing_weights_are_said_before_a_photo_is_read(tmp_path, monkeypatch):
+    monkeypatch.setattr("flows.restore.results_folder", None)
+    with pytest.raises(BadInput, match=r"swinir_gan_v1\.pth is missing"):
+        restore(str(photos_in(tmp_path / "in")), experiment="dt_bfr_swinir")
+
+
 def test_a_photo_that_is_named_like_a_folder_does_not_hide_it(tmp_path):
     folder = photos_in(tmp_path / "in", "a.jpg", "a.png/b.png")
     names = own_names(image_ids(discover(folder), folder), folder)
     assert names == {"a": "a.png", "a.png__b": "a.png__b.png"}
+
+
+@pytest.mark.parametrize("name", ["manifest.json", "quarantine.csv"])
+def test_a_folder_that_is_named_like_a_file_of_ours_does_not_hide_it(name, tmp_path):
+    folder = photos_in(tmp_path / "in", f"{name}/a.png", "b.png")
+    (folder / "c.png").write_bytes(b"broken")
+    restored_like(Workspace(tmp_path / "out"), folder)
+    made = {path.name for path in (tmp_path / "out" / "photos").iterdir()}
+    assert made == {f"{name}__a.png", "b.png", "manifest.json", "quarantine.csv"}
+
+
+def test_a_pipe_among_photos_is_set_aside_and_not_waited_for(tmp_path):
+    folder = photos_in(tmp_path / "in", "a.png")
+    os.mkfifo(folder / "pipe.png")
+    os.mkfifo(folder / "manifest.json")
+    digests: list[str] = []
+    reader = Thread(target=lambda: digests.append(PhotoFolder(folder).digest), daemon=True)
+    reader.start()
+    reader.join(30)
+    assert digests
+    assert "not a regular file" in ingest(CROP, folder=PhotoFolder(folder)).quarantine[0].reason
+
+
+@pytest.mark.parametrize("path", ["/{}".format("x" * 300), "/a\0b", "{tmp}/loop"])
+def test_a_path_that_cannot_be_is_bad_input(path, tmp_path):
+    (tmp_path / "loop").symlink_to(tmp_path / "loop")
+    path, folder = path.replace("{tmp}", str(tmp_path)), str(photos_in(tmp_path / "in"))
+    for name, paths in (("out", (path, folder)), ("folder", (str(tmp_path / "out"), path))):
+        with pytest.raises(BadInput, match=f"{name}: .* cannot be used as a path"):
+            results_folder(paths[0], "restored", {"folder": paths[1]})
+
+
+def test_results_beside_photos_where_nothing_may_be_written_are_refused_with_advice(tmp_path, monkeypatch):
+    def closed(dir: Path) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied", str(dir / "x"))
+
+    folder = photos_in(tmp_path / "in")
+    monkeypatch.setattr("tempfile.TemporaryFile", closed)
+    with pytest.raises(BadInput, match=r"this user may not write there .* Name another folder as `out`"):
+        results_folder(None, "restored", {"folder": str(folder)})
+
+
+@pytest.mark.parametrize("place", ["store", "~no_such_user/store"])
+def test_a_store_has_an_absolute_path(place, tmp_path, monkeypatch):
+    monkeypatch.setenv("BFR_STORE", place)
+    with pytest.raises(BadInput, match="BFR_STORE: expected an absolute path"):
+        default_store()
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("BFR_STORE", "~/a store")
+    assert default_store().root == tmp_path / "a store"
+    monkeypatch.setenv("BFR_STORE", "")
+    assert default_store().root == ROOT / "data" / ".store"
+
+
+def test_pages_and_keys_of_a_vote_replace_nothing_of_a_users(tmp_path):
+    folders = {name: photos_in(tmp_path / name, "a.png") for name in ("x", "y")}
+    for name in ("key.json", "vote.html"):
+        place = tmp_path / f"of {name}"
+        place.mkdir()
+        (place / name).write_text("of an earlier vote")
+        with unchanged(tmp_path), pytest.raises(BadInput, match=f"holds {name} already"):
+            write_ballot(folders, place, 1, 0)
+    (tmp_path / "notes.txt").write_text("mine")
+    with pytest.raises(BadInput, match="is a file"):
+        write_ballot(folders, tmp_path / "notes.txt", 1, 0)
+    for out in ("notes.txt", "x", "notes.txt/page.html"):
+        with unchanged(tmp_path), pytest.raises(BadInput, match=r"is not a page of this command|is a file"):
+            check_page(tmp_path / out)
 
 
 def test_results_below_the_input_are_not_taken_as_photos(tmp_path, caplog):
@@ -321,7 +438,10 @@ def test_results_below_the_input_are_not_taken_as_photos(tmp_path, caplog):
         ingest(CROP, folder=PhotoFolder(root))
 
 
-@pytest.mark.parametrize("out", ["grandma", "grandma/restored", ".", "linked/x", "notes.txt", "other", "other/photos"])
+@pytest.mark.parametrize(
+    "out",
+    ["grandma", "grandma/restored", ".", "linked/x", "notes.txt", "notes.txt/x/y", "other", "other/photos"],
+)
 def test_results_never_go_where_a_users_files_are(out, tmp_path):
     folder = photos_in(tmp_path / "in" / "grandma")
     photos_in(tmp_path / "in" / "other" / "photos")
@@ -411,7 +531,7 @@ def test_a_training_does_not_overwrite_a_users_weights(name, tmp_path):
     with pytest.raises(BadInput, match=f"holds {name}, and no training of bfr"):
         check_trained_here(weights)
     weights.write_bytes(b"trained")
-    card = {"architecture": "demo64", "sha256": file_digest(weights)}
+    card = {"architecture": "demo128", "sha256": file_digest(weights)}
     (tmp_path / "mine.json").write_text(json.dumps(card))
     check_trained_here(weights)
     weights.write_bytes(b"another's")

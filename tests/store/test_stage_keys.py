@@ -15,18 +15,21 @@ from tasks.store.keys import TABLES, code_of
 EXPERIMENTS = ("demo_methods", "demo_cleaning", "demo_inpainting", "dt_bfr_codeformer", "difface_real")
 EXPECTED = {
     "photos": (
-        "data.ingest data.masks data.metadata data.photo data.portraits data.registration degradation.blur_jpeg "
+        "data.ingest data.masks data.metadata data.photo data.registration degradation.blur_jpeg "
         "degradation.masks degradation.preset noise stages.ingest stages.photos "
+        "heads.backdrop heads.clothes heads.creases heads.eyes heads.facial_hair heads.form heads.geometry "
+        "heads.glasses heads.hair heads.head heads.kernels heads.light heads.many heads.mesh heads.person "
+        "heads.photo heads.pixels heads.pose heads.render heads.shading heads.shape heads.skin heads.strands "
     ),
-    "degrade demo64": ("degradation.blur_jpeg degradation.preset noise stages.degrade "),
-    "degrade raw_x4_severe": (
+    "degrade demo128": ("degradation.blur_jpeg degradation.preset noise stages.degrade "),
+    "degrade raw_x2_severe": (
         "degradation.blur_jpeg degradation.camera degradation.demosaic degradation.preset degradation.raw "
         "noise stages.degrade "
     ),
     "restore feed_forward": (
         "methods.feed_forward methods.method restorers.padding restorers.swinir stages.restore weights.seeding "
     ),
-    "pseudo_targets demo64": (
+    "pseudo_targets demo128": (
         "diffusion.lowpass diffusion.samplers diffusion.schedule diffusion.unet methods.dt_bfr noise "
         "stages.pseudo_targets "
     ),
@@ -72,7 +75,11 @@ EXPECTED = {
         "metrics.offline metrics.perceptual metrics.remembering metrics.seeded models.kind models.prior noise "
         "stages.train training.loop training.network training.prior weights.seeding "
     ),
-    "generate demo64": ("diffusion.samplers diffusion.schedule diffusion.unet noise stages.generate "),
+    "generate demo128": ("diffusion.free diffusion.samplers diffusion.schedule diffusion.unet noise stages.generate "),
+    "restore free_samples": (
+        "diffusion.free diffusion.samplers diffusion.schedule diffusion.unet methods.free_samples methods.method "
+        "noise stages.restore "
+    ),
     "degrade mask_box": ("degradation.masks degradation.preset noise stages.degrade "),
     "restore difface_inpaint": (
         "diffusion.samplers diffusion.schedule diffusion.unet methods.difface methods.difface_inpaint "

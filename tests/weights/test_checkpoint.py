@@ -11,12 +11,14 @@ import safetensors.torch
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from safetensors.torch import load_file
 from torch import nn
 
-from tasks.basics import BadInput
+from tasks.basics import ROOT, BadInput
 from tasks.restorers import srcnn, swinir
-from tasks.weights.checkpoint import fill, read_state_dict, under_prefix
+from tasks.weights.checkpoint import fill, read_state_dict, spandrel_network, under_prefix
 
+SWINIR = ROOT / "data" / "weights" / "demo" / "swinir.safetensors"
 STATE = {"head.weight": torch.arange(6.0).reshape(2, 3), "head.bias": torch.ones(2)}
 OTHER = {key: value - 9 for key, value in STATE.items()}
 AVERAGED = ("params_ema", "g_ema", "ema")
@@ -103,6 +105,9 @@ def saved(contents):
         (saved(torch.ones(2, 3)), r"found one tensor of shape \(2, 3\) without a name"),
         (saved({"optimizer": {0: torch.ones(1)}}), "found none of them under 'optimizer'"),
         (saved({}), "found an empty dictionary"),
+        (saved({"w": torch.ones(2, dtype=torch.complex64)}), r"'w' \(complex64\), which is no table of real numbers"),
+        (saved({"w": torch.ones(2, 2).to_sparse()}), r"'w' \(sparse_coo\), which is no table of real numbers"),
+        (saved({"w": torch.ones(2, device="meta")}), r"'w' \(meta\), which is no table of real numbers"),
         (saved(ENDLESS), "found none of them under 'ema'"),
         (hashlib.sha256(b"x").digest() * 9, "a damaged one or another kind"),
     ],
@@ -114,6 +119,14 @@ def test_what_is_no_weights_file_is_said_in_our_words(tmp_path, data, reason, su
     with pytest.raises(BadInput, match=rf"net{suffix}: expected a file of .*{reason}") as said:
         read_state_dict(path)
     assert "weights_only" not in str(said.value)
+
+
+def test_weights_of_another_network_are_said_in_a_few_lines(tmp_path):
+    for name, state in (("other", {"w": torch.ones(2)}), ("more", load_file(SWINIR) | {"epoch": torch.tensor(3)})):
+        torch.save(state, tmp_path / f"{name}.pth")
+        with pytest.raises(BadInput, match=r"expected the weights of SwinIR, found other tensors: .+") as said:
+            spandrel_network(tmp_path / f"{name}.pth", "SwinIR")
+        assert len(str(said.value)) < 500 + len(str(tmp_path))
 
 
 def garbled(data, rng):

@@ -2,6 +2,7 @@
 
 import hashlib
 import http.server
+import re
 import threading
 from collections.abc import Iterator
 from dataclasses import replace
@@ -17,7 +18,7 @@ from tasks.metrics.registry import METRICS
 from tasks.weights import fetch as weights
 from tasks.weights.checkpoint import write_state_dict
 from tasks.weights.fetch import fetch, required
-from tasks.weights.file import WeightFile
+from tasks.weights.file import MissingWeights, WeightFile
 from tasks.weights.official import OFFICIAL
 
 CONTENTS = bytes(range(256)) * 5000
@@ -135,6 +136,13 @@ def test_a_missing_file_says_where_it_comes_from():
         required(WEIGHTS / "demo" / "nothing.safetensors", "the prior")
 
 
+def test_a_file_that_may_not_be_read_is_bad_input(tmp_path, monkeypatch):
+    (tmp_path / "mine.pth").write_bytes(b"x")
+    monkeypatch.setattr("os.access", lambda path, mode: False)
+    with pytest.raises(BadInput, match=r"mine\.pth may not be read by this user \(needed as the prior\)"):
+        required(tmp_path / "mine.pth", "the prior")
+
+
 def test_the_files_of_every_metric_are_registered():
     assert {need for metric in METRICS.values() for need in metric.needs} <= set(OFFICIAL.values())
 
@@ -148,13 +156,13 @@ def test_every_registered_file_has_an_address_and_a_licence():
 
 def test_weights_of_another_network_are_refused_with_the_first_differences(tmp_path):
     path = tmp_path / "prior.safetensors"
-    state = UNet(PRIORS["demo64"]).state_dict()
+    state = UNet(PRIORS["demo128"]).state_dict()
     state["extra"] = torch.zeros(3)
     state["out.2.bias"] = torch.zeros(5)
     del state["out.0.weight"]
     write_state_dict(path, state)
     with pytest.raises(BadInput) as caught:
-        load_prior("demo64", path, torch.device("cpu"))
+        load_prior("demo128", path, torch.device("cpu"))
     assert str(caught.value).splitlines()[1:] == [
         "  out.0.weight (32,) is missing",
         "  extra (3,) is not in it",
@@ -163,3 +171,9 @@ def test_weights_of_another_network_are_refused_with_the_first_differences(tmp_p
     with pytest.raises(BadInput, match=r"expected the weights of a 'ffhq512' prior; \d+ tensors differ") as caught:
         load_prior("ffhq512", path, torch.device("cpu"))
     assert len(str(caught.value).splitlines()) < 10
+
+
+def test_missing_weights_of_a_metric_name_the_command_that_fetches_them(tmp_path):
+    for file in OFFICIAL.values():
+        with pytest.raises(MissingWeights, match=rf"put it there: bfr fetch {re.escape(file.place)}$"):
+            file.find(tmp_path, "lpips")

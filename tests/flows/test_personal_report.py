@@ -1,0 +1,67 @@
+"""`personalize` says how much the photos look like the person: before, after, and beside another method."""
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from PIL import Image
+
+from flows.personalize import personalize
+from tasks.heads.render import render
+from tasks.metrics import arcface
+from tasks.metrics.identity import album_cosine, id_cosine
+from tasks.stages import identify as identify_stage
+from tasks.weights.official import ARCFACE18
+
+
+@pytest.fixture
+def weights(tmp_path, monkeypatch):
+    """A folder with an ArcFace of random weights."""
+    path = tmp_path / "weights" / ARCFACE18.place
+    path.parent.mkdir(parents=True)
+    torch.manual_seed(0)
+    torch.save(arcface.ArcFace18().state_dict(), path)
+    monkeypatch.setattr(identify_stage, "WEIGHTS", tmp_path / "weights")
+    return tmp_path / "weights"
+
+
+@pytest.fixture
+def folders(tmp_path):
+    for name, seeds in (("album", (1, 2, 3)), ("photos", (4, 5)), ("codeformer", (4, 5))):
+        (tmp_path / name).mkdir()
+        for seed in seeds:
+            Image.fromarray(render(seed, 64)).save(tmp_path / name / f"{seed}.png")
+    return tmp_path
+
+
+@pytest.mark.parametrize("has_weights", [True, False])
+def test_the_report_has_a_row_for_before_after_and_the_other_method(folders, request, has_weights):
+    if has_weights:
+        request.getfixturevalue("weights")
+    work = personalize(
+        str(folders / "album"),
+        str(folders / "photos"),
+        iterations=1,
+        batch=1,
+        respacing=10,
+        beside=str(folders / "codeformer"),
+    )
+    text = (work.root / "report" / "results.md").read_text(encoding="utf-8")
+    if not has_weights:
+        assert "arcface_resnet18.pth is missing" in text
+        return
+    rows = pd.read_csv(work.root / "report" / "results.csv").set_index("method")
+    assert list(rows.index) == ["lq", "prior", "restored", "beside"]
+    assert rows.loc["lq", "mean"] == pytest.approx(rows.loc["beside", "mean"])  # the same photos
+    assert rows.loc["prior", "mean"] != rows.loc["restored", "mean"]
+    assert "ID to the album (cosine)" in text
+    assert "The personal prior" in text
+
+
+def test_the_score_of_an_album_is_the_mean_of_its_photos_cosines(weights):
+    faces = torch.stack([torch.from_numpy(np.array(render(seed, 64))).permute(2, 0, 1) / 255 for seed in range(3)])
+    photo, album = faces[:1], faces[1:]
+    cosine = id_cosine(weights, torch.device("cpu"))
+    expected = torch.cat([cosine(photo, other[None]) for other in album]).mean()
+    found = album_cosine(weights, torch.device("cpu"), album)(photo)
+    assert float(found) == pytest.approx(float(expected), abs=1e-5)
