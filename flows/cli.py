@@ -16,6 +16,8 @@ from flows.command import PLAIN, Result, app
 from flows.commands import experiments, files, photos  # noqa: F401 (they register their commands)
 from tasks.basics import BadInput
 
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # read when torch is loaded; spinning threads starve one another
+
 
 def call(tokens: list[str] | None = None) -> int:
     """Run a command line; its exit code."""

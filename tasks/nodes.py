@@ -9,11 +9,12 @@ import os
 import re
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 from uuid import UUID
 
+import httpx
 from prefect import runtime, task
 from prefect.artifacts import create_progress_artifact, update_progress_artifact
 from prefect.client.schemas.objects import State
@@ -142,11 +143,12 @@ def _progress_artifact(name: str) -> Iterator[None]:
             return
         told = time.monotonic()
         percent = 100 * done / total
-        if artifact is None:
-            key = slug(f"{runtime.flow_run.name}-{name}")
-            artifact = create_progress_artifact(percent, key=key, description=what)  # type: ignore[assignment]
-        else:
-            update_progress_artifact(artifact, percent, description=what)
+        with suppress(httpx.HTTPError):  # a server that is away costs no work; it is told again
+            if artifact is None:
+                key = slug(f"{runtime.flow_run.name}-{name}")
+                artifact = create_progress_artifact(percent, key=key, description=what)  # type: ignore[assignment]
+            else:
+                update_progress_artifact(artifact, percent, description=what)
 
     token = progress.listener.set(tell)
     try:

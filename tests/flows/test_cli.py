@@ -157,3 +157,11 @@ def test_paths_are_those_of_the_caller(tmp_path, monkeypatch, capsys):
     assert "Two of the photos have one name" in capsys.readouterr().err
     assert call(["diff", "old", "new", "--out", "page.html"]) == 1
     assert "old has no report" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("given", "used"), [({}, "passive"), ({"OMP_WAIT_POLICY": "active"}, "active")])
+def test_waiting_threads_do_not_spin_unless_the_user_says_so(given, used):
+    """OpenMP reads this when torch is loaded, so the command must not have loaded it before."""
+    code = "import flows.cli, os, sys; assert 'torch' not in sys.modules; print(os.environ['OMP_WAIT_POLICY'])"
+    environment = {name: value for name, value in os.environ.items() if name != "OMP_WAIT_POLICY"} | given
+    assert subprocess.check_output([sys.executable, "-c", code], env=environment, cwd=ROOT, text=True).strip() == used

@@ -4,6 +4,7 @@ And DVC deletes no results for an experiment that cannot run.
 """
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -126,3 +127,16 @@ def dvc(folder: Path, *words: str) -> str:
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
+
+
+@pytest.mark.slow
+def test_the_page_of_plots_needs_no_network(tmp_path):
+    shutil.copytree(ROOT / ".dvc", tmp_path / ".dvc", ignore=shutil.ignore_patterns("cache", "tmp"))
+    (tmp_path / "losses.csv").write_text("step,l1\n1,0.5\n2,0.25\n")
+    plot = {"fine-tuning": {"x": "step", "y": {"losses.csv": ["l1"]}}}
+    (tmp_path / "dvc.yaml").write_text(yaml.safe_dump({"plots": [plot]}))
+    dvc(tmp_path, "config", "core.no_scm", "true")
+    dvc(tmp_path, "plots", "show", "--out", "page")
+    page = (tmp_path / "page" / "index.html").read_text()
+    assert '"l1": "0.25"' in page
+    assert not re.findall("(?:src|href)=", page), "no script of another place"
