@@ -11,7 +11,7 @@ from tasks.diffusion.priors import load_prior
 from tasks.diffusion.samplers import ddim_sample, ddim_sample_raw
 from tasks.diffusion.schedule import Schedule
 from tasks.methods import difface, idm
-from tasks.methods.dt_bfr import pseudo_targets, unconditional_targets
+from tasks.methods.dt_bfr import pseudo_targets, second_order_targets, unconditional_targets
 from tasks.methods.method import Networks
 from tasks.methods.table import Settings
 from tasks.noise import ImageStreams
@@ -23,6 +23,7 @@ IDS = ["a", "b"]
 CHAIN = {"respacing": "5"}
 METHODS = {
     "difface": {"kind": "difface", "start_t": 400, "eta": 0.5} | CHAIN,
+    "difface of second order": {"kind": "difface", "start_t": 400, "eta": 0.5, "sampler": "dpm_solver"} | CHAIN,
     "noise_denoise": {"kind": "noise_denoise", "start_t": 300} | CHAIN,
     "gen2res": {"kind": "gen2res", "start_t": 300, "album": 1, "skip": 2, "guided_t": 200, "scale": 0.3}
     | {"iterations": 1, "batch": 1, "lr": 1e-5, "respacing": "4"},
@@ -67,6 +68,9 @@ SCHEDULE = Schedule.linear().respace("8")  # steps are whole numbers here, so it
 SAMPLERS = {
     "Algorithm 1": lambda prior, y0, draw: pseudo_targets(prior, SCHEDULE, y0, draw, start=5, reg_end=3, factor=4),
     "without its constraint": lambda prior, y0, draw: unconditional_targets(prior, SCHEDULE, y0, draw, start=4),
+    "of second order": lambda prior, y0, draw: second_order_targets(
+        prior, SCHEDULE, y0, draw, start=5, reg_end=3, factor=4
+    ),
     "difface": lambda prior, y0, draw: difface.restore(prior, SCHEDULE, y0, draw, start=4, eta=0.5),
     "ddim": lambda prior, y0, draw: ddim_sample(prior, SCHEDULE, y0, 3, draw(), eta=0.5),
     "ddim of DifFace": lambda prior, y0, draw: ddim_sample_raw(prior, SCHEDULE, y0, 3, draw(), eta=0.5),
