@@ -2,8 +2,9 @@
 
     python -m benchmarks.reverse_chain [--weights FILE --arch ffhq512] [--images 16] [--respacing 250] [--compile]
 
-The reference's way is eager float32, one image after another, contiguous; ours also keeps the process's memory, as the
-stages do (`tasks.device.kept_memory`). The same noise in all. The images are the
+The reference's way is eager float32 (on a GPU too, where the others' convolutions take TF32), one image after another,
+contiguous; ours also keeps the process's memory, as the stages do (`tasks.running.device.kept_memory`). The same noise
+in all; compilation comes before the clock, and the clock waits for the device. The images are the
 demo's procedural faces, blurred, at the size of the prior. On a GPU also: the share of the peak that --peak gives.
 """
 
@@ -19,6 +20,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
+from benchmarks.on_gpu.report import Mode, precision, wait
 from tasks.basics import WEIGHTS
 from tasks.diffusion.priors import PRIORS, load_prior
 from tasks.diffusion.schedule import Schedule
@@ -50,38 +52,42 @@ def main() -> None:
     plain = prior(given.arch, given.weights, device).to(memory_format=torch.contiguous_format)
     size = batch_size(device, side)
 
-    def chain(model: Callable[..., Tensor], batch: int, is_half: bool) -> Tensor:
+    def chain(model: Callable[..., Tensor], batch: int) -> Tensor:
         done = []
         for first in range(0, given.images, batch):
             some = y0[first : first + batch]
             streams = ImageStreams(0, "benchmark", [str(first + n) for n in range(len(some))], device)
             draw = partial(streams.normal, 3, side, side)
-            with torch.autocast(device.type, torch.bfloat16, enabled=is_half):
-                done.append(pseudo_targets(model, schedule, some, draw, start=start, reg_end=reg_end, factor=16).cpu())
+            done.append(pseudo_targets(model, schedule, some, draw, start=start, reg_end=reg_end, factor=16))
         return torch.cat(done)
 
-    ways: dict[str, tuple[Callable[..., Tensor], int, bool]] = {
-        "float32, one by one (reference)": (plain, 1, False),
-        f"float32, channels_last, batch {size}": (fast, size, False),
-        f"bfloat16, channels_last, batch {size}": (fast, size, True),
+    ways: dict[str, tuple[Callable[..., Tensor], int, Mode]] = {
+        "float32, one by one (reference)": (plain, 1, "ieee"),
+        f"float32, channels_last, batch {size}": (fast, size, "tf32"),
+        f"bfloat16, channels_last, batch {size}": (fast, size, "bf16"),
     }
     if given.compile:
         compiled = torch.compile(fast)
-        ways[f"float32, compiled, batch {size}"] = (compiled, size, False)
-        ways[f"bfloat16, compiled, batch {size}"] = (compiled, size, True)
+        ways[f"float32, compiled, batch {size}"] = (compiled, size, "tf32")
+        ways[f"bfloat16, compiled, batch {size}"] = (compiled, size, "bf16")
     flops = flops_of(plain, y0[:1])
     print(f"{given.arch}, {given.images} images of {side} x {side}, {start} x {flops / 1e9:.1f} GFLOP, {device}")
     print("| Way | images/s | ratio | PSNR to the reference (dB) | largest error | TFLOP/s |")
     print("|---|---:|---:|---:|---:|---:|")
     reference: Tensor | None = None
     first_s = 0.0
-    for way, (model, batch, is_half) in ways.items():
-        with torch.inference_mode():  # warms up: kernels, compilation
-            model(y0[: min(batch, given.images)], torch.full((min(batch, given.images),), 300, device=device))
-        started = time.perf_counter()
-        with nullcontext() if model is plain else kept_memory():
-            images = chain(model, batch, is_half)
-        seconds = time.perf_counter() - started
+    for way, (model, batch, mode) in ways.items():
+        with precision(mode, device), nullcontext() if model is plain else kept_memory():
+            for count in {min(batch, given.images), given.images % batch or batch}:  # warms up: kernels, compilation
+                with torch.no_grad():
+                    model(y0[:count], torch.full((count,), 300, device=device))
+            ImageStreams(0, "benchmark", ["0"], device).normal(3, side, side)
+            wait(device)
+            started = time.perf_counter()
+            images = chain(model, batch)
+            wait(device)
+            seconds = time.perf_counter() - started
+        images = images.cpu()
         reference = images if reference is None else reference
         first_s = first_s or seconds
         difference = images - reference

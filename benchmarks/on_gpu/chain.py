@@ -99,8 +99,8 @@ def chain(way: Way, device: torch.device, is_quick: bool) -> tuple[Tensor, float
         way.denoise(y0[: way.batch], torch.full((way.batch,), 300, device=device))
         wait(device)
         first_s = time.perf_counter() - began
-        pseudo_targets(way.denoise, schedule, y0[: way.batch], partial(torch.randn_like, y0[: way.batch]),
-                       start=2, reg_end=1, factor=16)  # fmt: skip
+        warm = partial(ImageStreams(0, "warm", ["0"] * way.batch, device).normal, 3, side, side)
+        pseudo_targets(way.denoise, schedule, y0[: way.batch], warm, start=2, reg_end=1, factor=16)
         wait(device)
         began = time.perf_counter()
         for first in range(0, way.count, way.batch):

@@ -22,7 +22,7 @@ from tasks.training import loop, swinir_gan
 from tasks.training.discriminator import UNetDiscriminator
 from tasks.training.loop import Alone, Session
 
-STEPS = 4
+STEPS = 3
 ONE = {
     "seed": 0,
     "iterations": STEPS,
@@ -41,7 +41,7 @@ KINDS: dict[str, dict[str, Any]] = {
 }
 SMALL = swinir.SwinIRConfig(12, (2,), (2,), 8, 2.0, unshuffle=4, feature_size=16, drop_path_rate=0.0)
 WITH_SPANDREL = ("restorer", "inpainting")
-LIMITS = {False: 1e-3, True: 3e-2}  # of the losses, by bf16
+LIMITS = {False: 1e-3, True: 5e-2}  # of the losses, by bf16
 
 
 class Stopped(Exception):
@@ -58,8 +58,7 @@ def run(report: Report, device: torch.device, is_quick: bool) -> None:
     if missing := KINDS.keys() - names:
         report.note(f"Left out: training of {', '.join(sorted(missing))}, for the package spandrel is not here.")
     for name in names[:1] if is_quick else names:
-        for is_half in (False, True):
-            survive(report, f"training {name}", lambda name=name, is_half=is_half: near(report, device, name, is_half))
+        survive(report, f"training {name}", lambda name=name: near(report, device, name))
     if "restorer" in names:
         survive(report, "training swinir_gan", lambda: near_gan(report, device))
     survive(report, "waits of a training", lambda: waits(report, device))
@@ -94,14 +93,15 @@ def noting(device: torch.device, state: Path | None = None) -> Callable[[list[fl
     return lambda found: Session(Alone(device), state, on_step=lambda step, losses: found.append(losses[0]))
 
 
-def near(report: Report, device: torch.device, name: str, is_half: bool) -> None:
-    kind = settings(name, bf16=is_half)
-    with precision("ieee", device):
-        ours = losses_of(kind, noting(device))
-    theirs = losses_of(kind, noting(torch.device("cpu")))
-    off = max(abs(a - b) / abs(b) for a, b in zip(ours, theirs, strict=True))
-    what = f"training {name}{', bf16' * is_half}: losses within {off:.1e} of the CPU's"
-    report.check(len(ours) == STEPS and off < LIMITS[is_half], what)
+def near(report: Report, device: torch.device, name: str) -> None:
+    """In float32 and in bf16, against float32 on the CPU."""
+    theirs = losses_of(settings(name), noting(torch.device("cpu")))
+    for is_half, limit in LIMITS.items():
+        with precision("ieee", device):
+            ours = losses_of(settings(name, bf16=is_half), noting(device))
+        off = max(abs(a - b) / abs(b) for a, b in zip(ours, theirs, strict=True))
+        what = f"training {name}{', bf16' * is_half}: losses within {off:.1e} of the CPU's in float32"
+        report.check(len(ours) == STEPS and off < limit, what)
 
 
 def near_gan(report: Report, device: torch.device) -> None:

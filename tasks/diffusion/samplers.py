@@ -68,3 +68,47 @@ def ddim_step(schedule: Schedule, i: int, x_0: Tensor, eps: Tensor, noise: Tenso
     sigma = eta * math.sqrt((1 - a_bar_prev) / (1 - a_bar) * (1 - a_bar / a_bar_prev))
     mean = math.sqrt(a_bar_prev) * x_0 + math.sqrt(1 - a_bar_prev - sigma**2) * eps
     return mean if i == 0 else mean + sigma * noise
+
+
+def dpm_solver(
+    denoise: Denoise,
+    schedule: Schedule,
+    x: Tensor,
+    start: int,
+    *,
+    change: Callable[[Tensor, int], Tensor] = lambda x, i: x,
+    on_step: Callable[[int], None] = lambda i: None,
+) -> Tensor:
+    """DPM-Solver++(2M) of Lu et al. 2022: x_0 from the state x at index start - 1, in `start` evaluations, no noise.
+
+    change(x, i): another state in place of x, the one before index i, while that is not x_0 itself. on_step(i) is
+    called after each step.
+    """
+    older = None
+    for i in reversed(range(start)):
+        x_0 = predict(denoise, schedule, x, i).x_0
+        x = dpm_solver_step(schedule, x, i, x_0, older)
+        x, older = change(x, i) if i else x, x_0
+        on_step(i)
+    return x
+
+
+def dpm_solver_step(schedule: Schedule, x_t: Tensor, i: int, x_0: Tensor, older: Tensor | None) -> Tensor:
+    """The state before index i. older: the x_0 that was predicted at i + 1; None: a step of first order (DDIM).
+
+    With lambda = log(√a-bar / √(1 - a-bar)) and h its increase: sigma' / sigma x_t - √a-bar' (e^-h - 1) D, where
+    D = x_0 + (x_0 - older) h / (2 h before).
+    """
+    if i == 0:
+        return x_0
+    a_bar, a_bar_prev = float(schedule.alphas_cumprod[i]), float(schedule.alphas_cumprod_prev[i])
+    h = half_log_snr(a_bar_prev) - half_log_snr(a_bar)
+    if older is not None:
+        h_before = half_log_snr(a_bar) - half_log_snr(float(schedule.alphas_cumprod[i + 1]))
+        x_0 = x_0 + h / (2 * h_before) * (x_0 - older)
+    return math.sqrt((1 - a_bar_prev) / (1 - a_bar)) * x_t - math.sqrt(a_bar_prev) * math.expm1(-h) * x_0
+
+
+def half_log_snr(a_bar: float) -> float:
+    """lambda of a-bar."""
+    return math.log(a_bar / (1 - a_bar)) / 2

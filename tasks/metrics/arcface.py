@@ -72,5 +72,5 @@ def load(path: Path) -> ArcFace18:
 @torch.no_grad()
 def angles(a: Tensor, b: Tensor) -> Tensor:
     """Angle in degrees between two sets of embeddings [N, D]: [N]."""
-    cosine = torch.cosine_similarity(a.double(), b.double()).clamp(-1, 1)
+    cosine = torch.cosine_similarity(a.cpu().double(), b.cpu().double()).clamp(-1, 1)
     return torch.rad2deg(torch.arccos(cosine))

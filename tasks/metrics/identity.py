@@ -63,7 +63,7 @@ def gray_faces(images: Tensor) -> Tensor:
     bilinear without antialiasing.
     """
     faces = []
-    for image in levels(images).permute(0, 2, 3, 1).cpu().numpy().astype(np.int64):
+    for image in levels(images).to(torch.uint8).permute(0, 2, 3, 1).cpu().numpy().astype(np.int64):
         gray = (image @ LIBPNG_WEIGHTS >> 15).astype(np.uint8)
         faces.append(cv2.resize(gray, (SIDE, SIDE), interpolation=cv2.INTER_LINEAR))
     return (torch.from_numpy(np.stack(faces)).float()[:, None] - 127.5) / 127.5

@@ -36,8 +36,8 @@ def lmd(weights_dir: Path, device: torch.device) -> Callable[[Tensor, Tensor], T
 
     def points(images: Tensor) -> Tensor:
         photos = [
-            cv2.resize(np.ascontiguousarray(image.astype(np.uint8)), (SIDE, SIDE), interpolation=cv2.INTER_LINEAR)
-            for image in levels(images).permute(0, 2, 3, 1).cpu().numpy()
+            cv2.resize(np.ascontiguousarray(image), (SIDE, SIDE), interpolation=cv2.INTER_LINEAR)
+            for image in levels(images).to(torch.uint8).permute(0, 2, 3, 1).cpu().numpy()
         ]
         x = torch.from_numpy(np.stack(photos)).permute(0, 3, 1, 2).float().to(device) / 255
         height, width = images.shape[-2:]

@@ -101,7 +101,7 @@ def _niqe(weights_dir: Path, device: torch.device, metric: str, crop_border: int
                 f"{metric} needs images with at least two blocks of 96 x 96 pixels, found {size_text(images)}."
             )
         values: Tensor = model(images)
-        return values.flatten()
+        return values.flatten().cpu()
 
     return score
 
@@ -119,7 +119,7 @@ def _nrqm(weights_dir: Path, device: torch.device, metric: str, color_space: str
 
     def score(images: Tensor) -> Tensor:
         values: Tensor = model(images.cpu())
-        return values.flatten().to(device)
+        return values.flatten()
 
     return score
 

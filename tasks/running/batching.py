@@ -82,6 +82,8 @@ def give_back() -> None:
     """Give memory that nothing uses back to the device."""
     gc.collect()
     torch.cuda.empty_cache()
+    if torch.backends.mps.is_available():
+        torch.mps.empty_cache()
 
 
 def first_line(error: Exception) -> str:

@@ -12,6 +12,8 @@ from typing import IO
 
 import torch
 
+from tasks.store.provenance import USED
+
 M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # of glibc's mallopt, with its defaults
 DEFAULTS = {M_TRIM_THRESHOLD: 128 * 1024, M_MMAP_MAX: 65536}
 LOCKS = Path(tempfile.gettempdir()) / f"bfr-gpu-{os.getuid()}"
@@ -32,6 +34,7 @@ def held_device() -> Iterator[torch.device]:
         return
     rank = local_rank()
     index, lock = _lock_a_gpu(range(torch.cuda.device_count()) if rank is None else [rank])
+    USED.set(torch.cuda.get_device_name(index))
     with lock, torch.cuda.device(index):
         yield torch.device("cuda", index)
 

@@ -13,8 +13,7 @@ from torch import Tensor
 from tasks.basics import BadInput, Strict
 from tasks.diffusion.priors import PriorName, load_prior
 from tasks.diffusion.schedule import Schedule
-from tasks.methods.dt_bfr import PseudoTargets, step_indices, unconditional_targets
-from tasks.methods.dt_bfr import pseudo_targets as constrained_targets
+from tasks.methods.dt_bfr import PseudoTargets, targets_of
 from tasks.noise import ImageStreams
 from tasks.running.batching import batch_size, in_batches
 from tasks.running.device import held_device
@@ -41,12 +40,7 @@ def pseudo_targets(
     """restored: the restorer's output y0; weights: the diffusion prior."""
     settings = params.settings
     schedule = Schedule.linear().respace(settings.respacing)
-    start, reg_end = step_indices(schedule, start_t=settings.start_t, stop_t=settings.stop_t)
-    targets = (
-        partial(constrained_targets, start=start, reg_end=reg_end, factor=settings.factor)
-        if settings.is_constrained
-        else partial(unconditional_targets, start=start)
-    )
+    targets = targets_of(settings, schedule)
 
     with held_device() as device:
         prior = load_prior(params.arch, weights, device)

@@ -2,22 +2,32 @@
 
 import platform
 import subprocess
+from contextvars import ContextVar
 from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
 
 import torch
 
+USED: ContextVar[str] = ContextVar("used", default="")
+"""The GPU that computes, or has computed, what is being made; "" for none."""
+
 
 def circumstances() -> dict[str, str]:
-    """When, on what and by which version of the code something is computed now."""
-    return {"made": datetime.now(UTC).isoformat(timespec="seconds"), "device": device(), "commit": commit()}
+    """When, on what and by which version of the code something was computed now."""
+    device = USED.get() or cpu()
+    return {"made": datetime.now(UTC).isoformat(timespec="seconds"), "device": device, "commit": commit()}
 
 
 def device() -> str:
     """The GPU's name, or the processor's and the number of threads."""
     if torch.cuda.is_available():
         return torch.cuda.get_device_name()
+    return cpu()
+
+
+def cpu() -> str:
+    """The processor's name, and the number of threads."""
     return f"{processor()}, {torch.get_num_threads()} threads"
 
 

@@ -26,7 +26,7 @@ from tasks.store.files import disk_explained, read_json, write_json
 from tasks.store.locks import locked
 from tasks.store.marker import KEY, OWN, STAGE, check_store, is_result, mark_store
 from tasks.store.ownership import foreign_names, manifest_of, names_below, remove_files, shown
-from tasks.store.provenance import circumstances
+from tasks.store.provenance import USED, circumstances
 from tasks.store.publish import copy_file
 
 REUSED: ContextVar[float] = ContextVar("REUSED", default=0.0)
@@ -144,6 +144,7 @@ class Store:
         with self._work_folder(record) as work:
             started, before = time.monotonic(), REUSED.get()
             REUSED.set(0.0)
+            used = USED.set("")
             yield work
             made = record.model_copy(update={"files": file_records(work)})
             write_json(work / MANIFEST, made.model_dump())
@@ -156,6 +157,7 @@ class Store:
             about = {"stage": record.stage, "seconds": seconds} | circumstances()
             write_json(_made(self.root / "timings") / f"{record.key}.json", about)
             REUSED.set(before)
+            USED.reset(used)
 
     def _reuse(self, record: Manifest) -> Path:
         final = self.path(record.stage, record.key)

@@ -1,7 +1,8 @@
 """What every training run of this project shares: order of the data, learning rate, random numbers, resume, processes.
 
 A run is a function of its seed: step s takes its batch from `batch_at(s)` and its random numbers (stochastic depth)
-from a stream of its own, so a killed run goes on bit-equally from its last saved state, whatever the reader threads do.
+from a stream of its own, so a killed run goes on from its last saved state as if nothing had happened, whatever the
+reader threads do: bit-equally on the CPU; on a GPU some backward kernels add in an order that changes from run to run.
 """
 
 import logging
@@ -177,16 +178,20 @@ def step_randomness(seed: int, step: int, accelerator: Processes) -> Iterator[No
 
     Every process has its own; other devices' generators stay untouched, so that threads can train one network per GPU.
     """
-    device = accelerator.device
-    generator = torch.default_generator
-    if device.type == "cuda":
-        generator = torch.cuda.default_generators[torch.cuda.current_device() if device.index is None else device.index]
+    generator = generator_of(accelerator.device)
     before = generator.get_state()
     generator.manual_seed(stream_seed(seed, "train", f"{step}|{accelerator.process_index}") & (2**63 - 1))
     try:
         yield
     finally:
         generator.set_state(before)
+
+
+def generator_of(device: torch.device) -> torch.Generator:
+    """The global generator that a network's layers on the device draw from."""
+    if device.type == "cuda":
+        return torch.cuda.default_generators[torch.cuda.current_device() if device.index is None else device.index]
+    return torch.mps._get_default_mps_generator() if device.type == "mps" else torch.default_generator
 
 
 def sum_over_processes(accelerator: Processes, model: torch.nn.Module) -> None:

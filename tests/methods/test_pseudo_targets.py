@@ -11,7 +11,14 @@ from tasks.basics import ROOT
 from tasks.diffusion.lowpass import low_pass
 from tasks.diffusion.schedule import Schedule
 from tasks.diffusion.unet import UNet, UNetConfig
-from tasks.methods.dt_bfr import pseudo_targets, step_indices, unconditional_targets
+from tasks.methods.dt_bfr import (
+    PseudoTargets,
+    pseudo_targets,
+    second_order_targets,
+    step_indices,
+    targets_of,
+    unconditional_targets,
+)
 from tasks.noise import ImageStreams
 
 GOLDEN = ROOT / "tests" / "golden" / "data" / "diffusion"
@@ -44,21 +51,22 @@ SETTINGS = {"start": 12, "reg_end": 7, "factor": 8}
 
 
 @seeded
-@given(cut=st.integers(1, 4))
-def test_an_image_gets_the_same_pseudo_target_in_any_batch(cut):
+@given(cut=st.integers(1, 4), targets=st.sampled_from([pseudo_targets, second_order_targets]))
+def test_an_image_gets_the_same_pseudo_target_in_any_batch(cut, targets):
     schedule, ids, y0 = FULL.respace("20"), list("abcde"), photos(5)
-    whole = pseudo_targets(white_prior, schedule, y0, streams_of(ids), **SETTINGS)
+    whole = targets(white_prior, schedule, y0, streams_of(ids), **SETTINGS)
     parts = [
-        pseudo_targets(white_prior, schedule, y0[part], streams_of(ids[part]), **SETTINGS)
+        targets(white_prior, schedule, y0[part], streams_of(ids[part]), **SETTINGS)
         for part in (slice(0, cut), slice(cut, 5))
     ]
     assert_close(torch.cat(parts), whole, rtol=0, atol=1e-6)
 
 
-def test_the_constraint_keeps_the_low_frequencies_of_the_restoration():
+@pytest.mark.parametrize("targets", [pseudo_targets, second_order_targets])
+def test_the_constraint_keeps_the_low_frequencies_of_the_restoration(targets):
     schedule, ids, y0 = FULL.respace("250"), list("abcd"), torch.full((4, 3, 16, 16), 0.9)
     free = unconditional_targets(white_prior, schedule, y0, streams_of(ids), start=150)
-    held = pseudo_targets(white_prior, schedule, y0, streams_of(ids), start=150, reg_end=10, factor=8)
+    held = targets(white_prior, schedule, y0, streams_of(ids), start=150, reg_end=10, factor=8)
 
     def distance(image):
         return low_pass(image - y0, 8).abs().mean()
@@ -75,9 +83,9 @@ def test_the_targets_stay_in_range_and_need_no_gradient():
     assert targets.max() <= 1
 
 
-@pytest.mark.parametrize("variant", [unconditional_targets, pseudo_targets])
+@pytest.mark.parametrize("variant", [unconditional_targets, pseudo_targets, second_order_targets])
 def test_every_step_is_reported(variant):
-    constraint = {"reg_end": 2, "factor": 4} if variant is pseudo_targets else {}
+    constraint = {"reg_end": 2, "factor": 4} if variant is not unconditional_targets else {}
     reported = []
     variant(white_prior, FULL.respace("20"), photos(1), streams_of("a"), start=6, on_step=reported.append, **constraint)
     assert reported == [5, 4, 3, 2, 1, 0]
@@ -113,3 +121,18 @@ def test_the_steps_enclose_the_papers_timesteps(count, start_t, gap):
 def test_timesteps_that_the_schedule_cannot_meet_are_rejected(start_t, stop_t, message):
     with pytest.raises(ValueError, match=message):
         step_indices(FULL.respace("20"), start_t=start_t, stop_t=stop_t)
+
+
+def test_the_settings_choose_the_variant():
+    schedule, y0 = FULL.respace("20"), photos(1)
+    base = PseudoTargets(respacing="20", start_t=600, stop_t=300, factor=4)
+    start, reg_end = step_indices(schedule, start_t=600, stop_t=300)
+    for changes, variant, options in (
+        ({}, pseudo_targets, {"reg_end": reg_end, "factor": 4}),
+        ({"is_constrained": False}, unconditional_targets, {}),
+        ({"sampler": "dpm_solver"}, second_order_targets, {"reg_end": reg_end, "factor": 4}),
+        ({"sampler": "dpm_solver", "is_constrained": False}, second_order_targets, {"reg_end": start, "factor": 4}),
+    ):
+        chosen = targets_of(base.model_copy(update=changes), schedule)
+        expected = variant(white_prior, schedule, y0, streams_of("a"), start=start, **options)
+        assert torch.equal(chosen(white_prior, schedule, y0, streams_of("a")), expected)

@@ -1,6 +1,7 @@
 """Which GPU a stage holds, on pretended ones: the first that is free, by a lock that every process calls the same."""
 
 import fcntl
+import json
 from contextlib import nullcontext
 from types import SimpleNamespace
 
@@ -9,6 +10,9 @@ import torch
 
 from tasks.running import device
 from tasks.running.device import held_device
+from tasks.running.stage import default_store
+from tasks.store.artifact import Manifest
+from tasks.store.provenance import cpu
 from tasks.training.loop import Alone
 from tasks.training.session import processes_on
 
@@ -24,6 +28,7 @@ def gpus(monkeypatch, tmp_path):
     monkeypatch.setattr(torch.cuda, "device_count", lambda: len(uuids))
     monkeypatch.setattr(torch.cuda, "get_device_properties", lambda index: SimpleNamespace(uuid=uuids[index]))
     monkeypatch.setattr(torch.cuda, "device", lambda index: nullcontext())
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda index: f"GPU {uuids[index]}")
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     monkeypatch.delenv("LOCAL_RANK", raising=False)
     return uuids
@@ -85,3 +90,24 @@ def test_a_process_of_accelerate_launch_has_the_gpu_of_its_rank(monkeypatch):
     monkeypatch.setenv("LOCAL_RANK", "1")
     with held_device() as held:
         assert str(held) == "cuda:1"
+
+
+def test_a_result_names_the_gpu_that_computed_it_or_the_processor():
+    """Not the first that is visible."""
+    store = default_store()
+
+    def make(is_computed):
+        record = Manifest(stage="s", key=f"{is_computed}".rjust(64, "0"), params={}, inputs={}, code="", files={})
+
+        def fill(out):
+            (out / "a").touch()
+            if is_computed:
+                with held_device():
+                    pass
+
+        store.build(record, fill)
+        return json.loads((store.root / "timings" / f"{record.key}.json").read_text())["device"]
+
+    with taken("a"):
+        assert make(True) == "GPU b"
+    assert make(False) == cpu()

@@ -1,0 +1,103 @@
+"""Metrics on a pretended GPU (the second of two) and on Apple's: the CPU's values, as float64 on the CPU."""
+
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import scipy.io
+import torch
+
+from tasks.metrics import arcface, neighbours, no_reference
+from tasks.metrics.metric import ImageMetric
+from tasks.metrics.registry import find
+from tasks.weights.official import ARCFACE18, NIQE_PARAMETERS, NRQM_MODEL
+
+DEVICES = {"cuda": torch.device("cuda", 1), "mps": torch.device("mps", 0)}
+METRICS = (
+    "psnr",
+    "ssim",
+    "psnr_matched",
+    "ssim_matched",
+    "lpips_seeded",
+    "ids",
+    "id_cosine",
+    "sharpness",
+    "niqe",
+    "piqe",
+)
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory):
+    """Files of the right form, of random numbers."""
+    folder, random = tmp_path_factory.mktemp("weights"), np.random.default_rng(0)
+    for file in (ARCFACE18, NIQE_PARAMETERS, NRQM_MODEL):
+        (folder / file.place).parent.mkdir(parents=True, exist_ok=True)
+    torch.manual_seed(0)
+    torch.save(arcface.ArcFace18().state_dict(), folder / ARCFACE18.place)
+    scipy.io.savemat(
+        folder / NIQE_PARAMETERS.place, {"mu_prisparam": random.random((1, 36)), "cov_prisparam": np.eye(36)}
+    )
+    leaf, forests = np.zeros((1, 1), dtype=np.int64), np.empty((1, 3), dtype=object)
+    for n in range(3):
+        forests[0, n] = dict(zip("abcdefg", (leaf, leaf, leaf, leaf, leaf, leaf + n + 1.0, leaf + 1), strict=True))
+    scipy.io.savemat(
+        folder / NRQM_MODEL.place, {"model": {"linear": np.array([[0.5], [1.0], [2.0], [0.5]]), "rf": forests}}
+    )
+    return folder
+
+
+def measured(name, weights, device, restored, reference):
+    metric = find(name)
+    scorer = metric.build(weights, device)
+    if not isinstance(metric, ImageMetric):
+        return scorer.features(restored).float().cpu()
+    return scorer(restored, reference) if metric.needs_truth else scorer(restored, None)
+
+
+@pytest.mark.parametrize("name", [*METRICS, "fid_seeded"])
+@pytest.mark.parametrize("kind", DEVICES)
+@torch.no_grad()
+def test_a_metric_measures_what_it_measures_on_the_cpu(pretend, weights, kind, name):
+    random = torch.Generator().manual_seed(0)
+    reference = torch.rand(2, 3, 224, 224, generator=random)
+    restored = (reference + 0.05 * torch.randn(2, 3, 224, 224, generator=random)).clamp(0, 1)
+    expected = measured(name, weights, torch.device("cpu"), restored, reference)
+    its, device = pretend(kind), DEVICES[kind]
+    with its.devices():
+        found = measured(name, weights, device, restored.to(device), reference.to(device))
+        assert found.device == torch.device("cpu")
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
+
+
+@torch.no_grad()
+def test_the_perceptual_index_adds_its_two_parts_where_neither_has_float64(pretend, monkeypatch):
+    """NIQE runs on a GPU that has float64, else on the CPU; NRQM always there. Stand-ins, for both are slow."""
+    monkeypatch.setattr(no_reference, "_pyiqa", lambda metric: SimpleNamespace(create_metric=slow))
+    for file in (no_reference.NIQE_PARAMETERS, no_reference.NRQM_MODEL):
+        monkeypatch.setattr(type(file), "find", lambda self, folder, metric: Path("weights"))
+    for kind, device in DEVICES.items():
+        with pretend(kind).devices():
+            score = no_reference.pi(Path("weights"), device)
+            assert score(torch.rand(2, 3, 224, 224).to(device)).tolist() == [5.0, 5.0]
+
+
+def slow(name, device, **options):
+    """As pyiqa: takes images to the device it was made for, computes in float64."""
+    return lambda images: images.to(device).double().mean(dim=(1, 2, 3)) * 0 + 2
+
+
+def test_precision_and_recall_hold_a_part_of_all_distances_at_a_time(monkeypatch):
+    """All of them are 39 GB for 70,000 images."""
+    real, generated = (torch.randn(n, 8, generator=torch.Generator().manual_seed(n)) for n in (90, 70))
+    expected, largest, own = neighbours.precision_recall(real, generated), [], torch.cdist
+
+    def noting(a, b, **options):
+        largest.append(len(a) * len(b))
+        return own(a, b, **options)
+
+    monkeypatch.setattr(neighbours, "BLOCK", 1000)
+    monkeypatch.setattr(torch, "cdist", noting)
+    assert neighbours.precision_recall(real, generated) == expected
+    assert max(largest) <= 1000
