@@ -39,7 +39,7 @@ serve: setup ## start the Prefect server and the deployments, until Ctrl-C
 lint: setup
 	$(BIN)/ruff check --fix . && $(BIN)/ruff format . && $(BIN)/mypy
 
-weights: setup ## train the demo weights anew (about two hours on 2 cores), then publish them in the repository's store
+weights: setup ## train the demo weights anew (minutes on a GPU, a day and a half on 2 cores), then publish them in the repository's store
 	$(BIN)/dvc repro --force --single-item $(addprefix data/weights/dvc.yaml:,prior restorer idm lama)
 	$(BIN)/dvc push -r demo
 

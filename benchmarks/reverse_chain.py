@@ -5,7 +5,7 @@
 The reference's way is eager float32 (on a GPU too, where the others' convolutions take TF32), one image after another,
 contiguous; ours also keeps the process's memory, as the stages do (`tasks.running.device.kept_memory`). The same noise
 in all; compilation comes before the clock, and the clock waits for the device. The images are the
-demo's procedural faces, blurred, at the size of the prior. On a GPU also: the share of the peak that --peak gives.
+rendered heads, blurred, at the size of the prior. On a GPU also: the share of the peak that --peak gives.
 """
 
 import argparse

@@ -61,7 +61,7 @@ def photo_count_is(folder: Path, expected: int | None) -> None:
 
 
 def photo_folders(dataset: Dataset) -> dict[Split, dict[str, PhotoFolder]]:
-    """What the stage `photos` reads for each split; nothing for procedural faces."""
+    """What the stage `photos` reads for each split; nothing for rendered heads."""
     return {
         split: {"folder": PhotoFolder(ROOT / path.expanduser())} if path else {}
         for split, path in dataset.sources.items()
