@@ -70,7 +70,7 @@ def golden_tests() -> types.ModuleType:
 @contextmanager
 def on_device(tests: Any, device: torch.device) -> Iterator[None]:
     own_prior, own_tensor, own_numpy = tests.prior, tests.tensor, torch.Tensor.numpy
-    tests.tiny.cache_clear()
+    tests.tiny_named.cache_clear()
     try:
         with (
             patch.object(tests, "torch", OnDevice(device)),
@@ -80,7 +80,7 @@ def on_device(tests: Any, device: torch.device) -> Iterator[None]:
         ):
             yield
     finally:
-        tests.tiny.cache_clear()
+        tests.tiny_named.cache_clear()
 
 
 def check(report: Report, device: torch.device, mode: Mode, name: str, test: Callable[..., None]) -> None:

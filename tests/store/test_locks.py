@@ -8,6 +8,7 @@ from tasks.store.locks import locked, locked_for
 
 COUNT = """
 import sys
+from pathlib import Path
 from tasks.store.locks import locked
 number = Path(sys.argv[1])
 for _ in range(150):
