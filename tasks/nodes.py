@@ -1,7 +1,8 @@
 """Every Prefect task of the project: a stage, plus its cache key, its retry and its progress. No thinking happens here.
 
-The store is the cache; a Prefect result is only the path of an artefact under the same key. A recorded result whose
-artefact was deleted is made anew. A task waits for those that made its inputs, which is what Prefect draws.
+The store is the cache; a Prefect result is only the key of an artefact, which is looked up in the store of this
+checkout: Prefect keeps the results of all checkouts of a user in one place. One that is not there is made anew. A task
+waits for those that made its inputs, which is what Prefect draws.
 """
 
 import logging
@@ -22,7 +23,7 @@ from prefect.context import TaskRunContext
 
 from tasks.basics import BadInput, Strict
 from tasks.running import progress
-from tasks.running.stage import Source, Stage
+from tasks.running.stage import Source, Stage, default_store
 from tasks.stages.degrade import degrade
 from tasks.stages.evaluate import evaluate, measure
 from tasks.stages.external import external
@@ -49,13 +50,13 @@ DASK = "BFR_DASK"
 def node(stage: Stage) -> Callable[..., ImageFolder]:
     """A Prefect task around a stage; called like the stage itself, and with the place that the result is for."""
 
-    def key(_: TaskRunContext, given: dict[str, Any]) -> str:
+    def key_of(_: TaskRunContext, given: dict[str, Any]) -> str:
         return stage.record(given["params"], **given["inputs"]).key
 
     @task(
         name=stage.name,
         tags=[GPU] if stage in OF_NETWORKS else None,
-        cache_key_fn=key,
+        cache_key_fn=key_of,
         persist_result=True,
         result_serializer="json",
         retries=1,
@@ -63,22 +64,24 @@ def node(stage: Stage) -> Callable[..., ImageFolder]:
     )
     def build(params: Strict, inputs: dict[str, Source]) -> str:
         with _progress_artifact(stage.name):
-            return str(stage(params, **inputs).root)
+            return stage(params, **inputs).manifest.key
 
     def call(params: Strict, at: str, inputs: dict[str, Source]) -> ImageFolder:
-        is_built = stage.is_built(params, **inputs)
+        key, store = stage.record(params, **inputs).key, default_store()
+        is_built = store.has(stage.name, key)
         now = build.with_options(refresh_cache=not is_built, task_run_name=named_by(stage, at))
         wait_for = [*makers_of(inputs)]
         if os.environ.get(DASK):
             # the same task on every worker: they share the shards (tasks/running/shards.py)
             count = dask_workers() if stage.is_shared and not is_built else 1
             futures = [now.submit(params, inputs, wait_for=wait_for, return_state=False) for _ in range(count)]
-            made, *_ = [future.result() for future in futures]
+            for future in futures:
+                future.result()
             state = futures[0].state
         else:
             state = now(params, inputs, wait_for=wait_for, return_state=True)
-            made = state.result()
-        result = ImageFolder(Path(made))
+            state.result()
+        result = ImageFolder(store.path(stage.name, key))
         MAKERS[_run_id(), result.root] = state
         return result
 

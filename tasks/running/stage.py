@@ -70,9 +70,6 @@ class Stage:
         key = digest([FORMAT, self.name, described, digests, code])
         return Manifest(stage=self.name, key=key, params=described, inputs=digests, code=code, files={})
 
-    def is_built(self, params: Strict, **inputs: Source) -> bool:
-        return default_store().has(self.name, self.record(params, **inputs).key)
-
     def __call__(self, params: Strict, **inputs: Source) -> ImageFolder:
         """The finished result, made now or found in the store."""
         record = self.record(params, **inputs)
