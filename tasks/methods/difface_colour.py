@@ -46,13 +46,17 @@ class DifFaceColour(Method):
         return run
 
 
+def weights_for(image: Tensor) -> Tensor:
+    """The weights of R, G and B in the luminance: [1, 3, 1, 1], of the image's type and device."""
+    return torch.tensor(LUMINANCE, dtype=image.dtype, device=image.device).view(1, 3, 1, 1)
+
+
 def luminance(image: Tensor) -> Tensor:
     """The luminance [N, 1, H, W] of images [N, 3, H, W]."""
-    weights = torch.tensor(LUMINANCE, dtype=image.dtype, device=image.device).view(1, 3, 1, 1)
-    return (weights * image).sum(dim=1, keepdim=True)
+    return (weights_for(image) * image).sum(dim=1, keepdim=True)
 
 
 def refine_luminance(x_0: Tensor, known: Tensor, *, lambda_: float) -> Tensor:
     """The minimum of |x - x_0|² + lambda |w.x - known|², where w are the weights of the luminance."""
-    weights = torch.tensor(LUMINANCE, dtype=x_0.dtype, device=x_0.device).view(1, 3, 1, 1)
+    weights = weights_for(x_0)
     return x_0 + lambda_ * weights * (known - luminance(x_0)) / (1 + lambda_ * weights.square().sum())

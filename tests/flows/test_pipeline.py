@@ -522,7 +522,7 @@ def running(words: list[str], checkout: Path, environment: dict[str, str]) -> It
 
 @pytest.fixture(scope="module")
 def servers(checkout) -> Iterator[Callable[[], None]]:
-    """What the first command starts, a server and a serve process, called, it is killed."""
+    """Keeps the server and the serve process that a command starts; called, it kills them."""
     home = checkout / "data" / ".prefect"
     home.mkdir(parents=True, exist_ok=True)
 
