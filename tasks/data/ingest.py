@@ -21,7 +21,7 @@ from typing import Literal, NamedTuple, TypeVar
 import numpy as np
 from PIL import Image
 
-from tasks.basics import BadInput
+from tasks.basics import RESERVED, BadInput
 from tasks.data.masks import hole_of, read_mask
 from tasks.data.photo import EXTENSIONS, FORMATS, MAX_MEGAPIXELS, has_image_signature, read_photo
 from tasks.data.registration import check_aspects, check_registered
@@ -401,6 +401,9 @@ def _id_with_digest(relative: Path) -> str:
 def safe_name(name: str) -> str:
     visible = "".join("_" if unicodedata.category(c)[0] == "C" else c for c in unicodedata.normalize("NFC", name))
     plain = re.sub(r'[<>:"/\\|?*]', "_", visible).strip(" ").rstrip(" .") or "_"
+    first, dot, rest = plain.partition(".")
+    if RESERVED.fullmatch(first):
+        plain = f"{first}_{dot}{rest}"
     if len(plain.encode()) <= LONGEST_ID:
         return plain
     return f"{plain.encode()[:LONGEST_ID].decode(errors='ignore')}-{_short_digest(name)}"

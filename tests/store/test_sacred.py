@@ -4,6 +4,7 @@ import errno
 import json
 import os
 import shutil
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -224,12 +225,24 @@ def test_an_older_result_that_is_whole_or_half_there_is_replaced(tmp_path):
     assert sorted(path.name for path in destination.iterdir()) == ["a.png", "b.png", MANIFEST, "sub"]
 
 
+def test_a_file_that_was_changed_while_the_clock_was_wrong_is_refused(tmp_path):
+    destination = tmp_path / "lq"
+    publish(result("1"), destination)
+    ahead = time.time_ns() + 10**12  # the clock was ahead when this was published, and is right again
+    os.utime(destination / MANIFEST, ns=(ahead, ahead))
+    picture = next(destination.glob("*.png"))
+    picture.write_bytes(picture.read_bytes()[::-1])
+    with unchanged(destination), pytest.raises(BadInput, match="changed after they were made"):
+        publish(result("2"), destination)
+
+
 def test_an_unchanged_folder_is_replaced_without_hashing_it(tmp_path, monkeypatch):
     destination = tmp_path / "lq"
     publish(result("1"), destination)
     later = (destination / MANIFEST).stat().st_mtime_ns + 10**9
     os.utime(destination / MANIFEST, ns=(later, later))
     result("2")
+    monkeypatch.setattr("tasks.store.ownership.time", SimpleNamespace(time_ns=lambda: later))
     monkeypatch.setattr("tasks.store.ownership.file_digest", lambda path: pytest.fail(f"{path} was hashed"))
     publish(result("2"), destination)
 
