@@ -451,6 +451,31 @@ def test_results_below_the_input_are_not_taken_as_photos(tmp_path, caplog):
         ingest(CROP, folder=PhotoFolder(root))
 
 
+def test_a_users_photo_among_results_below_the_input_is_taken(tmp_path):
+    folder = photos_in(tmp_path / "all" / "grandma", "one.png")
+    root, _ = results_folder(None, "restored", {"folder": str(folder)})
+    restored_like(Workspace(root), folder)
+    shutil.copy(folder / "one.png", root / "photos" / "mine.png")
+    photos_in(root / "photos" / "new", "mine.png")
+    found = [path.relative_to(tmp_path / "all").as_posix() for path in discover(tmp_path / "all")]
+    assert found == ["grandma/one.png", "grandma_restored/photos/mine.png", "grandma_restored/photos/new/mine.png"]
+
+
+@pytest.mark.parametrize("target", ["/away/mine.png", "/cache/files/md5/ab/" + "c" * 30])
+def test_a_users_link_to_a_disk_that_is_away_stays_and_one_of_dvc_is_replaced(target, tmp_path):
+    publish(result("1"), tmp_path / "lq")
+    picture = next((tmp_path / "lq").glob("*.png"))
+    picture.unlink()
+    picture.symlink_to(target)
+    if target.startswith("/cache"):
+        publish(result("2"), tmp_path / "lq")
+        assert not picture.is_symlink()
+    else:
+        with pytest.raises(BadInput, match="changed after they were made"):
+            publish(result("2"), tmp_path / "lq")
+        assert picture.is_symlink()
+
+
 @pytest.mark.parametrize(
     "out",
     ["grandma", "grandma/restored", ".", "linked/x", "notes.txt", "notes.txt/x/y", "other", "other/photos"],
