@@ -64,9 +64,9 @@ class PhotoFolder:
 
 def content_of(path: Path) -> str:
     """Digest of a file; of one that cannot be read, the reason, which it will be quarantined for."""
-    if path.exists() and not path.is_file():  # a pipe would be waited for
-        return "not a regular file"
     try:
+        if path.exists() and not path.is_file():  # a pipe would be waited for
+            return "not a regular file"
         return file_digest(path)
     except OSError as error:
         return str(error.strerror)
