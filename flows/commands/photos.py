@@ -11,7 +11,7 @@ from cyclopts.validators import Number
 
 from flows.command import PHOTOS, PLAIN, Output, Result, app
 from flows.commands.experiments import report_of
-from tasks.basics import BadInput
+from tasks.basics import BadInput, with_home
 
 Fit = Literal["aligned", "crop"]
 Share = Annotated[float, Parameter(validator=Number(gte=0, lte=1))]
@@ -231,7 +231,4 @@ def _found(root: Path, output: Output) -> Result:
 
 def _given(path: Path | None) -> str | None:
     """A path of the command line, as seen from where the command was typed."""
-    try:
-        return None if path is None else str(path.expanduser().absolute())
-    except RuntimeError as error:  # ~NAME of nobody
-        raise BadInput(f"{path}: {error} Write the whole path, or ./~… for a name that begins so.") from error
+    return None if path is None else str(with_home(path).absolute())
