@@ -862,6 +862,22 @@ def test_a_photo_that_may_not_be_looked_at_is_set_aside(tmp_path, monkeypatch):
     assert found.quarantine == [("a.png", "cannot be opened: Permission denied")]
 
 
+@pytest.mark.parametrize("with_hq", [False, True])
+def test_a_photo_that_is_black_nearly_everywhere_is_no_hole_to_fill(tmp_path, own_store, with_hq):
+    photo = np.full((64, 64, 3), 120, np.uint8)
+    photo[:32] = 60
+    for folder in ("lq", "hq"):
+        (tmp_path / folder).mkdir()
+        for name in ("black", "dark", "whole"):
+            save(tmp_path / folder / f"{name}.png", photo)
+    save(tmp_path / "lq" / "black.png", np.where(np.arange(64)[:, None, None] < 2, photo, 0).astype(np.uint8))
+    save(tmp_path / "lq" / "dark.png", np.maximum(photo // 20, 1).astype(np.uint8))
+    folders = {name: PhotoFolder(tmp_path / name) for name in (("hq",) if with_hq else ())}
+    taken = ingest_stage(IngestParams(size=64, fit="crop"), folder=PhotoFolder(tmp_path / "lq"), **folders)
+    assert taken.ids == ["dark", "whole"]
+    assert "truly black in 96.9% of it" in taken.quarantine[0].reason
+
+
 def test_a_photo_for_which_the_memory_does_not_suffice_is_not_called_damaged(tmp_path, monkeypatch):
     Image.new("RGB", (32, 32)).save(tmp_path / "photo.png")
 
