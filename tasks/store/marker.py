@@ -15,13 +15,15 @@ FORMAT = 1
 STAGE, KEY = "[a-z][a-z0-9_]*([.]shard)?", "[0-9a-f]{64}"
 OWN = {
     "locks": f"{STAGE}-{KEY}",
-    "tmp": f"{STAGE}-[a-z0-9_]{{8}}",
+    "tmp": f"{STAGE}-[0-9a-f]{{16}}-[a-z0-9_]{{8}}",
     "training": rf"{KEY}[.](pt|live)|[.]{KEY}[.]pt[.]\d+",
     "timings": rf"[.]?{KEY}[.]json([.]\d+)?",
     "speed": rf"[.]?{KEY}[.]json([.]\d+)?",
     "md5": rf"[.]?{KEY}[.]json([.]\d+)?",
 }
-"""Folders of a store beside those of the stages, and the names that we make there."""
+"""Folders of a store beside those of the stages, and the names that we make there, which nobody else would choose."""
+BEFORE = {**OWN, "tmp": f"{STAGE}-([0-9a-f]{{16}}-)?[a-z0-9_]{{8}}"}
+"""Those of earlier versions, too. Such a folder may be a user's (`photos-20240101`), so it is left alone."""
 
 
 def check_store(root: Path) -> bool:
@@ -65,7 +67,7 @@ def not_ours(root: Path) -> Iterator[str]:
     """Names in an unmarked folder that no store of the version before marks has."""
     for path in sorted(root.iterdir()):
         if path.name in OWN:
-            yield from _others(path, lambda entry: bool(re.fullmatch(OWN[entry.parent.name], entry.name)))
+            yield from _others(path, lambda entry: bool(re.fullmatch(BEFORE[entry.parent.name], entry.name)))
         elif path.is_dir() and not path.is_symlink() and re.fullmatch(STAGE, path.name):
             yield from _others(path, is_result)
         elif path.name not in LITTER and not re.fullmatch(rf"[.]{re.escape(MARKER)}[.]\d+", path.name):

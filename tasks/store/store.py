@@ -183,7 +183,7 @@ class Store:
 
     @contextmanager
     def _work_folder(self, record: Manifest) -> Iterator[Path]:
-        work = Path(tempfile.mkdtemp(prefix=f"{record.stage}-", dir=_made(self.root / "tmp")))
+        work = Path(tempfile.mkdtemp(prefix=f"{record.stage}-{record.key[:16]}-", dir=_made(self.root / "tmp")))
         try:
             with locked_folder(work):  # for `prune` to see that it is in use
                 yield work

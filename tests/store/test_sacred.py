@@ -153,9 +153,17 @@ def test_work_that_is_under_way_is_not_pruned(store_folder):
         (folder / "a.txt").write_text("made")
 
     assert store.has(record.stage, store.build(record, make).name)
-    (store_folder / "tmp" / "work-abcdefgh").mkdir()
+    (store_folder / "tmp" / f"work-{'7' * 16}-abcdefgh").mkdir()
     state.write_bytes(b"of a killed one")
-    assert {each.path.name for each in store.prune(0) if each.is_deleted} >= {"work-abcdefgh", state.name}
+    assert {each.path.name for each in store.prune(0) if each.is_deleted} >= {f"work-{'7' * 16}-abcdefgh", state.name}
+
+
+def test_a_folder_of_a_user_in_a_folder_tmp_is_never_pruned(store_folder):
+    photos_in(store_folder / "tmp" / "photos-20240101")
+    result()  # makes it a store
+    aged(store_folder / "tmp" / "photos-20240101")
+    with unchanged(store_folder / "tmp"):
+        assert not [found for found in default_store().prune(30) if found.is_deleted]
 
 
 def test_a_result_that_holds_a_users_file_stays_whatever_happens_to_it(store_folder):
