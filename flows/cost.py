@@ -27,7 +27,7 @@ from tasks.running.batching import batch_size
 from tasks.running.device import held_device
 from tasks.running.stage import Source, Stage, default_store
 from tasks.store.artifact import ImageFolder
-from tasks.store.files import read_json, write_json
+from tasks.store.files import read_note, write_json
 from tasks.store.keys import digest
 from tasks.store.provenance import device as device_name
 from tasks.training import swinir_gan
@@ -164,7 +164,7 @@ class Timed:
         about = [self.what, self.experiment.prior, self.experiment.restorer, self.experiment.finetune]
         described = [str(part) for part in about] + [str(side), device_name(), torch.__version__]
         file = default_store().root / "speed" / f"{digest(described)}.json"
-        known = read_json(file) if file.exists() else {}
+        known = read_note(file)
         if known.get("others", 1) <= IDLE:
             return Speed(known["seconds"], known["others"])
         speed = self._measured(side)

@@ -30,7 +30,7 @@ import psutil
 from flows import pages
 from flows.terminal import Screen
 from tasks.basics import ROOT, BadInput
-from tasks.store.files import read_json, write_json
+from tasks.store.files import read_note, write_json
 from tasks.store.keys import digest
 from tasks.store.locks import locked
 
@@ -200,9 +200,9 @@ def _end(name: str) -> None:
     note = HOME / f"{name}.json"
     if not note.exists():
         return
-    found = read_json(note)
+    found = read_note(note)
     note.unlink()
-    with suppress(psutil.NoSuchProcess):
+    with suppress(psutil.NoSuchProcess, KeyError):  # KeyError: the note is damaged
         process = psutil.Process(found["pid"])
         if process.create_time() == found["created"]:
             process.terminate()

@@ -4,7 +4,6 @@ The page knows neither method: which one is left in which trial stands in a file
 asks. People send back the JSON that the page saves.
 """
 
-import json
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -19,7 +18,7 @@ from tasks.basics import BadInput
 from tasks.noise import numpy_stream
 from tasks.report.figures import picture
 from tasks.report.templates import template
-from tasks.store.files import read_png, write_json
+from tasks.store.files import read_json, read_png, write_json
 from tasks.store.keys import digest
 
 CHOICES = ("left", "right", "neither")
@@ -131,7 +130,7 @@ def tally_markdown(found: Sequence[Preference]) -> str:
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        found = read_json(path)
     except (OSError, ValueError) as error:
         raise BadInput(f"{path} cannot be read as JSON: {error}") from error
     if not isinstance(found, dict) or "ballot" not in found:

@@ -7,7 +7,7 @@ import math
 import os
 import shutil
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -58,7 +58,18 @@ def json_number(value: float) -> float | str | None:
 
 def read_json(path: Path) -> Any:
     """What `write_json` wrote. Raises OSError or ValueError where that is not so."""
-    return json.loads(path.read_text(encoding="utf-8"))
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except RecursionError as error:
+        raise ValueError(f"nested without end: {error}") from error
+
+
+def read_note(path: Path) -> dict[str, Any]:
+    """A mapping that `write_json` wrote and that can be done without: empty where it is not there, or is damaged."""
+    with suppress(FileNotFoundError, ValueError):  # as a computer that lost its power leaves it
+        found = read_json(path)
+        return found if isinstance(found, dict) else {}
+    return {}
 
 
 def write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:

@@ -1,6 +1,5 @@
 """The mark of a store: a file that says that the folder is bfr's, and in which format."""
 
-import json
 import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -43,7 +42,7 @@ def check_store(root: Path) -> bool:
         found = read_json(root / MARKER)
     except OSError as error:
         raise BadInput(f"{root} cannot be the store: {error}. Set BFR_STORE to another folder.") from error
-    except json.JSONDecodeError as error:
+    except ValueError as error:
         raise BadInput(
             f"{root / MARKER} is damaged: {error}. Delete that file: an older store is recognised by its contents."
         ) from error

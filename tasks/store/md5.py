@@ -4,7 +4,7 @@ import hashlib
 import json
 from pathlib import Path
 
-from tasks.store.files import read_json, write_json
+from tasks.store.files import read_note, write_json
 from tasks.store.ownership import manifest_of, names_below, published_below
 from tasks.store.store import Store
 
@@ -25,7 +25,7 @@ def digests_of(result: Path, store: Store) -> dict[str, str]:
     manifest = manifest_of(result)
     assert manifest is not None
     note = store.root / "md5" / f"{manifest.digest}.json"
-    known: dict[str, str] = read_json(note) if note.exists() else {}
+    known: dict[str, str] = read_note(note)
     if not known:
         known = {name: md5(result / name) for name in manifest.files}
         note.parent.mkdir(parents=True, exist_ok=True)

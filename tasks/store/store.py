@@ -22,7 +22,7 @@ from typing import Any, NamedTuple
 
 from tasks.basics import BadInput
 from tasks.store.artifact import MANIFEST, Manifest, damage, file_records, is_whole
-from tasks.store.files import disk_explained, read_json, write_json
+from tasks.store.files import disk_explained, read_note, write_json
 from tasks.store.locks import locked, locked_folder
 from tasks.store.marker import KEY, OWN, STAGE, check_store, is_result, mark_store
 from tasks.store.ownership import foreign_names, manifest_of, names_below, remove_files, shown
@@ -201,9 +201,8 @@ class Store:
 
     def made(self, key: str) -> dict[str, Any]:
         """How the artefact was made: stage, seconds, made (UTC), device, commit. Empty if it was made elsewhere."""
-        path = self.root / "timings" / f"{key}.json"
-        found: dict[str, Any] = read_json(path) if path.exists() else {}
-        return found
+        found = read_note(self.root / "timings" / f"{key}.json")
+        return found if isinstance(found.get("seconds"), int | float) else {}
 
     def prune(self, keep_days: float, *, dry_run: bool = False) -> list[Found]:
         """Delete artefacts, left-over work and unfinished trainings not used for `keep_days` days.

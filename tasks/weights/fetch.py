@@ -10,7 +10,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from tasks.basics import WEIGHTS, BadInput
-from tasks.store.files import read_json, write_json
+from tasks.store.files import read_note, write_json
 from tasks.store.keys import contents_digest, file_digest
 from tasks.store.locks import locked
 from tasks.weights.file import WeightFile
@@ -51,7 +51,7 @@ def verified(path: Path, file: WeightFile) -> Path:
     """
     found = contents_digest(path)
     with locked(CHECKSUMS.with_name(".sha256.lock")):
-        recorded = read_json(CHECKSUMS) if CHECKSUMS.exists() else {}
+        recorded = read_note(CHECKSUMS)
         expected = file.sha256 or recorded.get(file.place, "")
         if not found.startswith(expected):
             raise BadInput(

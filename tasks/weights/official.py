@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 
 from tasks.basics import WEIGHTS
-from tasks.store.files import read_json
+from tasks.store.files import read_note
 from tasks.weights.file import WeightFile
 
 VGG16 = WeightFile(
@@ -133,5 +133,4 @@ def licence(path: Path) -> str:
     if path.is_relative_to(WEIGHTS) and (file := OFFICIAL.get(path.relative_to(WEIGHTS).as_posix())):
         return file.licence
     card = path.with_suffix(".json") if path.name != "model.safetensors" else path.with_name("card.json")
-    found = read_json(card).get("licence") if card.is_file() else None
-    return str(found or "not known: ask for the terms of the weights that this began with")
+    return str(read_note(card).get("licence") or "not known: ask for the terms of the weights that this began with")

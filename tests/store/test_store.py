@@ -14,8 +14,9 @@ import pytest
 from tasks.basics import BadInput
 from tasks.pixels import to_tensor, to_uint8
 from tasks.store.artifact import MANIFEST, Artifact, ImageFolder, Manifest
-from tasks.store.files import Quarantined, read_quarantine, write_png, write_quarantine
+from tasks.store.files import Quarantined, read_note, read_quarantine, write_png, write_quarantine
 from tasks.store.locks import locked
+from tasks.store.marker import MARKER
 from tasks.store.md5 import dvc_digest, md5
 from tasks.store.publish import publish
 from tasks.store.store import Store
@@ -310,3 +311,19 @@ def test_the_time_of_a_result_counts_the_parts_that_were_there_already(tmp_path)
 
     store.build(whole_record, whole)
     assert 7.0 <= store.seconds(whole_record.key) < 8.0
+
+
+@pytest.mark.parametrize("text", [b"", b"{", b"\0\0", b"\xff", b"[]", b"[" * 5000, b"{}"])
+def test_a_note_that_a_lost_power_has_damaged_costs_nothing(tmp_path, text):
+    note = tmp_path / "note.json"
+    note.write_bytes(text)
+    assert read_note(note) == read_note(tmp_path / "none.json") == {}
+    store = Store(tmp_path / "store")
+    for _ in range(2):
+        store.build(record(), lambda folder: None)
+        (store.root / "timings" / f"{record().key}.json").write_bytes(text)
+    assert store.seconds(record().key) is None
+    if text not in (b"[]", b"{}"):
+        (store.root / MARKER).write_bytes(text)
+        with pytest.raises(BadInput, match="is damaged"):
+            store.prune(0)
