@@ -56,8 +56,12 @@ CHECKOUT = checkout_name(ROOT)
 
 
 def settings() -> dict[str, str]:
-    """Environment of the server and the flows: one home, below data/, no telemetry, loopback without a proxy."""
-    direct = {os.environ.get(name, "") for name in ("no_proxy", "NO_PROXY")} | {"127.0.0.1", "localhost", "::1"}
+    """Environment of the server and the flows: one home, below data/, no telemetry, no proxy on the way to it."""
+    direct = {os.environ.get(name, "") for name in ("no_proxy", "NO_PROXY")} | {
+        *LOOPBACK,
+        "::1",
+        str(address_of_server().hostname),
+    }
     without_proxy = ",".join(sorted(filter(None, direct)))
     return {
         "PREFECT_HOME": str(HOME),

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from tasks.basics import BadInput
 from tasks.restorers.padding import run_padded
-from tasks.weights.checkpoint import read_state_dict, under_prefix, write_state_dict
+from tasks.weights.checkpoint import read_state_dict, refuse_other_numbers, under_prefix, write_state_dict
 from tasks.weights.seeding import initial_weights
 
 
@@ -81,8 +81,9 @@ def load(path: Path) -> SRCNN:
         width = state["head.1.weight"].shape[0]
         model = build(SRCNNConfig(width, body_convs=sum(key.startswith("body.") for key in state) // 2))
         model.load_state_dict(state)
-    except (KeyError, RuntimeError) as error:
+    except (LookupError, RuntimeError) as error:
         raise BadInput(f"{path}: expected the weights of DifFace's SRCNN, found other tensors: {error}") from error
+    refuse_other_numbers(model, state, path)
     return model
 
 

@@ -204,7 +204,7 @@ def spandrel_network(path: Path, architecture: str) -> nn.Module:
         raise BadInput(f"{path}: expected the weights of {architecture}, found other tensors: {why}") from reason
     if type(model).__name__ != architecture:
         raise BadInput(f"{path}: expected the weights of {architecture}, found those of {type(model).__name__}.")
-    _refuse_other_numbers(model, without(state, prefix), path)
+    refuse_other_numbers(model, without(state, prefix), path)
     return model
 
 
@@ -225,10 +225,10 @@ def fill(model: nn.Module, state: Mapping[str, Tensor], path: Path, what: str) -
         first = "\n  ".join(differences[:SHOWN])
         raise BadInput(f"{path}: expected the weights of {what}; {len(differences)} tensors differ, first:\n  {first}")
     model.load_state_dict(dict(state))
-    _refuse_other_numbers(model, state, path)
+    refuse_other_numbers(model, state, path)
 
 
-def _refuse_other_numbers(model: nn.Module, state: Mapping[str, Tensor], path: Path) -> None:
+def refuse_other_numbers(model: nn.Module, state: Mapping[str, Tensor], path: Path) -> None:
     """Raises BadInput unless the parameters that a network has taken are finite, and were as real as its own.
 
     Integers are weights that were quantised: without their scale they are others.

@@ -165,6 +165,8 @@ def test_loopback_never_goes_through_a_proxy(monkeypatch):
     monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
     monkeypatch.setenv("no_proxy", "example.org")
     assert server.settings()["no_proxy"] == server.settings()["NO_PROXY"] == "127.0.0.1,::1,example.org,localhost"
+    monkeypatch.setattr(server, "API", "http://0.0.0.0:4200/api")
+    assert "0.0.0.0" in server.settings()["no_proxy"].split(",")
 
 
 def test_a_checkouts_deployments_are_its_own(monkeypatch):

@@ -168,6 +168,10 @@ def test_weights_that_are_no_finite_real_numbers_are_refused(tmp_path, change, r
         spandrel_network(tmp_path / "net.pth", "SwinIR")
     with pytest.raises(BadInput, match=reason):
         fill(nn.Linear(3, 2), {"weight": change(torch.ones(2, 3)), "bias": torch.ones(2)}, Path("net.pth"), "a network")
+    network = srcnn.build(srcnn.SRCNNConfig(8, 2)).state_dict()
+    torch.save({key: change(value) for key, value in network.items()}, tmp_path / "srcnn.pth")
+    with pytest.raises(BadInput, match=reason):
+        srcnn.load(tmp_path / "srcnn.pth")
 
 
 def test_a_folder_is_no_missing_file(tmp_path):
