@@ -3,6 +3,7 @@
 And DVC deletes no results for an experiment that cannot run.
 """
 
+import json
 import os
 import re
 import shutil
@@ -14,6 +15,7 @@ import pytest
 import yaml
 from recording import asked_by, calls_of
 
+from flows.publishing import FOLLOWED, follow
 from flows.rows import OWN
 from flows.steps import STEPS
 from tasks.basics import ROOT
@@ -119,6 +121,29 @@ def test_collecting_garbage_in_one_project_leaves_the_results_of_the_other(tmp_p
     (others / "result.txt").unlink()
     dvc(others, "checkout")
     assert (others / "result.txt").read_text() == "of experiments"
+
+
+@pytest.mark.slow
+def test_dvc_shows_the_experiments_that_it_follows_and_no_others(tmp_path):
+    """`dvc status` and `exp show` of the papers' project are about what was run; nothing else fills them."""
+    shutil.copytree(ROOT / "data" / "published", tmp_path / "published")
+    others = tmp_path / "experiments"
+    (others / ".dvc").mkdir(parents=True)
+    for name in (".dvc/config", "dvc.yaml", "demo_inpainting.yaml", "idm.yaml"):
+        shutil.copy(ROOT / "data" / "experiments" / name, others / name)
+    (others / FOLLOWED).write_text('{"followed": []}')
+    dvc(others, "config", "core.no_scm", "true")
+    assert "no data or pipelines tracked" in dvc(others, "status")
+    follow("demo_inpainting", others / FOLLOWED)
+    follow("demo_inpainting", others / FOLLOWED)
+    assert json.loads((others / FOLLOWED).read_text()) == {"followed": ["demo_inpainting"]}
+    stages = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
+    for out in (out for stage in stages.values() for out in stage["do"]["outs"]):
+        (others / next(iter(out)).replace("data/${item}", "demo_inpainting")).mkdir(parents=True)
+    (others / "demo_inpainting" / "metrics.json").write_text("{}")
+    dvc(others, "commit", "--force", *(f"{step}@demo_inpainting" for step in STEPS))
+    wanted = [line for step in STEPS for line in (f"{step}@demo_inpainting:", "\talways changed")]
+    assert dvc(others, "status").splitlines() == wanted
 
 
 def dvc(folder: Path, *words: str) -> str:
