@@ -37,4 +37,4 @@ def benchmark(experiment: str = "demo") -> None:
         work.remove_others(keep="report")
         steps.report(settings, work)
     show_report(work)
-    commit_to_dvc(experiment, settings)
+    commit_to_dvc(experiment, settings, work)

@@ -18,6 +18,7 @@ from prefect.logging import get_run_logger
 
 from flows.pages import address_of
 from flows.server import HOME
+from flows.sharing import share_with_dvc
 from flows.steps import STEPS
 from flows.workspace import Workspace, folder_of
 from tasks.basics import ROOT, BadInput, shown_path
@@ -68,7 +69,7 @@ def contact_sheet(work: Workspace) -> str:
     return picture("faces", np.concatenate(rows)).uri
 
 
-def commit_to_dvc(experiment: str, settings: Experiment) -> None:
+def commit_to_dvc(experiment: str, settings: Experiment, work: Workspace) -> None:
     """Record in DVC the stages that this flow just ran, so that `dvc status` is clean and `dvc repro` does nothing.
 
     Only if the settings are still what the flow read: else DVC would certify results of others.
@@ -84,6 +85,7 @@ def commit_to_dvc(experiment: str, settings: Experiment) -> None:
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True)
     if done.returncode:
         log.warning("DVC did not record the results (they are complete): %s", done.stderr.strip())
+    share_with_dvc((result.root for result in work.results.values()), folder)
 
 
 def _is_as_written(experiment: str, settings: Experiment) -> bool:
