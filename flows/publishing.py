@@ -9,7 +9,6 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 from prefect.artifacts import (
-    create_image_artifact,
     create_link_artifact,
     create_markdown_artifact,
     create_table_artifact,
@@ -39,13 +38,14 @@ DVC = [str(Path(sys.executable).with_name("dvc"))]
 def show_report(work: Workspace) -> None:
     """The report as Prefect artefacts: the Markdown tables, the table of all results, and a link to the page."""
     report, key = work.root / "report", slug(work.root.name)
-    create_markdown_artifact((report / "results.md").read_text(encoding="utf-8"), key=f"{key}-results")
+    tables = (report / "results.md").read_text(encoding="utf-8")
+    create_markdown_artifact(tables, key=f"{key}-results", description="findings and tables")
     table = pd.read_csv(report / "results.csv")
     table["mean"], table["delta"] = (table[name].map(json_number) for name in ("mean", "delta"))
-    create_table_artifact(json.loads(table.to_json(orient="records")), key=f"{key}-table")
-    faces = contact_sheet(work)
-    if faces:
-        create_image_artifact(faces, key=f"{key}-faces", description="one photo of each degradation, by every method")
+    rows = json.loads(table.to_json(orient="records"))
+    create_table_artifact(rows, key=f"{key}-table", description="every number, with its interval")
+    if faces := contact_sheet(work):
+        create_markdown_artifact(faces, key=f"{key}-faces", description="one photo of each degradation")
     if address := address_of(work.root, HOME / "pages"):
         page = f"{address}/report/report.html"
         create_link_artifact(page, key=f"{key}-page", link_text="report.html", description="while `bfr serve` runs")
@@ -53,7 +53,7 @@ def show_report(work: Workspace) -> None:
 
 
 def contact_sheet(work: Workspace) -> str:
-    """The first photo of each degradation by every method, in one row, and its original, as a data URI; "" for none."""
+    """The first photo of each degradation by every method, in one row, and its original, as Markdown; "" for none."""
     about = About.read(work.root / "report")
     truth = [place for split, place in about.inputs.photos.items() if split == "test"]
     rows = []
@@ -66,7 +66,8 @@ def contact_sheet(work: Workspace) -> str:
             rows.append(np.concatenate([np.asarray(face) for face in faces], axis=1))
     if len({row.shape for row in rows}) != 1:
         return ""
-    return picture("faces", np.concatenate(rows)).uri
+    columns = ", ".join([*(method.name for method in about.methods), *(["the original"] if truth else [])])
+    return f"From the left: {columns}.\n\n![faces]({picture('faces', np.concatenate(rows)).uri})"
 
 
 def commit_to_dvc(experiment: str, settings: Experiment, work: Workspace) -> None:

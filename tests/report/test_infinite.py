@@ -198,9 +198,9 @@ def test_the_index_and_the_difference_of_runs_rank_it_first(tmp_path, monkeypatc
 def test_prefects_table_is_json(tmp_path, monkeypatch):
     write_report(report(3), tmp_path / "report")
     rows = []
-    for name in ("markdown", "image", "link"):
+    for name in ("markdown", "link"):
         monkeypatch.setattr(publishing, f"create_{name}_artifact", lambda *args, **kwargs: None)
-    monkeypatch.setattr(publishing, "create_table_artifact", lambda table, key: rows.extend(table))
+    monkeypatch.setattr(publishing, "create_table_artifact", lambda table, **about: rows.extend(table))
     monkeypatch.setattr(publishing, "contact_sheet", lambda work: "")
     monkeypatch.setattr(publishing, "get_run_logger", lambda: SimpleNamespace(info=lambda *args: None))
     publishing.show_report(SimpleNamespace(root=tmp_path))
