@@ -16,7 +16,7 @@ compare: setup ## the same with all methods: DT-BFR, DifFace, gen2res, IDM, DifB
 
 test: setup ## lint, types and the whole test suite
 	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
-	$(BIN)/python -m pytest -n auto --dist loadgroup
+	$(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder
 
 setup: .venv/.ready $(WEIGHTS)
 
