@@ -102,10 +102,9 @@ def named(method: str | None, experiment: str | None) -> tuple[str, str]:
     return METHODS[name]
 
 
-def files_of(method: str) -> list[WeightFile]:
-    """The registered weight files that a method of `METHODS` needs."""
-    experiment, name = METHODS[method]
-    checks = rows_of(for_photos(load_experiment(experiment)))[name].checks()
+def files_of(experiment: str, method: str) -> list[WeightFile]:
+    """The registered weight files that a row of an experiment's table needs."""
+    checks = rows_of(for_photos(load_experiment(experiment)))[method].checks()
     needed = [check.args[0] for check in checks if isinstance(check, partial) and check.func is required]
     return [file for path in needed if (file := known(path))]
 

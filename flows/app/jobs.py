@@ -109,7 +109,7 @@ class _Collecting(logging.Handler):
 # ------------------------------------------------------------------------------------------------- weights
 def lacking(method: str) -> list[WeightFile]:
     """The registered files of a method that are not here."""
-    return [file for file in files_of(method) if not (WEIGHTS / file.place).is_file()]
+    return [file for file in files_of(*named(method, None)) if not (WEIGHTS / file.place).is_file()]
 
 
 def size_of(files: Sequence[WeightFile]) -> str:

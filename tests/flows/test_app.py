@@ -161,7 +161,7 @@ def test_weights_are_fetched_by_a_click_that_agrees_with_their_terms(page, tmp_p
         address = f"http://127.0.0.1:{server.server_port}/network.pth"
         digest = hashlib.sha256(contents).hexdigest()
         file = WeightFile("network.pth", address, "a licence", sha256=digest, size=len(contents))
-        monkeypatch.setattr(jobs, "files_of", lambda method: [file])
+        monkeypatch.setattr(jobs, "files_of", lambda experiment, method: [file])
         monkeypatch.setattr(jobs, "WEIGHTS", tmp_path / "weights")
         monkeypatch.setattr(fetch, "WEIGHTS", tmp_path / "weights")
         choose(page, "swinir")
