@@ -101,7 +101,9 @@ def check_weights(settings: Experiment, row: Row) -> None:
     try:
         preflight.check(settings, splits=(), rows=[row])
     except BadInput as error:
-        raise BadInput(f"{error}\nOr name a file that you have: --weights FILE.") from error
+        raise BadInput(
+            f"{error}\nOr say --yes to fetch what is missing, or name a file that you have: --weights FILE."
+        ) from error
     if settings.dataset.kind not in ("folders", "real"):  # drawn or rendered faces
         LOG.warning(
             "The demo's models know rendered faces of %d pixels only: a real face comes out as somebody else's.",

@@ -102,10 +102,9 @@ def named(method: str | None, experiment: str | None) -> tuple[str, str]:
     return METHODS[name]
 
 
-def files_of(method: str) -> list[WeightFile]:
-    """The registered weight files that a method of `METHODS` needs."""
-    experiment, name = METHODS[method]
-    checks = rows_of(for_photos(load_experiment(experiment)))[name].checks()
+def files_of(experiment: str, method: str) -> list[WeightFile]:
+    """The registered weight files that a row of an experiment's table needs."""
+    checks = rows_of(for_photos(load_experiment(experiment)))[method].checks()
     needed = [check.args[0] for check in checks if isinstance(check, partial) and check.func is required]
     return [file for path in needed if (file := known(path))]
 
@@ -135,16 +134,19 @@ def restore_photos(
     suffix = "restored" if method == "pretrained" else f"restored_{method}"
     root, _ = results_folder(out, suffix, {f"photo {n}": str(path) for n, path in enumerate(paths, start=1)})
     photos = ChosenPhotos(paths)
-    finding = FindFacesParams(
-        size=settings.dataset.size, **options.model_dump(include=set(FindFacesParams.model_fields))
-    )
-    faces = find_faces(finding, photos=photos)
+    faces = found_faces(photos, settings.dataset.size, options)
     for file, reason in faces.quarantine:
         LOG.warning("Set aside: %s: %s", file, reason)
     crops: dict[str, Source] = {"faces": faces}
     if faces.ids:
         crops["restored"] = row.run(InStore(root), faces, "", "restored")
     return written(Workspace(root), photos, crops, options, row.label)
+
+
+def found_faces(photos: ChosenPhotos, size: int, options: Options) -> ImageFolder:
+    """The faces of photos, their crops of `size` pixels, see `find_faces`."""
+    params = FindFacesParams(size=size, **options.model_dump(include=set(FindFacesParams.model_fields)))
+    return find_faces(params, photos=photos)
 
 
 def written(work: Workspace, photos: ChosenPhotos, crops: dict[str, Source], options: Options, method: str) -> Outcome:

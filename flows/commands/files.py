@@ -20,13 +20,16 @@ if TYPE_CHECKING:
 def fetch(*files: str, output: Output = PLAIN) -> Result:
     """Download official weights into data/weights, verified by their SHA-256; a broken download goes on.
 
+    By it you agree with their terms, which are shown. BFR_MIRROR names another server that has the files by these
+    names; with BFR_OFFLINE or HF_HUB_OFFLINE nothing is downloaded.
+
     Parameters
     ----------
     files
         As `bfr weights` lists them, or methods of `bfr restore`: gfpgan, codeformer ...
     """
     from flows.whole_photos import METHODS, files_of
-    from tasks.basics import suggestion
+    from tasks.basics import WEIGHTS, suggestion
     from tasks.weights.fetch import fetch as fetch_file
     from tasks.weights.official import OFFICIAL
 
@@ -37,8 +40,8 @@ def fetch(*files: str, output: Output = PLAIN) -> Result:
         if name not in OFFICIAL and name not in METHODS:
             near = suggestion(name, [*OFFICIAL, *METHODS])
             raise BadInput(f"There is no registered file {name!r}.{near} `bfr weights` lists them.")
-        places |= dict.fromkeys([name] if name in OFFICIAL else [file.place for file in files_of(name)])
-    paths = {place: str(fetch_file(OFFICIAL[place])) for place in places}
+        places |= dict.fromkeys([name] if name in OFFICIAL else [file.place for file in files_of(*METHODS[name])])
+    paths = {place: str(fetch_file(OFFICIAL[place], WEIGHTS)) for place in places}
     return Result("\n".join(f"{path} ({OFFICIAL[name].licence})" for name, path in paths.items()), paths, output=output)
 
 

@@ -26,6 +26,7 @@ def restore(
     method: str | None = None,
     experiment: str | None = None,
     weights: Path | None = None,
+    yes: Flag = False,
     fidelity: Share | None = None,
     strength: Share = 1.0,
     upscale: Literal[1, 2, 4] = 1,
@@ -57,6 +58,8 @@ def restore(
         An entry of params.yaml whose models and settings to use.
     weights
         Another checkpoint for the method, like OUT/model/model.safetensors of `bfr adapt`.
+    yes
+        Agree with the terms of the weights that the method needs, and fetch those that are missing.
     fidelity
         CodeFormer's w, 0 (quality) to 1 (fidelity).
     strength
@@ -85,6 +88,8 @@ def restore(
     from flows import whole_photos
 
     found = whole_photos.named(method, experiment)
+    if yes:
+        _fetch(*found)
     if aligned:
         return _restore_aligned(photos, found, weights, seed, masks, out, fit, output)
     if masks:
@@ -103,6 +108,16 @@ def restore(
         places, _given(out), *found, options, weights=_given(weights), seed=seed, fidelity=fidelity
     )
     return Result(done.line, done.data, output=output)
+
+
+def _fetch(experiment: str, method: str) -> None:
+    """`bfr fetch` of what a row of an experiment's table needs."""
+    from flows.whole_photos import files_of
+    from tasks.basics import WEIGHTS
+    from tasks.weights.fetch import fetch
+
+    for file in files_of(experiment, method):
+        fetch(file, WEIGHTS)
 
 
 def _restore_aligned(

@@ -17,8 +17,8 @@ from tasks.basics import ROOT
 from tasks.store.files import write_json
 
 COMMANDS = (
-    *("adapt", "ballot", "compare", "cost", "demo", "diff", "fetch", "index", "personalize", "prune", "restore", "run"),
-    *("serve", "stage", "tally", "train", "usage", "verify", "weights"),
+    *("adapt", "app", "ballot", "compare", "cost", "demo", "diff", "fetch", "index", "personalize", "prune"),
+    *("restore", "run", "serve", "stage", "tally", "train", "usage", "verify", "weights"),
 )
 
 
