@@ -110,7 +110,12 @@ def check_weights(settings: Experiment, row: Row) -> None:
         preflight.check(settings, splits=(), rows=[row])
     except BadInput as error:
         raise BadInput(f"{error}\nOr name a file that you have: --weights FILE.") from error
-    if settings.dataset.kind not in ("folders", "real"):  # drawn or rendered faces
+    say_what_is_known(settings)
+
+
+def say_what_is_known(settings: Experiment) -> None:
+    """The demo's models know drawn or rendered faces only."""
+    if settings.dataset.kind not in ("folders", "real"):
         LOG.warning(
             "The demo's models know rendered faces of %d pixels only: a real face comes out as somebody else's.",
             settings.dataset.size,
