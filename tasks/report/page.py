@@ -18,6 +18,7 @@ from tasks.report.text import ARROWS, decimals, heading, number, photo_count
 
 KINDS: dict[Kind, str] = {
     "full_reference": "compares each photo with its original",
+    "input_reference": "compares each photo with the LQ photo that it was made from",
     "no_reference": "judges each photo alone, without the original",
     "distribution": "compares the whole set of photos with a reference set; one value, no interval",
 }
