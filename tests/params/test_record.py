@@ -62,9 +62,9 @@ def test_every_registered_file_is_used(params):
     assert {WEIGHTS / place for place in OFFICIAL} <= used
 
 
-def table(scores: str, elsewhere: str = "") -> dict[Path, object]:
+def table(scores: str, elsewhere: str = "", part: str = "raw_x4_severe") -> dict[Path, object]:
     method, metric = scores.split()
-    numbers = {"raw_x4_severe": {method: {metric: 1.0}}}
+    numbers = {part: {method: {metric: 1.0}}}
     raw = {"source": "Table 1", "scores": numbers, "elsewhere": elsewhere.split()}
     return {FOLDER / "kuai.yaml": {"one": {"tables": [raw]}}}
 
@@ -73,7 +73,7 @@ def table(scores: str, elsewhere: str = "") -> dict[Path, object]:
     ("scores", "elsewhere", "expected"),
     [
         ("Adapted psnr", "", "no method 'Adapted'. Did you mean 'adapted'? Correct it, or name it in `elsewhere`."),
-        ("adapted pnsr", "", "no metric 'pnsr'. Did you mean 'psnr'?"),
+        ("adapted pnsr", "", "raw_x4_severe: there is no metric 'pnsr'. Did you mean 'psnr'?"),
         ("adapted psnr", "adapted", "tables.0.elsewhere: 'adapted': the experiment has this method: take it out"),
         ("adapted psnr", "VQFR", "tables.0.elsewhere: 'VQFR': the table has no such name"),
     ],
@@ -83,6 +83,21 @@ def test_a_number_that_joins_nothing_is_refused(experiment, scores, elsewhere, e
         with_published("one", experiment, table(scores, elsewhere))
     assert expected in str(caught.value)
     assert str(FOLDER / "kuai.yaml") in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("part", "scores", "expected"),
+    [
+        ("idm", "before nima", "idm: there is no method 'before'"),
+        ("idm", "idm nima", "idm: there is no metric 'nima'"),
+        ("cleaning", "idm nima", "cleaning: there is no method 'idm'"),
+        ("cleaning", "after psnr", "cleaning: there is no metric 'psnr'"),
+    ],
+)
+def test_numbers_of_the_cleaned_photos_and_of_the_table_are_not_mixed(params, part, scores, expected):
+    with pytest.raises(BadInput) as caught:
+        with_published("one", params.experiments["idm"], table(scores, part=part))
+    assert expected in str(caught.value)
 
 
 def test_a_method_that_ran_elsewhere_is_named(experiment):
