@@ -47,6 +47,16 @@ def test_the_numbers_that_join_are_as_many_as_the_papers_print_for_methods_that_
         assert wanted in joined
 
 
+def test_psnr_and_ssim_of_papers_whose_scripts_match_the_channels_stand_beside_ours_that_are_matched_too(params):
+    """DT-BFR's and DifFace's: both take VQFR's script. The others do not say."""
+    for name, experiment in params.experiments.items():
+        for table in experiment.published:
+            metrics = {metric for part in table.scores.values() for row in part.values() for metric in row}
+            is_matched = table.source.startswith(("Kuai", "Yue")) and "ImageNet" not in table.source
+            other = {"psnr", "ssim"} if is_matched else {"psnr_matched", "ssim_matched"}
+            assert not metrics & other, f"{name}: {table.source}"
+
+
 def test_every_file_of_an_experiment_has_an_address_or_is_trained_here(params):
     trained = {WEIGHTS / f"{name}.safetensors" for name in params.models}
     registered = {WEIGHTS / place for place in OFFICIAL}
