@@ -109,6 +109,17 @@ def read_original(path: Path, *, max_megapixels: float = MAX_MEGAPIXELS) -> Orig
         return Original(pixels, shown, kind, profile, exif, _is_lossless(path))
 
 
+def kind_of(path: Path) -> Kind | None:
+    """How a photo would be stored, by the beginning of its file; None for what is none."""
+    if not path.is_file():  # a pipe would be waited for
+        return None
+    try:
+        with Image.open(path, formats=FORMATS) as header:
+            return KINDS.get(str(header.format), "PNG")
+    except Exception:  # damaged bytes make Pillow raise nearly anything
+        return None
+
+
 def _plain(image: Image.Image) -> np.ndarray | None:
     """The channels of an image of 8 bits [H, W, C]; None for colours that are stored as sRGB instead."""
     if image.mode == "1":

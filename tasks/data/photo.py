@@ -116,7 +116,7 @@ def _refuse_other_files(path: Path) -> None:
     if path.suffix.lower() in CAMERA_RAW:  # most of them would pass for a TIFF of thumbnail size
         raise BadInput("camera raw file: develop it to PNG, TIFF or JPEG first")
     if "HEIF" not in FORMATS and start[4:8] == b"ftyp" and any(brand in start[8:] for brand in HEIC_BRANDS):
-        raise BadInput("HEIC photo: install its reader (pip install pi-heif), or export it as PNG or JPEG")
+        raise BadInput("HEIC photo: install its reader (pip install 'bfr[heic]'), or export it as PNG or JPEG")
     for prefix, reason in OTHER_FILES.items():
         if start.lstrip().lower().startswith(prefix):
             raise BadInput(reason)

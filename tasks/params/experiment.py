@@ -276,6 +276,15 @@ class Experiment(Strict):
         return found
 
     @property
+    def all_metrics(self) -> tuple[str, ...]:
+        """The metrics of its table and of its checks, and its loss that is one."""
+        downstream = self.cleaning and self.cleaning.downstream
+        checks = [check.metrics for check in (self.cleaning, downstream, self.authenticity) if check]
+        loss = self.finetune and self.finetune.perceptual
+        names = [*self.metrics, *(name for metrics in checks for name in metrics), *([loss] if loss else [])]
+        return tuple(dict.fromkeys(names))
+
+    @property
     def splits(self) -> tuple[Split, ...]:
         """Which LQ photos are needed: those that the methods are compared on, and those to adapt on."""
         return ("finetune", "test") if "adapted" in self.methods else ("test",)

@@ -127,7 +127,7 @@ class ReportData:
     absent: metric name to the reason why it was not computed; such a metric has no scores.
     images: (degradation, role, image id) to uint8 RGB [H, W, 3]: a mapping, or a function that returns None for
         an image that does not exist.
-    ids: of all photos.
+    ids: of all photos; photos: of those of each degradation, where these differ.
     timings: (stage, seconds, images, whether the result came from the store).
     published: columns PUBLISHED_COLUMNS, `source` naming the paper, table and page; may be empty.
     extras: further tables.
@@ -160,6 +160,7 @@ class ReportData:
     places: ReportInputs[str] = field(default_factory=ReportInputs)
     means: Mapping[str, Sequence[str]] = field(default_factory=dict)
     sweeps: Mapping[str, Mapping[int, Sequence[str]]] = field(default_factory=dict)
+    photos: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         baselines = [method.name for method in self.methods if method.kind == "baseline"]

@@ -13,7 +13,7 @@ from pydantic import Field
 
 from tasks.basics import Strict
 from tasks.data.chosen import ChosenPhotos
-from tasks.data.original import SUFFIXES, Original, write_original
+from tasks.data.original import SUFFIXES, Original, kind_of, write_original
 from tasks.faces.paste import Restored, paste
 from tasks.running.shards import shards
 from tasks.running.stage import shared_stage
@@ -108,6 +108,7 @@ def enlarged_matrix(matrix: np.ndarray, factor: int) -> np.ndarray:
     return np.column_stack([matrix[:, :2] / factor, shift])
 
 
-def names_of(photos: ChosenPhotos, found: dict[str, FoundPhoto]) -> dict[str, str]:
+def names_of(photos: ChosenPhotos) -> dict[str, str]:
     """What the results of the photos are called, by id: their own names, or with the suffix of another kind."""
-    return photos.result_names({image_id: SUFFIXES[photo.kind] for image_id, photo in found.items()})  # type: ignore[index]
+    kinds = {image_id: kind_of(path) for image_id, path in photos.paths.items()}
+    return photos.result_names({image_id: SUFFIXES[kind] for image_id, kind in kinds.items() if kind})

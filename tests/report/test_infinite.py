@@ -79,7 +79,7 @@ def test_the_method_with_identical_photos_is_the_best_and_no_other_is_bold(ident
     cells = {method.name: row[0] for method, row in table_rows(data, results, "copies")}
     assert {name for name, cell in cells.items() if cell.is_best} == {"same"}
     assert (cells["same"].value, cells["same"].interval) == ("∞", "")
-    assert leaders(data, results, "copies")[0][1].startswith("Same")
+    assert leaders(data, results, "copies")[0].methods.startswith("Same")
     found = results[KEY]
     assert (found.mean, found.n, found.identical) == (math.inf, 8, identical)
     assert found.finite_mean == pytest.approx(20.0, nan_ok=True) or identical == 8
@@ -149,7 +149,7 @@ def test_charts_show_it_as_the_best():
     (scatter,) = scatters(data, compute_results(data))
     points = {point.label: point for point in scatter.points}
     assert points["Same"].x > points["Near"].x > points["Plain"].x
-    assert (points["Same"].text.split(",")[0], scatter.x_ends[1]) == ("∞", "∞")
+    assert (points["Same"].text.split(",")[0], scatter.x_ticks[-1].text) == ("∞", "∞")
     twice = replace(
         data,
         degradations=[("copies", "copies"), ("more", "more")],
