@@ -28,7 +28,7 @@ from tasks.weights.file import WeightFile
 
 LOG = logging.getLogger(__name__)
 
-METHODS = {  # what the official models are called, and where params.yaml has them: experiment and row of its table
+METHODS = {  # what the official models are called, and where they stand: experiment and row of its table
     "gfpgan": ("difface_celeba_test", "gfpgan"),
     "codeformer": ("difface_celeba_test", "codeformer"),
     "restoreformer": ("difface_celeba_test", "restoreformer"),
@@ -126,7 +126,7 @@ def restore_photos(
     """Whole photos in <out>/photos by their own names and kinds; <out>/faces/faces.json says what was done.
 
     given: files, folders, patterns; nothing is written there. out: by default <first>_restored_<method>, beside it.
-    experiment, method: a row of a table of params.yaml, see `METHODS`. fidelity: CodeFormer's w. All else is as in
+    experiment, method: a row of its table, see `METHODS`. fidelity: CodeFormer's w. All else is as in
     `flows.restore.restore`. Photos appear in <out>/photos group by group. A killed run goes on with the photos that it
     has not finished.
     """

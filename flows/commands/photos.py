@@ -87,7 +87,7 @@ def restore(
         gfpgan (the default), codeformer, restoreformer, swinir, difface, pseudo_target, gen2res, difbfsr: they need
         official weights; demo knows rendered faces only. With --experiment: a row of its table.
     experiment
-        An entry of params.yaml whose models and settings to use.
+        The experiment (demo, or data/experiments/NAME.yaml) whose models and settings to use.
     weights
         Another checkpoint for the method, like OUT/model/model.safetensors of `bfr adapt`.
     yes
@@ -193,7 +193,7 @@ def adapt(
     method
         What to adapt: swinir (the default) or codeformer, which need official weights; demo knows rendered faces only.
     experiment
-        An entry of params.yaml whose models and settings to use, in place of a method.
+        The experiment (demo, or data/experiments/NAME.yaml) whose models and settings to use, in place of a method.
     iterations
         Steps of the fine-tuning; default: as published.
     dry_run
@@ -256,7 +256,7 @@ def personalize(
     album
         Folder of about 20 clean photos of the same subject, aligned alike.
     experiment
-        The entry of params.yaml whose prior to use.
+        The experiment (demo, or data/experiments/NAME.yaml) whose prior to use.
     iterations, batch, lr
         Of the fine-tuning; the defaults are the published values.
     start_t
