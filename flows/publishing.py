@@ -18,18 +18,21 @@ from prefect.logging import get_run_logger
 
 from flows.pages import address_of
 from flows.server import HOME
+from flows.sharing import share_with_dvc
 from flows.steps import STEPS
 from flows.workspace import Workspace, folder_of
-from tasks.basics import ROOT, shown_path
+from tasks.basics import ROOT, BadInput, shown_path
 from tasks.nodes import slug
-from tasks.params.load import PARAMS_FILE
+from tasks.params.experiment import Experiment
+from tasks.params.load import load_experiment
 from tasks.report.about import About
 from tasks.report.figures import picture
 from tasks.store.artifact import ImageFolder
-from tasks.store.files import json_number
-from tasks.store.keys import file_digest
+from tasks.store.files import json_number, read_json, write_json
+from tasks.store.locks import locked
 
 SHEET_SIDE = 96  # pixels of each face in the artefact
+FOLLOWED = "followed.json"  # the experiments of data/experiments that DVC has stages for
 DVC = [str(Path(sys.executable).with_name("dvc"))]
 
 
@@ -66,22 +69,35 @@ def contact_sheet(work: Workspace) -> str:
     return picture("faces", np.concatenate(rows)).uri
 
 
-def params_digest() -> str:
-    """Digest of params.yaml, to notice that it changed during a run."""
-    return file_digest(PARAMS_FILE)
-
-
-def commit_to_dvc(experiment: str, params: str) -> None:
+def commit_to_dvc(experiment: str, settings: Experiment, work: Workspace) -> None:
     """Record in DVC the stages that this flow just ran, so that `dvc status` is clean and `dvc repro` does nothing.
 
-    Only if params.yaml is still what the flow read: else DVC would certify results of other settings.
+    Only if the settings are still what the flow read: else DVC would certify results of others.
     """
     log = get_run_logger()
-    if params_digest() != params:
-        log.warning("params.yaml changed during the run: results are not committed to DVC. Run again, or dvc repro.")
+    if not _is_as_written(experiment, settings):
+        log.warning("The settings changed during the run: no results are committed to DVC. Run again, or dvc repro.")
         return
     folder = ROOT if experiment == "demo" else folder_of(experiment).parent
+    if (folder / f"{experiment}.yaml").exists():
+        follow(experiment, folder / FOLLOWED)
     command = [*DVC, "commit", "--quiet", "--force", *(f"{step}@{experiment}" for step in STEPS)]
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True)
     if done.returncode:
         log.warning("DVC did not record the results (they are complete): %s", done.stderr.strip())
+    share_with_dvc((result.root for result in work.results.values()), folder)
+
+
+def _is_as_written(experiment: str, settings: Experiment) -> bool:
+    try:
+        return load_experiment(experiment) == settings
+    except BadInput:
+        return False
+
+
+def follow(experiment: str, file: Path) -> None:
+    """Enter an experiment among those that DVC has stages for, so that the others do not fill what it shows."""
+    with locked(file.with_name(f".{file.name}.lock")):
+        names = read_json(file)[file.stem]
+        if experiment not in names:
+            write_json(file, {file.stem: [*names, experiment]})

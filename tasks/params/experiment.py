@@ -1,4 +1,4 @@
-"""An experiment of params.yaml: its schema, and the checks that its sections fit together."""
+"""An experiment's settings: their schema, and the checks that the sections fit together."""
 
 import typing
 from collections.abc import Collection
@@ -192,7 +192,7 @@ class Experiment(Strict):
     references: dict[ReferenceName, Reference] = Field(default_factory=dict)
     cleaning: Cleaning | None = None
     authenticity: Authenticity | None = None
-    claims: tuple[Claim, ...] = Field(default=(), description="to be checked here; of data/published, not params.yaml")
+    claims: tuple[Claim, ...] = Field(default=(), description="to be checked here; of data/published alone")
     published: tuple[Published, ...] = Field(default=(), description="the papers' numbers; of data/published too")
 
     @model_validator(mode="after")

@@ -64,7 +64,7 @@ def unknown_experiments(known: Collection[str], papers: Papers) -> Iterator[str]
     for file, raw in papers.items():
         for name in raw:
             if name not in known:
-                yield f"{file}: {name}: there is no such experiment in params.yaml.{suggestion(name, known)}"
+                yield f"{file}: {name}: there is no such experiment.{suggestion(name, known)}"
 
 
 def _check_joins(tables: tuple[Published, ...], experiment: Experiment) -> None:

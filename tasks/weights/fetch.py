@@ -38,7 +38,7 @@ def required(path: Path, needed_by: str) -> Path:
     elif path.is_relative_to(WEIGHTS / "demo"):
         advice = "It comes with the repository: dvc pull -r demo data/weights/dvc.yaml"
     else:
-        advice = "Put the file there, or correct its path in params.yaml."
+        advice = "Put the file there, or correct its path in the settings."
     raise BadInput(f"{path} is missing (needed as {needed_by}).\n{advice}")
 
 
