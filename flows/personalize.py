@@ -4,9 +4,9 @@ import logging
 from typing import Literal
 
 from flows.rows import run_comparison
-from flows.workspace import TRAINED, Run, Workspace, absolute, results_folder, run_here, say_set_aside
+from flows.workspace import TRAINED, Run, Workspace, results_folder, run_here, say_set_aside
 from tasks.basics import ROOT
-from tasks.data.ingest import PhotoFolder
+from tasks.data.ingest import PhotoFolder, discover
 from tasks.methods.gen2res import NoiseDenoise
 from tasks.params.experiment import Comparison, Experiment, given
 from tasks.params.load import load_experiment
@@ -54,7 +54,7 @@ def personalize(
     settings = load_experiment(experiment)
     prior = given(settings.prior, "prior")
     weights = required(ROOT / prior.weights, "the prior")
-    root, paths = results_folder(out, "personal", {"folder": folder, "album": album})
+    root, paths = results_folder(out, "personal", {"folder": folder, "album": album, "beside": beside})
     work, details = Workspace(root, run_stage), Workspace(root / "details", run_stage)
     intake = IngestParams(size=settings.dataset.size, fit=fit)
     photos, lq = (
@@ -63,13 +63,15 @@ def personalize(
     )
     say_set_aside(photos, lq)
     training = PersonalizeParams(seed=settings.seed, arch=prior.arch, iterations=iterations, batch=batch, lr=lr)
+    others = PhotoFolder(paths["beside"]) if beside else None
+    if others:
+        discover(others.path)  # now: the fine-tuning takes hours
     model = work.make("model", personalize_stage, training, album=photos, weights=weights)
     method = NoiseDenoise(kind="noise_denoise", respacing=str(respacing), start_t=start_t)
     run_comparison(Comparison(method=method), settings, details, lq, "prior")
     personal = Comparison(method=method, weights=model.path(TRAINED))
     restored = run_comparison(personal, settings, details, lq, "restored")
-    if beside:
-        others = PhotoFolder(absolute(beside, "beside"))
+    if others:
         details.make("beside", external, ExternalParams(size=settings.dataset.size), folder=others, lq=lq)
     write_report(settings, method, training, work, details, f"{paths['folder'].name}, restored for one person")
     work.publish_photos(restored, paths["folder"])

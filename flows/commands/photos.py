@@ -297,4 +297,7 @@ def _all(photos: Sequence[Path]) -> list[Path]:
 
 def _given(path: Path | None) -> str | None:
     """A path of the command line, as seen from where the command was typed."""
-    return None if path is None else str(path.expanduser().absolute())
+    try:
+        return None if path is None else str(path.expanduser().absolute())
+    except RuntimeError as error:  # ~NAME of nobody
+        raise BadInput(f"{path}: {error} Write the whole path, or ./~… for a name that begins so.") from error

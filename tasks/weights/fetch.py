@@ -33,6 +33,10 @@ def required(path: Path, needed_by: str) -> Path:
         if not os.access(path, os.R_OK):
             raise BadInput(f"{path} may not be read by this user (needed as {needed_by}). Correct its permissions.")
         return verified(path, file) if file else path
+    if path.exists():
+        raise BadInput(
+            f"{path} is a folder, a pipe or a device; expected a file (needed as {needed_by}). Name the file."
+        )
     if file:
         advice = f"Download it from {file.url} ({file.licence}) and put it there: bfr fetch {file.place}"
     elif path.is_relative_to(WEIGHTS / "demo"):

@@ -64,6 +64,12 @@ def test_the_help_lists_every_command(capsys):
         (["restore", "/no/such/folder", "--method", "gfpgn"], 1, "Did you mean 'gfpgan'?"),
         (["restore", "f", "--experiment", "demo", "--method", "pretraind"], 1, "Did you mean 'pretrained'?"),
         (["ballot", "one", "--out", "x"], 1, "expected at least two NAME=FOLDER"),
+        (["ballot", "a=f", "a=g", "b=h", "--out", "x"], 1, "expected another NAME for each FOLDER"),
+        (["ballot", "=f", "b=g", "--out", "x"], 1, "expected another NAME for each FOLDER"),
+        (["ballot", "a=/no/such", "b=f", "--out", "x"], 1, "a: /no/such is not a folder"),
+        (["ballot", "a=f", "b=g", "--out", "x", "--trials", "-3"], 2, "Must be > 0"),
+        (["restore", "~nobody-at-all/f", "--method", "demo"], 1, "Write the whole path"),
+        (["diff", "old", "new", "--out", "x" * 300], 1, "File name too long"),
     ],
 )
 def test_what_is_wrong_is_said_with_the_nearest_name_and_ends_as_documented(words, code, said, capsys):
