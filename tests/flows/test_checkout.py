@@ -31,10 +31,12 @@ def checkout(tmp_path_factory) -> Path:
     """A git and DVC repository of the working tree's files, with tiny settings and the demo weights in place."""
     root = tmp_path_factory.mktemp("checkout")
     listed = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
-    for name in filter(None, subprocess.check_output(listed, cwd=ROOT, text=True).split("\0")):
+    names = subprocess.check_output(listed, cwd=ROOT, text=True).split("\0")
+    compiled = [path for room in ("flows", "tasks") for path in (ROOT / room).rglob("__pycache__/*")]
+    for name in (*filter(None, names), *(path.relative_to(ROOT).as_posix() for path in compiled)):
         if (ROOT / name).is_file() and not name.startswith(("tests/", "data/demo/", "dvc.lock")):
             (root / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy(ROOT / name, root / name)
+            shutil.copy2(ROOT / name, root / name)  # with its time, by which compiled code is known to be of it
     for weights in (ROOT / "data/weights/demo").glob("*.safetensors"):
         shutil.copy(weights, root / "data/weights/demo")
     change_params(root, tiny_of)
@@ -61,6 +63,7 @@ def command(checkout) -> Callable[..., str]:
         "PATH": f"{tools}{os.pathsep}{os.environ['PATH']}",
         "PYTHONPATH": str(checkout),
         "PREFECT_API_URL": f"http://127.0.0.1:{port}/api",
+        "PREFECT_WORKER_QUERY_SECONDS": "1",  # how long a run waits for the pool's worker
     }
     environment.pop("BFR_STORE", None)
 
