@@ -41,6 +41,8 @@ def required(path: Path, needed_by: str) -> Path:
         advice = f"Download it from {file.url} ({file.licence}) and put it there: bfr fetch {file.place}"
     elif path.is_relative_to(WEIGHTS / "demo"):
         advice = "It comes with the repository: dvc pull -r demo data/weights/dvc.yaml"
+    elif path.is_relative_to(WEIGHTS) and path.with_suffix(".yaml").is_file():  # its recipe
+        advice = f"It is trained here: bfr train {path.relative_to(WEIGHTS).with_suffix('').as_posix()}"
     else:
         advice = "Put the file there, or correct its path in the settings."
     raise BadInput(f"{path} is missing (needed as {needed_by}).\n{advice}")
