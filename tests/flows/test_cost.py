@@ -19,7 +19,7 @@ def test_the_table_says_when_others_were_at_work():
     lines = [Line("restore", 10, 1, Speed(6.0, 0.01)), Line("prior", 2, 30, Speed(1.0, 0.64))]
     text = table(lines)
     assert "restore: 10 x 1 x 6 s" in text
-    assert "about 2 min of networks" in text
+    assert "about 2 min 0 s of networks" in text
     assert "(measured while other programs took 64% of it" in text
     assert "other programs" not in table(lines[:1])
     assert table([]) == "No network has anything to do: all results are there."
