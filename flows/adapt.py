@@ -109,7 +109,9 @@ def adapt_photos(
     settings, chosen = adaptable(experiment, iterations), ChosenPhotos(given)
     root = root_for(chosen, out, "adapted", finetune.name)
     work, details = Drafts(root), Drafts(root / "details")
-    whole = Whole(chosen, names_of(chosen), rows(settings)[-1].label, options, settings.dataset.size)
+    whole = Whole(
+        chosen, names_of(chosen, options.max_megapixels), rows(settings)[-1].label, options, settings.dataset.size
+    )
     part = whole.found(chosen)
     check_usable([part])
     details.results["lq"] = part.faces

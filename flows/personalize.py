@@ -117,7 +117,7 @@ def personalize_photos(
     size, known, chosen = settings.dataset.size, ChosenPhotos(album), ChosenPhotos(given)
     root = root_for(chosen, out, "personal", personalize_stage.name)
     root_for(known, str(root), "personal", personalize_stage.name)  # they lie apart, too
-    whole = Whole(chosen, names_of(chosen), LABEL, options, size)
+    whole = Whole(chosen, names_of(chosen, options.max_megapixels), LABEL, options, size)
     of_album, part = with_faces(Whole(known, {}, "", Options(max_faces=1), size), known), with_faces(whole, chosen)
     work, details = Drafts(root), Drafts(root / "details")
     details.results |= {"album": of_album.faces, "lq": part.faces}

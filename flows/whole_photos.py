@@ -136,7 +136,7 @@ def restore_photos(
     row = checked_row(settings, experiment, method)
     photos = ChosenPhotos(given)
     root = root_for(photos, out, suffix_of(method, seed))
-    whole = Whole(photos, names_of(photos), row.label, options, settings.dataset.size)
+    whole = Whole(photos, names_of(photos, options.max_megapixels), row.label, options, settings.dataset.size)
     about = whole.about({"experiment": settings.model_dump(mode="json", exclude={"title", "published", "claims"})})
     growing, parts = Growing(root / "photos", about), list[Part]()
     replaced = other_results(root, about)
