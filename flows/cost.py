@@ -135,6 +135,15 @@ def adaptation(experiment: Experiment, faces: int) -> Iterator[Line]:
     yield Line("finetune", recipe.iterations * recipe.batch, 1, Timed("finetune", experiment).speed)
 
 
+def personal(experiment: Experiment, training_images: int, evaluations: int, faces: int) -> list[Line]:
+    """The parts of a personalisation: the prior learns from so many images, and restores the faces before and after."""
+    speed = Timed("prior", experiment).speed
+    return [
+        Line("fine-tune the prior", training_images, BACKWARD, speed),
+        Line("restore, by the prior as it was and after", 2 * faces, evaluations, speed),
+    ]
+
+
 def lines_of(experiment: Experiment) -> Iterator[Line]:
     """The parts of a run. The weights of the experiment must be there (`flows.preflight.check`)."""
     parts = len(experiment.parts)

@@ -241,19 +241,21 @@ def test_adapt_restore_and_personalize_take_a_folder_of_photos(checkout, command
         said = command(*words)
         return out, json.loads(said[said.index("{") :])  # warnings stand before it
 
-    adapted, said = bfr("adapt")
+    adapted, said = bfr("adapt", "--aligned", "--method", "demo")
     assert said["photos"] == str(adapted / "photos")
     assert list(said["findings"]) == ["photos"]
     report = (adapted / "report" / "results.md").read_text(encoding="utf-8")
     assert "cut.png" in report
-    assert "FID (seeded) to real photos" in report
+    assert "FID (seeded) to rendered heads" in report
+    assert "PSNR to the input" in report
     assert len(list((adapted / "photos").glob("*.png"))) == 2
     weights = ("--weights", str(adapted / "model" / "model.safetensors"))
     restored, said = bfr("restore", "--aligned", "--method", "demo", *weights)
     assert said == {"photos": [str(restored / "photos")]}
     again = ImageFolder(restored / "details" / "restored")
     assert again.digest == ImageFolder(adapted / "details" / "adapted").digest
-    personal, _ = bfr("personalize", "--album", str(user_folder), "--iterations", "2", "--respacing", "10")
+    album = ("--album", str(user_folder), "--aligned", "--method", "demo")
+    personal, _ = bfr("personalize", *album, "--iterations", "2", "--respacing", "10")
     images = ImageFolder(personal / "details" / "restored")
     assert images.ids == again.ids
     assert (images.batch(images.ids) - again.batch(again.ids)).abs().max() > 0.01

@@ -48,6 +48,12 @@ def test_the_help_lists_every_command(capsys):
         (["prune", "--days", "-1"], 2, "Must be >= 0"),
         (["personalize", "folder", "--album", "album", "--iterations", "0"], 2, "Must be > 0"),
         (["personalize", "folder", "--album", "album", "--start-t", "5000"], 2, "Must be <= 1000"),
+        (["restore", ""], 2, "a path is empty"),
+        (["restore", "folder", "--out", ""], 2, "a path is empty"),
+        (["adapt"], 1, "Which photos?"),
+        (["adapt", "f", "--method", "swinr"], 1, "Did you mean 'swinir'?"),
+        (["adapt", "f", "--hq", "g"], 1, "only aligned face crops"),
+        (["personalize", "f", "--album", "a", "--method", "dmo"], 1, "Did you mean 'demo'?"),
         (["restore", "folder", "--masks", "masks"], 1, "only aligned face crops can be filled"),
         (
             ["restore", "f", "--aligned", "--masks", "m", "--method", "demo"],
@@ -123,8 +129,8 @@ def test_several_photos_are_personalized_each_to_a_folder_of_its_own(tmp_path, m
         return work
 
     monkeypatch.setattr("flows.personalize.personalize", personalize)
-    assert call(["personalize", "a.png", "trip", "--album", "album", "--out", "out"]) == 0
-    assert call(["personalize", "a.png", "b.png", "--album", "album", "--json"]) == 0
+    assert call(["personalize", "a.png", "trip", "--album", "album", "--aligned", "--out", "out"]) == 0
+    assert call(["personalize", "a.png", "b.png", "--album", "album", "--aligned", "--json"]) == 0
     album, photos = str(tmp_path / "album"), [str(tmp_path / name) for name in ("a.png", "trip", "a.png", "b.png")]
     outs = [str(tmp_path / "out" / "a.png"), str(tmp_path / "out" / "trip"), None, None]
     assert asked == [(album, photo, out) for photo, out in zip(photos, outs, strict=True)]
