@@ -10,7 +10,7 @@ from typing import Literal
 from flows.restore import check_weights, chosen, for_photos
 from flows.rows import Row, rows_of
 from flows.workspace import Workspace, results_folder
-from tasks.basics import BadInput, Strict, suggestion
+from tasks.basics import WEIGHTS, BadInput, Strict, suggestion
 from tasks.data.chosen import ChosenPhotos, expanded
 from tasks.params.experiment import Comparison, Experiment
 from tasks.params.load import load_experiment
@@ -23,6 +23,7 @@ from tasks.store.files import Quarantined
 from tasks.store.ownership import manifest_of
 from tasks.weights.fetch import known, required
 from tasks.weights.file import WeightFile
+from tasks.weights.official import PARSENET, REALESRGAN_X2, RETINAFACE
 
 LOG = logging.getLogger(__name__)
 
@@ -39,6 +40,7 @@ METHODS = {  # what the official models are called, and where params.yaml has th
     "demo": ("demo", "pretrained"),
 }
 DEFAULT = "gfpgan"
+LANCZOS, REALESRGAN = "lanczos", "realesrgan"  # how the background is enlarged
 
 
 class Options(Strict):
@@ -51,6 +53,31 @@ class Options(Strict):
     strength: float = 1.0
     upscale: Literal[1, 2, 4] = 1
     keep_crops: bool = False
+    detector: Literal["mtcnn", "retinaface"] = "mtcnn"
+    background: str = LANCZOS
+    parsing: bool = False
+
+    @property
+    def finders(self) -> dict[str, Path]:
+        """The weights that `find_faces` needs, by its inputs."""
+        return {"retinaface": WEIGHTS / RETINAFACE.place} if self.detector == "retinaface" else {}
+
+    @property
+    def pasters(self) -> dict[str, Path]:
+        """The weights that `paste_faces` needs, by its inputs."""
+        found = {"parsenet": WEIGHTS / PARSENET.place} if self.parsing else {}
+        if self.background != LANCZOS:
+            is_ours = self.background == REALESRGAN
+            found["background"] = WEIGHTS / REALESRGAN_X2.place if is_ours else Path(self.background)
+        return found
+
+    def check(self) -> None:
+        """Raises BadInput where weights of these are missing or changed."""
+        for name, path in (self.finders | self.pasters).items():
+            required(path, name)
+
+
+AS_USUAL = Options()
 
 
 @dataclass(frozen=True)
@@ -102,10 +129,11 @@ def named(method: str | None, experiment: str | None) -> tuple[str, str]:
     return METHODS[name]
 
 
-def files_of(experiment: str, method: str) -> list[WeightFile]:
-    """The registered weight files that a row of an experiment's table needs."""
+def files_of(experiment: str, method: str, options: Options = AS_USUAL) -> list[WeightFile]:
+    """The registered weight files that a row of an experiment's table and the options need."""
     checks = rows_of(for_photos(load_experiment(experiment)))[method].checks()
     needed = [check.args[0] for check in checks if isinstance(check, partial) and check.func is required]
+    needed += [*options.finders.values(), *options.pasters.values()]
     return [file for path in needed if (file := known(path))]
 
 
@@ -131,6 +159,7 @@ def restore_photos(
         raise BadInput("Which photos? Name photos, or folders of them.")
     settings = with_fidelity(chosen(experiment, method, weights, seed), method, fidelity)
     row = checked_row(settings, experiment, method)
+    options.check()
     suffix = "restored" if method == "pretrained" else f"restored_{method}"
     root, _ = results_folder(out, suffix, {f"photo {n}": str(path) for n, path in enumerate(paths, start=1)})
     photos = ChosenPhotos(paths)
@@ -146,7 +175,7 @@ def restore_photos(
 def found_faces(photos: ChosenPhotos, size: int, options: Options) -> ImageFolder:
     """The faces of photos, their crops of `size` pixels, see `find_faces`."""
     params = FindFacesParams(size=size, **options.model_dump(include=set(FindFacesParams.model_fields)))
-    return find_faces(params, photos=photos)
+    return find_faces(params, photos=photos, **options.finders)
 
 
 def written(work: Workspace, photos: ChosenPhotos, crops: dict[str, Source], options: Options, method: str) -> Outcome:
@@ -158,7 +187,7 @@ def written(work: Workspace, photos: ChosenPhotos, crops: dict[str, Source], opt
     pasting = PasteFacesParams(names=names, **options.model_dump(include=set(PasteFacesParams.model_fields)))
     telling = FacesReportParams(method=method, labels=photos.labels, names=names, keep_crops=options.keep_crops)
     earlier = manifest_of(work.root / "faces")
-    work.make("photos", paste_faces, pasting, photos=photos, **crops)
+    work.make("photos", paste_faces, pasting, photos=photos, **crops, **options.pasters)
     now = work.make("faces", faces_report, telling, **crops)
     if earlier and earlier.params != now.manifest.params:
         LOG.warning("The earlier results in %s, of other photos or settings, were replaced.", work.root)

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from cyclopts import Parameter
 from cyclopts.types import PositiveFloat, PositiveInt
@@ -33,6 +33,9 @@ def restore(
     min_face: PositiveFloat = 20,
     max_faces: PositiveInt | None = None,
     only_center: Flag = False,
+    background: str = "lanczos",
+    detector: Literal["mtcnn", "retinaface"] = "mtcnn",
+    parsing: Flag = False,
     keep_crops: Flag = False,
     max_megapixels: PositiveFloat = 64,
     seed: int | None = None,
@@ -65,7 +68,13 @@ def restore(
     strength
         How much of the change to make, 0 to 1.
     upscale
-        Enlarge the photo, the background by Lanczos.
+        Enlarge the photo.
+    background
+        lanczos (nothing but enlarged), realesrgan, or the file of another ESRGAN network: the whole photo is enhanced.
+    detector
+        mtcnn needs no download; retinaface (GFPGAN's) finds more turned and hidden faces, and is slower.
+    parsing
+        Change nothing but faces and their hair, as ParseNet sees them.
     min_face
         Leave faces smaller than so many pixels as they are.
     max_faces
@@ -88,9 +97,9 @@ def restore(
     from flows import whole_photos
 
     found = whole_photos.named(method, experiment)
-    if yes:
-        _fetch(*found)
     if aligned:
+        if yes:
+            _fetch(*found)
         return _restore_aligned(photos, found, weights, seed, masks, out, fit, output)
     if masks:
         raise BadInput("masks: only aligned face crops can be filled. Say --aligned.")
@@ -102,7 +111,14 @@ def restore(
         strength=strength,
         upscale=upscale,
         keep_crops=keep_crops,
+        background=background
+        if background in (whole_photos.LANCZOS, whole_photos.REALESRGAN)
+        else str(_given(Path(background))),
+        detector=detector,
+        parsing=parsing,
     )
+    if yes:
+        _fetch(*found, options)
     places = [Path(str(_given(each))) for each in photos]
     done = whole_photos.restore_photos(
         places, _given(out), *found, options, weights=_given(weights), seed=seed, fidelity=fidelity
@@ -110,13 +126,13 @@ def restore(
     return Result(done.line, done.data, output=output)
 
 
-def _fetch(experiment: str, method: str) -> None:
-    """`bfr fetch` of what a row of an experiment's table needs."""
+def _fetch(*needed: Any) -> None:
+    """`bfr fetch` of what `files_of` names."""
     from flows.whole_photos import files_of
     from tasks.basics import WEIGHTS
     from tasks.weights.fetch import fetch
 
-    for file in files_of(experiment, method):
+    for file in files_of(*needed):
         fetch(file, WEIGHTS)
 
 
