@@ -1,12 +1,17 @@
 """Commands for weight files, stored results and reports."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from shutil import get_terminal_size
+from textwrap import wrap
+from typing import TYPE_CHECKING, Annotated
 
+from cyclopts import Parameter
 from cyclopts.types import NonNegativeFloat
 
 from flows.command import FILES, PLAIN, Output, Result, app
 from tasks.basics import ROOT, BadInput
+
+Flag = Annotated[bool, Parameter(negative="", show_default=False)]
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -57,8 +62,9 @@ def weights(*, output: Output = PLAIN) -> Result:
     text = [f"{_mebibytes(sizes[name]):>11} {_full(file)} {name}  ({file.licence})" for name, file in known.items()]
     params = load()
     lacking = {name: missing_weights(experiment, params.models) for name, experiment in params.experiments.items()}
-    text += ["", *(f"{name} lacks {_summed(files)}" for name, files in lacking.items() if files)]
-    text += ["", "To get one, if you agree with its licence: bfr fetch FILE. What is trained here: bfr train NAME"]
+    text += ["", "Missing:", *_grouped({name: _summed(files) for name, files in lacking.items() if files})]
+    text += ["", "To get one, if you agree with its terms: bfr fetch FILE, or METHOD of bfr restore."]
+    text += ["What is trained here: bfr train NAME"]
     files = {
         name: {"bytes": sizes[name], "full_bytes": file.size or None, "licence": file.licence, "url": file.url}
         for name, file in known.items()
@@ -83,6 +89,20 @@ def missing_weights(experiment: "Experiment", models: "Iterable[str]") -> dict[s
             size = OFFICIAL[place].size if place in OFFICIAL else 0
             found[place] = f"bfr train {trained[path]}" if path in trained else size or None
     return found
+
+
+def _grouped(texts: "Mapping[str, str]") -> list[str]:
+    """What experiments lack, in lines as wide as the terminal; those that lack the same stand together."""
+    by_text: dict[str, list[str]] = {}
+    for name, text in texts.items():
+        by_text.setdefault(text, []).append(name)
+    width = get_terminal_size().columns
+    paragraphs = [f"{', '.join(names)}: {text}" for text, names in by_text.items()]
+    return [
+        line
+        for text in paragraphs
+        for line in wrap(text, width, initial_indent="  ", subsequent_indent=" " * 6, break_on_hyphens=False)
+    ]
 
 
 def _summed(files: "Mapping[str, int | str | None]") -> str:
@@ -111,7 +131,7 @@ def usage(*, output: Output = PLAIN) -> Result:
 
 
 @app.command(group=FILES)
-def verify(*, dry_run: bool = False, output: Output = PLAIN) -> Result:
+def verify(*, dry_run: Flag = False, output: Output = PLAIN) -> Result:
     """Hash every stored result anew; delete those that are damaged.
 
     Parameters
@@ -126,7 +146,7 @@ def verify(*, dry_run: bool = False, output: Output = PLAIN) -> Result:
 
 
 @app.command(group=FILES)
-def prune(*, days: NonNegativeFloat, dry_run: bool = False, output: Output = PLAIN) -> Result:
+def prune(*, days: NonNegativeFloat, dry_run: Flag = False, output: Output = PLAIN) -> Result:
     """Delete stored results that were not used lately.
 
     Parameters
@@ -158,8 +178,10 @@ def diff(old: Path, new: Path, *, out: Path, output: Output = PLAIN) -> Result:
 
     Parameters
     ----------
-    old, new
-        Experiment folders, like data/demo.
+    old
+        An experiment's folder, like data/demo.
+    new
+        Another one.
     out
         The page.
     """

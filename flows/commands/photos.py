@@ -15,7 +15,7 @@ from tasks.basics import BadInput
 
 Fit = Literal["aligned", "crop"]
 Share = Annotated[float, Parameter(validator=Number(gte=0, lte=1))]
-Flag = Annotated[bool, Parameter(negative="")]
+Flag = Annotated[bool, Parameter(negative="", show_default=False)]
 Level = Annotated[int, Parameter(validator=Number(gte=1, lte=1000))]
 
 
@@ -55,8 +55,8 @@ def restore(
     out
         Where the results go: photos/ and faces/faces.json; default: FIRST_restored_METHOD.
     method
-        gfpgan (the default), codeformer, restoreformer, swinir, difface, pseudo_target, gen2res, difbfsr: they need
-        official weights; demo knows rendered faces only. With --experiment: a row of its table.
+        gfpgan (the default), codeformer, restoreformer, swinir, difface, dt_bfr_swinir, pseudo_target, gen2res,
+        difbfsr: they need official weights; demo knows rendered faces only. With --experiment: a row of its table.
     experiment
         An entry of params.yaml whose models and settings to use.
     weights
