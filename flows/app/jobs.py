@@ -129,7 +129,10 @@ def get_weights(method: str, tell: Tell) -> None:
 def look(photo: Path, method: str, options: Options) -> Look:
     """The faces of a photo, and which of them will be restored. Raises BadInput for a file that is no photo."""
     experiment, _ = named(method, None)
+    options.check()
     faces = found_faces(ChosenPhotos([photo]), load_experiment(experiment).dataset.size, options)
+    for _, reason in faces.quarantine:
+        raise BadInput(reason)
     (found,) = read_found(faces).values()
     picture = marked(within(read_photo(photo), SIDE), found)
     return Look(picture, told_faces(found))
