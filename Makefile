@@ -17,7 +17,7 @@ compare: setup ## the same with all methods: DT-BFR, DifFace, gen2res, IDM, DifB
 
 test: setup ## lint, types and the whole test suite
 	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
-	$(BIN)/python -m pytest -n auto --dist loadgroup
+	$(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder
 
 install: .venv/.ready $(WEIGHTS) ## what photos and the demo need; no terms to agree to
 

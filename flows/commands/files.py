@@ -1,12 +1,12 @@
 """Commands for weight files, stored results and reports."""
 
+import shutil
+import textwrap
 from pathlib import Path
-from shutil import get_terminal_size
-from textwrap import wrap
 from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
-from cyclopts.types import NonNegativeFloat
+from cyclopts.types import NonNegativeFloat, PositiveInt
 
 from flows.command import FILES, PLAIN, Output, Result, app
 from tasks.basics import ROOT, BadInput
@@ -14,7 +14,7 @@ from tasks.basics import ROOT, BadInput
 Flag = Annotated[bool, Parameter(negative="", show_default=False)]
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
     from tasks.params.experiment import Experiment
     from tasks.store.store import Found, Store
@@ -62,7 +62,7 @@ def weights(*, output: Output = PLAIN) -> Result:
     text = [f"{_mebibytes(sizes[name]):>11} {_full(file)} {name}  ({file.licence})" for name, file in known.items()]
     params = load()
     lacking = {name: missing_weights(experiment, params.models) for name, experiment in params.experiments.items()}
-    text += ["", "Missing:", *_grouped({name: _summed(files) for name, files in lacking.items() if files})]
+    text += ["", *_lacking_lines(lacking, shutil.get_terminal_size().columns)]
     text += ["", "To get one, if you agree with its terms: bfr fetch FILE, or METHOD of bfr restore."]
     text += ["What is trained here: bfr train NAME"]
     files = {
@@ -80,7 +80,7 @@ def missing_weights(experiment: "Experiment", models: "Iterable[str]") -> dict[s
     from tasks.weights.official import OFFICIAL
 
     own = [ROOT / path for path in experiment.weights]
-    of_metrics = [WEIGHTS / file.place for metric in experiment.metrics for file in find(metric).needs]
+    of_metrics = [WEIGHTS / file.place for metric in experiment.all_metrics for file in find(metric).needs]
     trained = {WEIGHTS / f"{name}.safetensors": name for name in models}
     found: dict[str, int | str | None] = {}
     for path in dict.fromkeys([*own, *of_metrics]):
@@ -91,25 +91,24 @@ def missing_weights(experiment: "Experiment", models: "Iterable[str]") -> dict[s
     return found
 
 
-def _grouped(texts: "Mapping[str, str]") -> list[str]:
-    """What experiments lack, in lines as wide as the terminal; those that lack the same stand together."""
-    by_text: dict[str, list[str]] = {}
-    for name, text in texts.items():
-        by_text.setdefault(text, []).append(name)
-    width = get_terminal_size().columns
-    paragraphs = [f"{', '.join(names)}: {text}" for text, names in by_text.items()]
-    return [
-        line
-        for text in paragraphs
-        for line in wrap(text, width, initial_indent="  ", subsequent_indent=" " * 6, break_on_hyphens=False)
-    ]
+def _lacking_lines(lacking: "Mapping[str, Mapping[str, int | str | None]]", columns: int) -> "Iterator[str]":
+    """What experiments lack; those that lack the same are named together."""
+    alike: dict[frozenset[str], list[str]] = {}
+    for name, files in lacking.items():
+        if files:
+            alike.setdefault(frozenset(files), []).append(name)
+    for names in alike.values():
+        text = f"{', '.join(names)} {'lacks' if len(names) == 1 else 'lack'} {_summed(lacking[names[0]])}"
+        yield from textwrap.wrap(
+            text, columns, subsequent_indent="    ", break_long_words=False, break_on_hyphens=False
+        )
 
 
 def _summed(files: "Mapping[str, int | str | None]") -> str:
     sizes = [size for size in files.values() if isinstance(size, int)]
     unknown = sum(size is None for size in files.values())
     rest = f" and {unknown} of unknown size" if unknown else ""
-    names = [f"{place} ({size})" if isinstance(size, str) else Path(place).name for place, size in files.items()]
+    names = [f"{place} ({size})" if isinstance(size, str) else place for place, size in files.items()]
     return f"{len(files)} files, about {sum(sizes) / 2**20:.0f} MiB{rest}: {', '.join(names)}"
 
 
@@ -202,7 +201,7 @@ def index(*, output: Output = PLAIN) -> Result:
 
 @app.command(group=FILES)
 def ballot(
-    *folders: str, out: Path, lq: Path | None = None, trials: int = 40, seed: int = 0, output: Output = PLAIN
+    *folders: str, out: Path, lq: Path | None = None, trials: PositiveInt = 40, seed: int = 0, output: Output = PLAIN
 ) -> Result:
     """Write a page for a blind side-by-side vote.
 
@@ -224,7 +223,9 @@ def ballot(
     wrong = [text for text in folders if "=" not in text]
     if wrong or len(folders) < 2:
         raise BadInput(f"expected at least two NAME=FOLDER, found {' '.join(folders) or 'nothing'}")
-    named = {name: Path(folder) for name, _, folder in (text.partition("=") for text in folders)}
+    named = {name: Path(folder).expanduser() for name, _, folder in (text.partition("=") for text in folders)}
+    if len(named) < len(folders) or "" in named:
+        raise BadInput(f"expected another NAME for each FOLDER, found {' '.join(folders)}")
     write_ballot(named, out, trials, seed, lq)
     page, key = out / "vote.html", out / "key.json"
     return Result(f"{page} is for the voters, {key} for you", {"page": str(page), "key": str(key)}, output=output)

@@ -1,5 +1,6 @@
 """The photos that a user names: files, folders with all below them, patterns; and what their results are called."""
 
+import copy
 import glob
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -16,21 +17,30 @@ from tasks.store.keys import digest
 class ChosenPhotos:
     """Photos by id, as the source of a stage in shards.
 
-    paths: the files, by id, sorted. labels: what they are called, by id: the name of a file that was given, the path
-    below a folder that was given; with several folders, their own names come first.
+    given: what was named; paths: the files, by id, sorted. labels: what they are called, by id: the name of a file that
+    was given, the path below a folder that was given; with several folders, their own names come first.
     Raises BadInput for a path that is not there or cannot be listed, and where there is no photo at all.
     """
 
     def __init__(self, given: Sequence[Path]) -> None:
         if not given:
             raise BadInput("Which photos? Name photos, or folders of them.")
-        labelled = labels_of([path for each in given for path in expanded(each)])
+        self.given = [path for each in given for path in expanded(each)]
+        labelled = labels_of(self.given)
         if not labelled:
             raise BadInput(f"{given[0]} has no image files. Correct the path.")
         root = Path("/photos")  # stands for where the labels begin
         ids = image_ids([root / label for label in labelled], root)
         self.labels = {image_id: path.relative_to(root).as_posix() for image_id, path in ids.items()}
         self.paths = {image_id: labelled[label] for image_id, label in self.labels.items()}
+
+    def some(self, ids: Sequence[str]) -> "ChosenPhotos":
+        """These of the photos."""
+        found = copy.copy(self)
+        found.labels = {image_id: self.labels[image_id] for image_id in ids}
+        found.paths = {image_id: self.paths[image_id] for image_id in ids}
+        found.__dict__.pop("_digests", None)
+        return found
 
     @property
     def ids(self) -> list[str]:
@@ -69,15 +79,18 @@ class ChosenPhotos:
         label = PurePosixPath(self.labels[image_id])
         is_kept = label.suffix.lower() in suffixes
         stem = label.stem if label.suffix.lower() in EXTENSIONS else label.name
-        last = label.name if is_kept else f"{stem}{suffixes[0]}"
-        return "/".join(safe_name(part) for part in (*label.parts[:-1], last))
+        last = f"{safe_name(stem)}{label.suffix if is_kept else suffixes[0]}"
+        return "/".join([*map(safe_name, label.parts[:-1]), last])
 
 
 def expanded(path: Path) -> list[Path]:
     """A path, or those that it stands for with * and ?. Raises BadInput where there are none."""
-    if path.exists() or not glob.has_magic(str(path)):
-        return [path]
-    found = sorted(map(Path, glob.glob(str(path), recursive=True)))
+    try:
+        if path.exists() or not glob.has_magic(str(path)):
+            return [path]
+        found = sorted(map(Path, glob.glob(str(path), recursive=True)))
+    except OSError as error:  # a name that is too long, a folder that may not be entered
+        raise BadInput(f"{path} cannot be used as a path ({error.strerror}). Correct it.") from error
     if not found:
         raise BadInput(f"No file is called like {path}. Correct the path.")
     return found
@@ -91,7 +104,7 @@ def labels_of(given: Sequence[Path]) -> dict[str, Path]:
         for photo in discover(path):
             alone = Path(photo.name) if path.is_file() else photo.relative_to(path)
             label = Path(path.name) / alone if len(folders) > 1 and path in folders else alone
-            labelled.setdefault(photo.absolute(), label)
+            labelled.setdefault(photo.parent.resolve() / photo.name, label)  # whatever way led there
     uses = Counter(str(label).casefold() for label in labelled.values())
     found = {
         str(label if uses[str(label).casefold()] == 1 else Path(*photo.parts[-2:])): photo

@@ -13,10 +13,9 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torchvision.models import resnet50
-from torchvision.ops import nms
 
 from tasks.faces.detector import Faces
+from tasks.faces.mtcnn import nms
 from tasks.running.device import held_device
 from tasks.weights.checkpoint import fill, read_state_dict
 
@@ -37,6 +36,8 @@ class Body(nn.Module):
     """ResNet-50 up to its last three groups of layers."""
 
     def __init__(self) -> None:
+        from torchvision.models import resnet50  # here, not above: takes seconds
+
         super().__init__()
         whole = resnet50(weights=None)
         for name in ("conv1", "bn1", "relu", "maxpool", "layer1", "layer2", "layer3", "layer4"):

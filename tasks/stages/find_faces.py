@@ -68,7 +68,7 @@ class FoundPhoto(Strict):
 def find_faces(
     out: Path, params: FindFacesParams, record: Manifest, photos: ChosenPhotos, retinaface: Path | None = None
 ) -> None:
-    """A PNG for each face, faces.json (`FoundPhoto` by image id), quarantine.csv. Raises BadInput if none is usable.
+    """A PNG for each face, faces.json (`FoundPhoto` by image id), quarantine.csv with what cannot be used.
 
     retinaface: its weights, to search with it in place of the embedded detector.
     """
@@ -93,9 +93,6 @@ def find_faces(
     made = [Artifact(folder) for _, folder in shards(record, photos, AT_ONCE, make)]
     found = {image_id: photo for part in made for image_id, photo in read_json(part.path(FACES)).items()}
     aside = [row for part in made for row in part.quarantine]
-    if not found:
-        reasons = "\n".join(f"  {row.file}: {row.reason}" for row in aside[:10])
-        raise BadInput(f"None of the {len(aside)} photos can be used:\n{reasons}")
     for part in made:
         link_files(part.root, out, [name for name in part.manifest.files if name.endswith(".png")])
     write_json(out / FACES, found)

@@ -18,7 +18,7 @@ from torch import nn
 
 from tasks.basics import Strict
 from tasks.data.chosen import ChosenPhotos
-from tasks.data.original import SUFFIXES, Original, write_original
+from tasks.data.original import SUFFIXES, Original, kind_of, write_original
 from tasks.faces.parsing import Region, load
 from tasks.faces.paste import Restored, paste
 from tasks.restorers import enlarge
@@ -173,6 +173,7 @@ def enlarged_matrix(matrix: np.ndarray, factor: int) -> np.ndarray:
     return np.column_stack([matrix[:, :2] / factor, shift])
 
 
-def names_of(photos: ChosenPhotos, found: dict[str, FoundPhoto]) -> dict[str, str]:
+def names_of(photos: ChosenPhotos, max_megapixels: float) -> dict[str, str]:
     """What the results of the photos are called, by id: their own names, or with the suffix of another kind."""
-    return photos.result_names({image_id: SUFFIXES[photo.kind] for image_id, photo in found.items()})  # type: ignore[index]
+    kinds = {image_id: kind_of(path, max_megapixels) for image_id, path in photos.paths.items()}
+    return photos.result_names({image_id: SUFFIXES[kind] for image_id, kind in kinds.items() if kind})

@@ -115,6 +115,7 @@ def collect(params: ReportParams, results: ReportInputs[ImageFolder]) -> ReportD
         absent=absent,
         images=image,
         ids=results.images[params.degradations[0], methods[0].name].ids,
+        photos={part: results.images[part, methods[0].name].ids for part in params.degradations},
         quarantine=quarantine(results.named().values()),
         published=published(params),
         extras=extras(params, results, scores),
@@ -211,7 +212,7 @@ def info(name: str, results: ReportInputs[ImageFolder]) -> MetricInfo:
     if compared:
         label = f"{metric.label} to {compared['label']}"
         reference = f"{compared['count']} images, {compared['digest'][:8]}"
-    used = scored[0].manifest.inputs
+    used = {name: sha for folder in scored for name, sha in folder.manifest.inputs.items()}
     weights = [f"{need.place} (SHA-256 {used[need.place][:12]})" for need in metric.needs if need.place in used]
     protocol = "; ".join([metric.protocol, *(f"weights {text}" for text in weights)])
     return MetricInfo(name, label, metric.direction, metric.kind, protocol, reference=reference)

@@ -4,7 +4,9 @@ import logging
 import os
 import re
 import stat
+import time
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -14,6 +16,7 @@ from tasks.store.artifact import MANIFEST, FileRecord, Manifest
 from tasks.store.keys import file_digest
 
 LITTER = {".DS_Store", "Thumbs.db"}  # systems leave these in folders that somebody looks at
+IGNORE = (".gitignore", "*\n")  # what we write beside results that git is to pass over
 SHOWN = 5  # names in a message
 
 
@@ -25,12 +28,11 @@ def manifest_of(folder: Path) -> Manifest | None:
         return None
 
 
-def is_published(folder: Path) -> bool:
-    """Whether a folder has a manifest of ours that can be read."""
-    try:
-        return manifest_of(folder) is not None
-    except OSError:
-        return False
+def published_manifest(folder: Path) -> Manifest | None:
+    """The manifest of a folder with a result of ours, if it can be read."""
+    with suppress(OSError):
+        return manifest_of(folder)
+    return None
 
 
 def published_below(root: Path) -> tuple[list[Path], list[str]]:
@@ -49,8 +51,15 @@ def published_below(root: Path) -> tuple[list[Path], list[str]]:
         if folder != root and is_swap(folder):
             folders.clear()
         links = [name for name in folders if (folder / name).is_symlink()]
-        others += [(folder / name).relative_to(root).as_posix() for name in (*files, *links) if name not in LITTER]
+        names = [name for name in (*files, *links) if name not in LITTER and not _is_ignore(folder / name)]
+        others += [(folder / name).relative_to(root).as_posix() for name in names]
     return sorted(results), sorted(others)
+
+
+def _is_ignore(path: Path) -> bool:
+    """Whether it is the .gitignore that we write."""
+    name, text = IGNORE
+    return path.name == name and not path.is_symlink() and path.read_bytes() == text.encode()
 
 
 def is_swap(folder: Path) -> bool:
@@ -108,8 +117,8 @@ ADVICE = "Nothing there was touched: move it away, or delete it yourself, and ru
 
 def _is_changed(folder: Path, name: str, old: Manifest | None, known: Sequence[dict[str, FileRecord]]) -> bool:
     path = folder / name
-    if not path.exists():  # a link to nowhere
-        return False
+    if not path.exists():  # a link to nowhere: DVC's, into a cache that has lost the file, or a user's
+        return path.is_symlink() and not re.search("files/md5/[0-9a-f]{2}/[0-9a-f]{30}$", os.readlink(path))
     status = path.stat()
     records = [files[name] for files in known if name in files and files[name].bytes == status.st_size]
     if status.st_size == 0 and old and name in old.files:  # cut off: nothing is in it
@@ -118,7 +127,7 @@ def _is_changed(folder: Path, name: str, old: Manifest | None, known: Sequence[d
         return True
     if old and old.files.get(name) in records:
         made = (folder / MANIFEST).stat().st_mtime_ns  # written last
-        if max(status.st_mtime_ns, status.st_ctime_ns) < made:
+        if max(status.st_mtime_ns, status.st_ctime_ns) < made <= time.time_ns():  # by a clock that was right
             return False
     return file_digest(path) not in {record.sha256 for record in records}
 
