@@ -106,6 +106,7 @@ def adapt_photos(
     given, options, <out>/photos and <out>/faces: as in `flows.whole_photos.restore_photos`; all else as in `adapt`.
     """
     check_named(given)
+    options.check()
     settings, chosen = adaptable(experiment, iterations), ChosenPhotos(given)
     root = root_for(chosen, out, "adapted", finetune.name)
     work, details = Drafts(root), Drafts(root / "details")

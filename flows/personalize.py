@@ -116,6 +116,7 @@ def personalize_photos(
     given, options, <out>/photos and <out>/faces: as in `flows.whole_photos.restore_photos`.
     """
     check_named(given)
+    options.check()
     settings = with_prior(experiment)
     size, known, chosen = settings.dataset.size, ChosenPhotos(album), ChosenPhotos(given)
     root = root_for(chosen, out, "personal", personalize_stage.name)

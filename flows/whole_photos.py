@@ -10,7 +10,7 @@ from typing import Literal
 from flows.restore import check_weights, chosen, for_photos, suffix_of
 from flows.rows import Row, rows_of
 from flows.workspace import Drafts, hide_from_git, results_folder
-from tasks.basics import BadInput, Strict, suggestion
+from tasks.basics import WEIGHTS, BadInput, Strict, suggestion
 from tasks.data.chosen import ChosenPhotos
 from tasks.params.experiment import Comparison, Experiment
 from tasks.params.load import load_experiment
@@ -25,6 +25,7 @@ from tasks.store.ownership import manifest_of
 from tasks.store.publish import Growing, publish
 from tasks.weights.fetch import known, required
 from tasks.weights.file import WeightFile
+from tasks.weights.official import PARSENET, REALESRGAN_X2, RETINAFACE
 
 LOG = logging.getLogger(__name__)
 
@@ -41,6 +42,7 @@ METHODS = {  # what the official models are called, and where they stand: experi
     "demo": ("demo", "pretrained"),
 }
 DEFAULT = "gfpgan"
+LANCZOS, REALESRGAN = "lanczos", "realesrgan"  # how the background is enlarged
 AT_ONCE = 32  # photos that are worked on together
 
 
@@ -54,6 +56,31 @@ class Options(Strict):
     strength: float = 1.0
     upscale: Literal[1, 2, 4] = 1
     keep_crops: bool = False
+    detector: Literal["mtcnn", "retinaface"] = "mtcnn"
+    background: str = LANCZOS
+    parsing: bool = False
+
+    @property
+    def finders(self) -> dict[str, Path]:
+        """The weights that `find_faces` needs, by its inputs."""
+        return {"retinaface": WEIGHTS / RETINAFACE.place} if self.detector == "retinaface" else {}
+
+    @property
+    def pasters(self) -> dict[str, Path]:
+        """The weights that `paste_faces` needs, by its inputs."""
+        found = {"parsenet": WEIGHTS / PARSENET.place} if self.parsing else {}
+        if self.background != LANCZOS:
+            is_ours = self.background == REALESRGAN
+            found["background"] = WEIGHTS / REALESRGAN_X2.place if is_ours else Path(self.background)
+        return found
+
+    def check(self) -> None:
+        """Raises BadInput where weights of these are missing or changed."""
+        for name, path in (self.finders | self.pasters).items():
+            required(path, name)
+
+
+AS_USUAL = Options()
 
 
 @dataclass(frozen=True)
@@ -105,10 +132,11 @@ def named(method: str | None, experiment: str | None) -> tuple[str, str]:
     return METHODS[name]
 
 
-def files_of(experiment: str, method: str) -> list[WeightFile]:
-    """The registered weight files that a row of an experiment's table needs."""
+def files_of(experiment: str, method: str, options: Options = AS_USUAL) -> list[WeightFile]:
+    """The registered weight files that a row of an experiment's table and the options need."""
     checks = rows_of(for_photos(load_experiment(experiment)))[method].checks()
     needed = [check.args[0] for check in checks if isinstance(check, partial) and check.func is required]
+    needed += [*options.finders.values(), *options.pasters.values()]
     return [file for path in needed if (file := known(path))]
 
 
@@ -133,6 +161,7 @@ def restore_photos(
     check_named(given)
     settings = with_fidelity(chosen(experiment, method, weights, seed), method, fidelity)
     row = checked_row(settings, experiment, method)
+    options.check()
     photos = ChosenPhotos(given)
     root = root_for(photos, out, suffix_of(method, seed))
     whole = Whole(photos, names_of(photos, options.max_megapixels), row.label, options, settings.dataset.size)
@@ -212,7 +241,9 @@ class Whole:
         """The photos of a part with their restored faces."""
         names = {image_id: self.names[image_id] for image_id in part.photo_faces}
         how = self.options.model_dump(include=set(PasteFacesParams.model_fields))
-        return paste_faces(PasteFacesParams(names=names, **how), photos=part.photos, **part.inputs)
+        return paste_faces(
+            PasteFacesParams(names=names, **how), photos=part.photos, **part.inputs, **self.options.pasters
+        )
 
     def told(self, parts: Sequence[Part]) -> ImageFolder:
         """What was done to each face."""
@@ -237,7 +268,7 @@ class Whole:
 def found_faces(photos: ChosenPhotos, size: int, options: Options) -> ImageFolder:
     """The faces of photos, their crops of `size` pixels, see `find_faces`."""
     params = FindFacesParams(size=size, **options.model_dump(include=set(FindFacesParams.model_fields)))
-    return find_faces(params, photos=photos)
+    return find_faces(params, photos=photos, **options.finders)
 
 
 def check_named(given: Sequence[Path]) -> None:

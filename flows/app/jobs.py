@@ -18,8 +18,6 @@ from flows.personalize import Tuning, personalize_photos
 from flows.whole_photos import (
     Options,
     Outcome,
-    Part,
-    check_usable,
     counted,
     files_of,
     found_faces,
@@ -32,7 +30,7 @@ from tasks.data.photo import read_photo
 from tasks.faces.align import TEMPLATE_SIDE
 from tasks.params.load import load_experiment
 from tasks.running.progress import listener
-from tasks.stages.find_faces import FACES, FoundPhoto
+from tasks.stages.find_faces import FACES, FoundPhoto, read_found
 from tasks.store.files import read_json
 from tasks.weights.fetch import fetch
 from tasks.weights.file import WeightFile
@@ -138,10 +136,11 @@ def get_weights(method: str, tell: Tell) -> None:
 def look(photo: Path, method: str, options: Options) -> Look:
     """The faces of a photo, and which of them will be restored. Raises BadInput for a file that is no photo."""
     experiment, _ = named(method, None)
-    photos = ChosenPhotos([photo])
-    part = Part(photos, found_faces(photos, load_experiment(experiment).dataset.size, options))
-    check_usable([part])
-    (found,) = part.photo_faces.values()
+    options.check()
+    faces = found_faces(ChosenPhotos([photo]), load_experiment(experiment).dataset.size, options)
+    for _, reason in faces.quarantine:
+        raise BadInput(reason)
+    (found,) = read_found(faces).values()
     picture = marked(within(read_photo(photo), SIDE), found)
     return Look(picture, told_faces(found))
 

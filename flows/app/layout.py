@@ -4,14 +4,14 @@ from collections.abc import Callable, Sequence
 from functools import wraps
 from html import escape
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 from urllib.parse import urlsplit
 
 import gradio as gr
 
 from flows.app import jobs
 from flows.app.jobs import Desk, Many
-from flows.whole_photos import DEFAULT, METHODS, Options
+from flows.whole_photos import DEFAULT, LANCZOS, METHODS, REALESRGAN, Options
 from tasks.basics import BadInput
 from tasks.data.photo import EXTENSIONS
 from tasks.params.load import load
@@ -175,6 +175,8 @@ def one_photo(desk: Desk, blocks: gr.Blocks) -> None:
             strength = gr.Slider(0, 1, 1, step=0.05, label="Strength of the change")
             with gr.Accordion("More", open=False):
                 upscale = gr.Radio([1, 2], value=1, label="Enlarge")
+                is_enhanced = gr.Checkbox(label="Enhance the background (Real-ESRGAN)")
+                parsing = gr.Checkbox(label="Change nothing but faces and hair (ParseNet)")
                 min_face = gr.Slider(20, 400, 20, step=5, label="Smallest face, in pixels")
                 only_center = gr.Checkbox(label="Only the face nearest to the middle")
             start = gr.Button("Restore", variant="primary")
@@ -187,9 +189,18 @@ def one_photo(desk: Desk, blocks: gr.Blocks) -> None:
             faces = gallery("Faces, before and after", "pairs")
             seen = gr.Image(label="Faces found", format="png", interactive=False, visible=False, buttons=["fullscreen"])
 
-    def options(strength: float, upscale: int, min_face: float, only_center: bool) -> Options:
-        given = {"strength": strength, "upscale": upscale, "min_face": min_face, "only_center": only_center}
-        return Options.model_validate(given | {"keep_crops": True})
+    def options(
+        strength: float, upscale: Literal[1, 2], is_enhanced: bool, parsing: bool, min_face: float, only_center: bool
+    ) -> Options:
+        return Options(
+            strength=strength,
+            upscale=upscale,
+            background=REALESRGAN if is_enhanced else LANCZOS,
+            parsing=parsing,
+            min_face=min_face,
+            only_center=only_center,
+            keep_crops=True,
+        )
 
     def looked(file: str | None, name: str, *given: Any) -> Said:
         cleared: Said = {part: gr.update(visible=False) for part in (slider, get, faces, seen)}
@@ -217,7 +228,10 @@ def one_photo(desk: Desk, blocks: gr.Blocks) -> None:
             status: note(done.text),
         }
 
-    settings, outputs = [strength, upscale, min_face, only_center], [status, slider, get, faces, seen]
+    settings, outputs = (
+        [strength, upscale, is_enhanced, parsing, min_face, only_center],
+        [status, slider, get, faces, seen],
+    )
     photo.change(saying(status, looked), [photo, method, *settings], outputs, show_progress_on=status, **ONE_AT_A_TIME)
     given = [photo, method, fidelity, *settings]
     start.click(saying(status, restored), given, outputs, show_progress_on=status, **ONE_AT_A_TIME)

@@ -3,12 +3,15 @@
 import shutil
 import textwrap
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
+from cyclopts import Parameter
 from cyclopts.types import NonNegativeFloat, PositiveInt
 
 from flows.command import FILES, PLAIN, Output, Result, app
 from tasks.basics import ROOT, BadInput
+
+Flag = Annotated[bool, Parameter(negative="", show_default=False)]
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -60,7 +63,8 @@ def weights(*, output: Output = PLAIN) -> Result:
     params = load()
     lacking = {name: missing_weights(experiment, params.models) for name, experiment in params.experiments.items()}
     text += ["", *_lacking_lines(lacking, shutil.get_terminal_size().columns)]
-    text += ["", "To get one, if you agree with its licence: bfr fetch FILE. What is trained here: bfr train NAME"]
+    text += ["", "To get one, if you agree with its terms: bfr fetch FILE, or METHOD of bfr restore."]
+    text += ["What is trained here: bfr train NAME"]
     files = {
         name: {"bytes": sizes[name], "full_bytes": file.size or None, "licence": file.licence, "url": file.url}
         for name, file in known.items()
@@ -126,7 +130,7 @@ def usage(*, output: Output = PLAIN) -> Result:
 
 
 @app.command(group=FILES)
-def verify(*, dry_run: bool = False, output: Output = PLAIN) -> Result:
+def verify(*, dry_run: Flag = False, output: Output = PLAIN) -> Result:
     """Hash every stored result anew; delete those that are damaged.
 
     Parameters
@@ -141,7 +145,7 @@ def verify(*, dry_run: bool = False, output: Output = PLAIN) -> Result:
 
 
 @app.command(group=FILES)
-def prune(*, days: NonNegativeFloat, dry_run: bool = False, output: Output = PLAIN) -> Result:
+def prune(*, days: NonNegativeFloat, dry_run: Flag = False, output: Output = PLAIN) -> Result:
     """Delete stored results that were not used lately.
 
     Parameters
@@ -173,8 +177,10 @@ def diff(old: Path, new: Path, *, out: Path, output: Output = PLAIN) -> Result:
 
     Parameters
     ----------
-    old, new
-        Experiment folders, like data/demo.
+    old
+        An experiment's folder, like data/demo.
+    new
+        Another one.
     out
         The page.
     """

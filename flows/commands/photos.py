@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 Fit = Literal["aligned", "crop"]
 OUT = Parameter(name=["--out", "-o"])
 Share = Annotated[float, Parameter(validator=Number(gte=0, lte=1))]
-Flag = Annotated[bool, Parameter(negative="")]
+Flag = Annotated[bool, Parameter(negative="", show_default=False)]
 Level = Annotated[int, Parameter(validator=Number(gte=1, lte=1000))]
 
 
@@ -49,7 +49,13 @@ class Faces:
     strength: Share = 1.0
     "How much of the change to make, 0 to 1."
     upscale: Literal[1, 2, 4] = 1
-    "Enlarge the photo, the background by Lanczos."
+    "Enlarge the photo."
+    background: str = "lanczos"
+    "lanczos (nothing but enlarged), realesrgan, or the file of another ESRGAN network: the whole photo is enhanced."
+    detector: Literal["mtcnn", "retinaface"] = "mtcnn"
+    "mtcnn needs no download; retinaface (GFPGAN's) finds more turned and hidden faces, and is slower."
+    parsing: Flag = False
+    "Change nothing but faces and their hair, as ParseNet sees them."
     keep_crops: Flag = False
     "Keep the aligned faces before and after in OUT/faces."
 
@@ -84,8 +90,8 @@ def restore(
     out
         Where the results go: photos/ and faces/faces.json; default: FIRST_restored_METHOD.
     method
-        gfpgan (the default), codeformer, restoreformer, swinir, difface, pseudo_target, gen2res, difbfsr: they need
-        official weights; demo knows rendered faces only. With --experiment: a row of its table.
+        gfpgan (the default), codeformer, restoreformer, swinir, difface, dt_bfr_swinir, pseudo_target, gen2res,
+        difbfsr: they need official weights; demo knows rendered faces only. With --experiment: a row of its table.
     experiment
         The experiment (demo, or data/experiments/NAME.yaml) whose models and settings to use.
     weights
@@ -106,32 +112,37 @@ def restore(
     from flows import whole_photos
 
     found = whole_photos.named(method, experiment)
-    if yes:
-        _fetch(*found)
     if aligned:
+        if yes:
+            _fetch(*found)
         return _restore_aligned(photos, found, weights, seed, masks, out, fit, output)
     if masks:
         raise BadInput("masks: only aligned face crops can be filled. Say --aligned.")
+    options = _options(faces)
+    if yes:
+        _fetch(*found, options)
     done = whole_photos.restore_photos(
-        _all(photos), _given(out), *found, _options(faces), weights=_given(weights), seed=seed, fidelity=fidelity
+        _all(photos), _given(out), *found, options, weights=_given(weights), seed=seed, fidelity=fidelity
     )
     return Result(done.line, done.data, output=output)
 
 
-def _fetch(experiment: str, method: str) -> None:
-    """`bfr fetch` of what a row of an experiment's table needs."""
+def _fetch(*needed: Any) -> None:
+    """`bfr fetch` of what `files_of` names."""
     from flows.whole_photos import files_of
     from tasks.basics import WEIGHTS
     from tasks.weights.fetch import fetch
 
-    for file in files_of(experiment, method):
+    for file in files_of(*needed):
         fetch(file, WEIGHTS)
 
 
 def _options(faces: Faces) -> "Options":
-    from flows.whole_photos import Options
+    from flows.whole_photos import LANCZOS, REALESRGAN, Options
 
-    return Options(**asdict(faces))
+    is_own = faces.background not in (LANCZOS, REALESRGAN)
+    background = str(_given(Path(faces.background))) if is_own else faces.background
+    return Options(**asdict(faces) | {"background": background})
 
 
 def _restore_aligned(

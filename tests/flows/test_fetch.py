@@ -2,6 +2,7 @@
 
 import hashlib
 import http.server
+import re
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
@@ -14,6 +15,7 @@ from PIL import Image
 
 from flows import rows
 from flows.cli import call
+from flows.whole_photos import METHODS, files_of
 from tasks import basics
 from tasks.restorers import swinir
 from tasks.restorers.swinir import SwinIRConfig
@@ -79,6 +81,19 @@ def site(tmp_path, monkeypatch) -> Iterator[Site]:
 def command(tmp_path) -> list[str]:
     Image.fromarray(draw([Head(5, 140, 100, 90, -8)], 220, 190)[0]).save(tmp_path / "one.png")
     return ["restore", str(tmp_path / "one.png"), "-o", str(tmp_path / "out"), "--method", "swinir"]
+
+
+def test_the_help_and_the_readme_name_every_method_and_the_files_that_it_needs(capsys):
+    call(["restore", "--help"])
+    listed = capsys.readouterr().out
+    text = (basics.ROOT / "README.md").read_text()
+    assert all(method in listed and f"`{method}`" in text for method in METHODS)
+    table = re.findall(r"^\| `(\w+)`[^|]*\|[^|]*\|([^|]*)\|", text, re.MULTILINE)
+    assert len(table) >= 6
+    for method, files in table:
+        needed = {file.place for file in files_of(*METHODS[method])}
+        named = set(re.findall(r"`([\w.+]+)`", files))
+        assert named == needed or ("the same" in files and named < needed)
 
 
 def test_without_weights_a_message_has_the_ways_to_get_them(site, command, capsys):
