@@ -10,9 +10,10 @@ from flows.preflight import check, photo_folders
 from flows.restore import say_what_is_known
 from flows.rows import Row, reported, rows_of, run_prior, run_restorer
 from flows.steps import reference_sets, score
-from flows.whole_photos import Options, Outcome, Whole, check_usable, outcome, photos_of, root_for
+from flows.whole_photos import Options, Outcome, Whole, check_named, check_usable, outcome, root_for
 from flows.workspace import TRAINED, Drafts, Run, Workspace, results_folder, run_here, say_set_aside
 from tasks.basics import ROOT, BadInput, suggestion
+from tasks.data.chosen import ChosenPhotos
 from tasks.data.ingest import PhotoFolder
 from tasks.metrics.registry import DEFAULT, REAL, column, find
 from tasks.params.experiment import Experiment, MethodName, given
@@ -104,18 +105,18 @@ def adapt_photos(
 
     given, options, <out>/photos and <out>/faces: as in `flows.whole_photos.restore_photos`; all else as in `adapt`.
     """
-    chosen = photos_of(given)
-    settings = adaptable(experiment, iterations)
+    check_named(given)
+    settings, chosen = adaptable(experiment, iterations), ChosenPhotos(given)
     root = root_for(chosen, out, "adapted", finetune.name)
     work, details = Drafts(root), Drafts(root / "details")
-    whole = Whole(chosen, names_of(chosen), rows(settings)[-1].label, options, settings.dataset.size)
+    whole = Whole(
+        chosen, names_of(chosen, options.max_megapixels), rows(settings)[-1].label, options, settings.dataset.size
+    )
     part = whole.found(chosen)
     check_usable([part])
     details.results["lq"] = part.faces
     if not part.faces.ids:
-        raise BadInput(
-            f"There is no face to adapt to in the {len(part.photo_faces)} photos. Crops of faces: --aligned."
-        )
+        raise BadInput(f"No face was found in the {len(part.photo_faces)} photos. If they are crops: --aligned.")
     say_plan(settings, root, part.faces, len(part.photo_faces))
     if not is_dry:
         part.restored = adapt_restorer(settings, work, details)

@@ -36,6 +36,9 @@ def call(tokens: list[str] | None = None) -> int:
     except BadInput as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
+    except OSError as error:  # the disk or the system refuses: the name and the reason are in it
+        print(f"error: {error}", file=sys.stderr)
+        return 1
     except KeyboardInterrupt:
         print("interrupted: the same command goes on from what is finished", file=sys.stderr)
         return 130

@@ -11,7 +11,7 @@ from flows.restore import check_weights, chosen, for_photos, suffix_of
 from flows.rows import Row, rows_of
 from flows.workspace import Drafts, hide_from_git, results_folder
 from tasks.basics import BadInput, Strict, suggestion
-from tasks.data.chosen import ChosenPhotos, expanded
+from tasks.data.chosen import ChosenPhotos
 from tasks.params.experiment import Comparison, Experiment
 from tasks.params.load import load_experiment
 from tasks.running.stage import Source
@@ -130,11 +130,12 @@ def restore_photos(
     `flows.restore.restore`. Photos appear in <out>/photos group by group. A killed run goes on with the photos that it
     has not finished.
     """
-    photos = photos_of(given)
+    check_named(given)
     settings = with_fidelity(chosen(experiment, method, weights, seed), method, fidelity)
     row = checked_row(settings, experiment, method)
+    photos = ChosenPhotos(given)
     root = root_for(photos, out, suffix_of(method, seed))
-    whole = Whole(photos, names_of(photos), row.label, options, settings.dataset.size)
+    whole = Whole(photos, names_of(photos, options.max_megapixels), row.label, options, settings.dataset.size)
     about = whole.about({"experiment": settings.model_dump(mode="json", exclude={"title", "published", "claims"})})
     growing, parts = Growing(root / "photos", about), list[Part]()
     replaced = other_results(root, about)
@@ -239,9 +240,10 @@ def found_faces(photos: ChosenPhotos, size: int, options: Options) -> ImageFolde
     return find_faces(params, photos=photos)
 
 
-def photos_of(given: Sequence[Path]) -> ChosenPhotos:
-    """The photos that a user names. Raises BadInput where there are none."""
-    return ChosenPhotos([path for each in given for path in expanded(each)])
+def check_named(given: Sequence[Path]) -> None:
+    """Raises BadInput where no photo is named at all."""
+    if not given:
+        raise BadInput("Which photos? Name photos, or folders of them.")
 
 
 def root_for(photos: ChosenPhotos, out: str | None, suffix: str, trains: str = "") -> Path:

@@ -83,8 +83,8 @@ def results_folder(
     """
     folders = {name: absolute(path, name) for name, path in inputs.items() if path is not None}
     _check_apart(folders)
-    root = absolute(out or beside(next(iter(inputs.values())), suffix), "out")
-    if not out and root.is_relative_to(ROOT):
+    root = absolute(beside(next(iter(inputs.values())), suffix) if out is None else out, "out")
+    if out is None and root.is_relative_to(ROOT):
         raise BadInput(f"out: the results would go to {root}, into the checkout of bfr. Name a folder for them.")
     _check_apart({"out": root})
     for name, folder in folders.items():

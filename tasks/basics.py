@@ -35,8 +35,14 @@ class Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
+RESERVED = re.compile("con|prn|aux|nul|(com|lpt)[0-9]", re.IGNORECASE)
+"""Names of devices on Windows, whose disks WSL and file shares write to: no file can be called so there."""
+
+
 def checked_name(name: str) -> str:
     """The name itself. Raises ValueError, with a name to use instead, unless it is safe as a folder's name anywhere."""
+    if RESERVED.fullmatch(name):
+        raise ValueError(f"Windows keeps this name for a device. Say '{name.lower()}_1'.")
     if not re.fullmatch("[a-z0-9_][a-z0-9_-]{0,99}", name):
         plain = re.sub("[^a-z0-9_-]+", "_", name.lower()).strip("_-")[:100]
         advice = f" Say {plain!r}." if plain else ""

@@ -13,7 +13,15 @@ os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 sys.dont_write_bytecode = False
 
 # What takes minutes comes first, so that the processes of `pytest -n 2 --dist loadfile` end together.
-LONGEST = ("flows/test_checkout.py", "flows/test_pipeline.py", "golden/", "devices/")
+LONGEST = (
+    "flows/test_checkout.py",
+    "flows/test_pipeline.py",
+    "golden/",
+    "devices/",
+    "running/",
+    "training/",
+    "metrics/",
+)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -13,10 +13,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from flows.adapt import adapt
-from flows.personalize import personalize
+from flows.adapt import adapt_photos
+from flows.personalize import Tuning, personalize_photos
 from flows.whole_photos import Options, Outcome, counted, files_of, found_faces, named, restore_photos
-from flows.workspace import Workspace
 from tasks.basics import WEIGHTS, BadInput
 from tasks.data.chosen import ChosenPhotos
 from tasks.data.photo import read_photo
@@ -210,26 +209,27 @@ def personalize_on(
     desk: Desk, album: Sequence[Path], photos: Sequence[Path], experiment: str, iterations: int, tell: Tell
 ) -> Many:
     """`bfr personalize`."""
-    clean, folder = (str(gathered(desk, *some)) for some in (("album", album), ("photos", photos)))
+    clean, folder = (gathered(desk, *some) for some in (("album", album), ("photos", photos)))
+    out, tuning = str(desk.place("personal")), Tuning(iterations=iterations)
     with told(tell) as warnings:
-        work = personalize(clean, folder, experiment, iterations, out=str(desk.place("personal")))
-    return _reported(desk, work, warnings)
+        done = personalize_photos([clean], [folder], out, experiment, tuning, Options())
+    return _reported(desk, done, warnings)
 
 
 def adapt_to(desk: Desk, photos: Sequence[Path], experiment: str, tell: Tell) -> Many:
     """`bfr adapt`."""
     folder = gathered(desk, "photos", photos)
     with told(tell) as warnings:
-        work = adapt(str(folder), experiment=experiment, out=str(desk.place("adapted")))
-    return _reported(desk, work, warnings)
+        done = adapt_photos([folder], str(desk.place("adapted")), experiment, Options())
+    return _reported(desk, done, warnings)
 
 
-def _reported(desk: Desk, work: Workspace, warnings: Sequence[str]) -> Many:
+def _reported(desk: Desk, done: Outcome, warnings: Sequence[str]) -> Many:
     """What `adapt` or `personalize` has made."""
-    found = read_json(work.root / "report" / "findings.json")
+    found = read_json(done.root / "report" / "findings.json")
     text = "\n".join([*(f"{part}: {finding}" for part, finding in found.items()), *warnings])
-    page = work.root / "report" / "report.html"
-    return Many(shown_of(work.root / "photos"), archived(desk, work.root), text, page)
+    page = done.root / "report" / "report.html"
+    return Many(shown_of(done.root / "photos"), archived(desk, done.root), text, page)
 
 
 def gathered(desk: Desk, what: str, files: Sequence[Path]) -> Path:

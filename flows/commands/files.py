@@ -5,7 +5,7 @@ import textwrap
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cyclopts.types import NonNegativeFloat
+from cyclopts.types import NonNegativeFloat, PositiveInt
 
 from flows.command import FILES, PLAIN, Output, Result, app
 from tasks.basics import ROOT, BadInput
@@ -195,7 +195,7 @@ def index(*, output: Output = PLAIN) -> Result:
 
 @app.command(group=FILES)
 def ballot(
-    *folders: str, out: Path, lq: Path | None = None, trials: int = 40, seed: int = 0, output: Output = PLAIN
+    *folders: str, out: Path, lq: Path | None = None, trials: PositiveInt = 40, seed: int = 0, output: Output = PLAIN
 ) -> Result:
     """Write a page for a blind side-by-side vote.
 
@@ -217,7 +217,9 @@ def ballot(
     wrong = [text for text in folders if "=" not in text]
     if wrong or len(folders) < 2:
         raise BadInput(f"expected at least two NAME=FOLDER, found {' '.join(folders) or 'nothing'}")
-    named = {name: Path(folder) for name, _, folder in (text.partition("=") for text in folders)}
+    named = {name: Path(folder).expanduser() for name, _, folder in (text.partition("=") for text in folders)}
+    if len(named) < len(folders) or "" in named:
+        raise BadInput(f"expected another NAME for each FOLDER, found {' '.join(folders)}")
     write_ballot(named, out, trials, seed, lq)
     page, key = out / "vote.html", out / "key.json"
     return Result(f"{page} is for the voters, {key} for you", {"page": str(page), "key": str(key)}, output=output)

@@ -234,50 +234,65 @@ def _adapted(root: Path, line: str, data: dict[str, Any], is_dry: bool, output: 
 
 @app.command(group=PHOTOS)
 def personalize(
-    *photos: Path,
-    album: Path,
-    experiment: str = "demo",
-    iterations: PositiveInt = 5000,
+    *photos: Given,
+    album: Given,
+    out: Annotated[Given | None, OUT] = None,
+    method: str | None = None,
+    experiment: str | None = None,
+    iterations: PositiveInt = 300,
     batch: PositiveInt = 4,
     lr: PositiveFloat = 1e-5,
     start_t: Level = 200,
-    respacing: Level = 1000,
-    beside: Path | None = None,
-    out: Path | None = None,
+    respacing: Level = 250,
+    aligned: Flag = False,
+    beside: Given | None = None,
     fit: Fit = "crop",
+    faces: Faces = FACES,
     output: Output = PLAIN,
 ) -> Result:
-    """Fine-tune the prior on an album of one subject, and restore photos of that subject with it (gen2res).
+    """Restore photos of one person, whom the prior learns from an album first (gen2res).
+
+    It says how long it takes, and what longer brings. An interrupted one goes on when it is started again.
 
     Parameters
     ----------
     photos
-        Degraded photos of the subject or folders of them, aligned face crops; nothing is written there.
+        Degraded photos of the person: files, folders, patterns; nothing is written there.
     album
-        Folder of about 20 clean photos of the same subject, aligned alike.
+        About 20 clean photos of the same person: the largest face of each is taken.
+    out
+        Where photos, the personal prior (model/) and the report go; default: FIRST_personal.
+    method
+        Whose prior: gen2res (the default) needs official weights; demo knows rendered faces only.
     experiment
-        The experiment (demo, or data/experiments/NAME.yaml) whose prior to use.
+        The experiment (demo, or data/experiments/NAME.yaml) whose prior to use, in place of a method.
     iterations, batch, lr
-        Of the fine-tuning; the defaults are the published values.
+        Of the fine-tuning; published: 5000, 4, 1e-5.
     start_t
         K, the noise level of 1000 to restore from: more is more realistic and less faithful.
     respacing
-        How many of the 1000 steps to keep.
+        How many of the 1000 steps to keep; published: all.
+    aligned
+        Photos and album are aligned face crops, each path by itself: nothing is searched.
     beside
-        What another method made of the same photos, by the same names (CodeFormer's, by `bfr restore`), for the report.
-    out
-        Where the results go, with a folder for each where several are given; default: FOLDER_personal.
+        With --aligned: what another method made of the same photos, by the same names, for the report.
     fit
-        What to do with photos that are not square: take their centre, or set them aside (aligned).
+        With --aligned: take the centre of photos that are not square, or set them aside (aligned).
     """
-    from flows.personalize import personalize as personalize_on
+    from flows import personalize as personal
 
-    made = []
-    for each, place in zip(photos, _places(photos, out), strict=True):
-        folders, others = (str(_given(album)), str(_given(each))), (_given(beside), _given(place))
-        work = personalize_on(*folders, experiment, iterations, batch, lr, start_t, respacing, *others, fit)
-        made.append(_found(work.root, output))
-    return Result("\n".join(one.text for one in made), {"results": [one.data for one in made]}, output=output)
+    chosen = personal.named(method, experiment)
+    tuning = personal.Tuning(iterations=iterations, batch=batch, lr=lr, start_t=start_t, respacing=respacing)
+    if aligned:
+        made = []
+        for each, place in zip(photos, _places(photos, out), strict=True):
+            folders, others = (str(_given(album)), str(_given(each))), (_given(beside), _given(place))
+            made.append(_found(personal.personalize(*folders, chosen, tuning, *others, fit).root, output))
+        return Result("\n".join(one.text for one in made), {"results": [one.data for one in made]}, output=output)
+    if beside:
+        raise BadInput("beside: only aligned face crops are compared with another method's. Say --aligned.")
+    done = personal.personalize_photos(_all([album]), _all(photos), _given(out), chosen, tuning, _options(faces))
+    return _adapted(done.root, done.line, done.data, False, output)
 
 
 def _made(photos: Sequence[Path], output: Output) -> Result:
@@ -297,4 +312,7 @@ def _all(photos: Sequence[Path]) -> list[Path]:
 
 def _given(path: Path | None) -> str | None:
     """A path of the command line, as seen from where the command was typed."""
-    return None if path is None else str(path.expanduser().absolute())
+    try:
+        return None if path is None else str(path.expanduser().absolute())
+    except RuntimeError as error:  # ~NAME of nobody
+        raise BadInput(f"{path}: {error} Write the whole path, or ./~… for a name that begins so.") from error

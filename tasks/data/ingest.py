@@ -21,14 +21,14 @@ from typing import Literal, NamedTuple, TypeVar
 import numpy as np
 from PIL import Image
 
-from tasks.basics import BadInput
+from tasks.basics import RESERVED, BadInput
 from tasks.data.masks import hole_of, read_mask
 from tasks.data.photo import EXTENSIONS, FORMATS, MAX_MEGAPIXELS, has_image_signature, read_photo
 from tasks.data.registration import check_aspects, check_registered
 from tasks.store.artifact import MANIFEST
 from tasks.store.files import QUARANTINE, Quarantined
 from tasks.store.keys import digest, file_digest
-from tasks.store.ownership import is_published
+from tasks.store.ownership import published_manifest
 
 Fit = Literal["aligned", "crop"]
 Role = Literal["HQ", "mask"]
@@ -312,8 +312,9 @@ def discover(folder: Path) -> list[Path]:
     """Every file below a folder that is an image by its name or by its first bytes, sorted by path; or the one photo.
 
     Linked folders are followed. Hidden folders and system folders are passed over, and so are files that do not even
-    pretend to be images. Hidden files with an image's name are listed, so that their quarantine is seen. Results of
-    bfr below the folder are passed over too, which the log says once: they are made of photos that are there already.
+    pretend to be images. Hidden files with an image's name are listed, so that their quarantine is seen. The files of
+    results of bfr below the folder are passed over too, which the log says once: they are made of photos that are there
+    already. What a user has put beside them is not.
     Raises BadInput if the folder is missing or a part of it cannot be listed.
     """
     photos, results = _walked(folder)
@@ -329,7 +330,7 @@ def results_below(folder: Path) -> list[Path]:
 
 @cache
 def _say_passed_over(folder: Path) -> None:
-    logging.getLogger(__name__).warning("%s is a result of bfr: what is in it is not taken as photos.", folder)
+    logging.getLogger(__name__).warning("%s is a result of bfr: its files are not taken as photos.", folder)
 
 
 def _walked(folder: Path) -> tuple[list[Path], list[Path]]:
@@ -340,6 +341,7 @@ def _walked(folder: Path) -> tuple[list[Path], list[Path]]:
         raise BadInput(f"{folder} is not a folder; expected a folder of photos, or one photo. Correct the path.")
     found: list[Path] = []
     results: list[Path] = []
+    made: set[Path] = set()
     seen: set[tuple[int, int]] = set()
     for root, folders, files in os.walk(folder, onerror=_cannot_list, followlinks=True):
         status = os.stat(root)
@@ -347,13 +349,12 @@ def _walked(folder: Path) -> tuple[list[Path], list[Path]]:
             folders.clear()
             continue
         seen.add((status.st_dev, status.st_ino))
-        if Path(root) != folder and MANIFEST in files and is_published(Path(root)):
+        if Path(root) != folder and MANIFEST in files and (manifest := published_manifest(Path(root))):
             results.append(Path(root))
-            folders.clear()
-            continue
+            made.update(Path(root, name) for name in manifest.files)
         folders[:] = sorted(name for name in folders if not name.startswith(".") and name not in SYSTEM_FOLDERS)
         found += [path for name in files if _looks_like_image(path := Path(root, name))]
-    return sorted(found), sorted(results)
+    return sorted(path for path in found if path not in made), sorted(results)
 
 
 def _cannot_list(error: OSError) -> None:
@@ -401,6 +402,9 @@ def _id_with_digest(relative: Path) -> str:
 def safe_name(name: str) -> str:
     visible = "".join("_" if unicodedata.category(c)[0] == "C" else c for c in unicodedata.normalize("NFC", name))
     plain = re.sub(r'[<>:"/\\|?*]', "_", visible).strip(" ").rstrip(" .") or "_"
+    first, dot, rest = plain.partition(".")
+    if RESERVED.fullmatch(first):
+        plain = f"{first}_{dot}{rest}"
     if len(plain.encode()) <= LONGEST_ID:
         return plain
     return f"{plain.encode()[:LONGEST_ID].decode(errors='ignore')}-{_short_digest(name)}"

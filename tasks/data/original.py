@@ -16,7 +16,16 @@ import numpy as np
 from PIL import Image, ImageCms
 
 from tasks.data.metadata import with_chunks_of
-from tasks.data.photo import EXIF_ORIENTATION, FORMATS, MAX_MEGAPIXELS, MODE_OF_PROFILE, decode, explained, to_srgb
+from tasks.data.photo import (
+    EXIF_ORIENTATION,
+    FORMATS,
+    MAX_MEGAPIXELS,
+    MODE_OF_PROFILE,
+    allow,
+    decode,
+    explained,
+    to_srgb,
+)
 from tasks.data.tiff import PHOTOMETRIC, WHITE_IS_ZERO, tiff_16
 
 Kind = Literal["JPEG", "PNG", "WEBP", "TIFF"]
@@ -109,8 +118,9 @@ def read_original(path: Path, *, max_megapixels: float = MAX_MEGAPIXELS) -> Orig
         return Original(pixels, shown, kind, profile, exif, _is_lossless(path))
 
 
-def kind_of(path: Path) -> Kind | None:
+def kind_of(path: Path, max_megapixels: float) -> Kind | None:
     """How a photo would be stored, by the beginning of its file; None for what is none."""
+    allow(max_megapixels)
     if not path.is_file():  # a pipe would be waited for
         return None
     try:

@@ -73,8 +73,7 @@ def read_photo(path: Path, *, max_megapixels: float = MAX_MEGAPIXELS) -> np.ndar
     The content decides, not the file's extension. 16-bit gray is rounded to 8 bits; of 16-bit colour Pillow keeps the
     high byte (at most one level from rounding). No ICC profile means sRGB. Transparent parts become white, as in a
     browser. CMYK without a profile takes Pillow's plain conversion. Metadata that cannot be read count as absent: the
-    photo is upright, its colours are sRGB. max_megapixels (178 at most, Pillow's own limit)
-    is checked in the header, before anything is decoded.
+    photo is upright, its colours are sRGB. max_megapixels is checked in the header, before anything is decoded.
     Raises BadInput with the reason, without the file's name: the caller knows it.
     """
     with explained(path, max_megapixels):
@@ -85,6 +84,7 @@ def read_photo(path: Path, *, max_megapixels: float = MAX_MEGAPIXELS) -> np.ndar
 def explained(path: Path, max_megapixels: float) -> Iterator[None]:
     """Turn whatever decoders raise while `path` is read into a BadInput that says why it cannot be used."""
     _refuse_other_files(path)
+    allow(max_megapixels)
     try:
         yield
     except BadInput:
@@ -93,10 +93,17 @@ def explained(path: Path, max_megapixels: float) -> Iterator[None]:
         raise BadInput(
             f"too large (a decompression bomb?), the limit is {max_megapixels:g} megapixels: {error}"
         ) from None
+    except MemoryError as error:
+        raise BadInput("there is not enough memory to decode it: free some, or shrink the photo") from error
     except UnidentifiedImageError:
         raise BadInput(_why_unidentified(path)) from None
     except Exception as error:  # damaged bytes make decoders raise nearly anything
         raise BadInput(f"damaged or cut off, copy or download it again: {error}") from error
+
+
+def allow(max_megapixels: float) -> None:
+    """Have Pillow open photos up to a size that its own limit, 89 megapixels, would refuse or warn of."""
+    Image.MAX_IMAGE_PIXELS = max(Image.MAX_IMAGE_PIXELS or 0, round(1e6 * max_megapixels))
 
 
 def has_image_signature(path: Path) -> bool:
@@ -162,7 +169,7 @@ def decode(path: Path, max_megapixels: float) -> Image.Image:
     """Upright, 8 bits per channel at most, any colour mode, with its profile; without metadata that hinder."""
     try:
         return _decode(path, max_megapixels)
-    except (BadInput, Image.DecompressionBombError):
+    except (BadInput, MemoryError, Image.DecompressionBombError):
         raise
     except Exception:
         for data in with_less_metadata(path.read_bytes()):
@@ -177,6 +184,7 @@ def _decode(file: Path | IO[bytes], max_megapixels: float) -> Image.Image:
     """`decode` of a file whose metadata are sound."""
     with Image.open(file, formats=FORMATS) as header:
         _check_header(header, max_megapixels)
+        _say_frames(header)
         if header.format == "PNG":
             header.verify()  # the decoder itself does not look at the checksums
     with Image.open(file, formats=FORMATS) as image:
@@ -207,6 +215,14 @@ def _check_header(header: Image.Image, max_megapixels: float) -> None:
         )
     if _tiff_tag(header, TIFF_PLANES) == 2 and _tiff_tag(header, TIFF_BITS)[0] > 8:  # Pillow makes noise of these
         raise BadInput("TIFF with separate planes of more than 8 bits: save it interleaved, or as PNG")
+
+
+def _say_frames(header: Image.Image) -> None:
+    """Say that an animation, or a TIFF of several pages, has more to it than is read. (Phones hide pictures in MPO.)"""
+    with suppress(Exception):  # of damaged frames, of which none but the first matters
+        if header.format in ("GIF", "PNG", "TIFF", "WEBP") and (count := getattr(header, "n_frames", 1)) > 1:
+            logger.warning("a photo has %d frames or pages, of which the first is taken", count)
+        header.seek(0)
 
 
 def _tiff_tag(image: Any, tag: int) -> Any:

@@ -10,11 +10,10 @@ import cv2
 import numpy as np
 import torch
 from safetensors.numpy import load_file
-from scipy.special import gamma
 from torch import Tensor
 
 from tasks.metrics.full_reference import in_float64
-from tasks.metrics.statistics import RATIOS, SHAPES, moments, normalised
+from tasks.metrics.statistics import SHAPES, gamma, moments, normalised, ratios
 
 MODEL = Path(__file__).with_name("brisque.safetensors")
 GRAY = (0.2125, 0.7154, 0.0721)
@@ -54,7 +53,7 @@ def features_of(gray: np.ndarray) -> list[float]:
 def shaped(values: np.ndarray) -> tuple[float, float, float]:
     """Shape, left and right standard deviation of a distribution."""
     ratio, left, right = moments(values, values >= 0)
-    return float(np.interp(ratio, RATIOS, SHAPES)), left, right
+    return float(np.interp(ratio, ratios(), SHAPES)), left, right
 
 
 @cache

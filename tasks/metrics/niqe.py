@@ -9,12 +9,11 @@ from pathlib import Path
 import numpy as np
 import torch
 from safetensors.numpy import load_file
-from scipy.special import gamma
 from torch import Tensor
 
 from tasks.diffusion.lowpass import resize
 from tasks.metrics.full_reference import in_float64, size_text
-from tasks.metrics.statistics import RATIOS, SHAPES, moments, normalised
+from tasks.metrics.statistics import SHAPES, gamma, moments, normalised, ratios
 from tasks.weights.file import Unavailable
 
 PARAMETERS = Path(__file__).with_name("niqe.safetensors")
@@ -70,7 +69,7 @@ def features_of(block: np.ndarray) -> list[float]:
 def scaled(values: np.ndarray) -> tuple[float, float, float]:
     """Shape (the nearest that is tried), left and right scale (beta) of a distribution."""
     ratio, left, right = moments(values, values > 0)
-    shape = SHAPES[np.argmin((RATIOS - ratio) ** 2)]
+    shape = SHAPES[np.argmin((ratios() - ratio) ** 2)]
     scale = np.sqrt(gamma(1 / shape) / gamma(3 / shape))
     return shape, left * scale, right * scale
 

@@ -3,17 +3,27 @@
 Everything is computed on the CPU in float64: from a gray photo [H, W] to numbers.
 """
 
+import math
 from functools import cache
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from scipy.special import gamma
 from torch import Tensor
 
 WINDOW, SIGMA = 7, 7 / 6
 SHAPES = np.arange(0.2, 10.001, 0.001)  # of the distributions that are tried, as the authors' codes do
-RATIOS = gamma(2 / SHAPES) ** 2 / (gamma(1 / SHAPES) * gamma(3 / SHAPES))  # of the moments, by shape; it rises
+
+
+def gamma(x: float) -> float:
+    return math.gamma(x) if math.isfinite(x) else math.nan
+
+
+@cache
+def ratios() -> np.ndarray:
+    """Of the moments, by shape; they rise."""
+    one, two, three = (np.array([math.gamma(n / shape) for shape in SHAPES]) for n in (1, 2, 3))
+    return two**2 / (one * three)
 
 
 def normalised(gray: Tensor, constant: float, border: str) -> Tensor:
@@ -39,7 +49,7 @@ def window() -> Tensor:
 
 
 def moments(values: np.ndarray, is_right: np.ndarray) -> tuple[float, float, float]:
-    """Ratio (of `RATIOS`), left and right standard deviation of an asymmetric generalised Gaussian with these values.
+    """Ratio (of `ratios`), left and right standard deviation of an asymmetric generalised Gaussian with these values.
 
     is_right: which values are on the right side; the codes differ in zeros. NaN where one side is empty.
     """

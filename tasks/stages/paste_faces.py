@@ -108,7 +108,7 @@ def enlarged_matrix(matrix: np.ndarray, factor: int) -> np.ndarray:
     return np.column_stack([matrix[:, :2] / factor, shift])
 
 
-def names_of(photos: ChosenPhotos) -> dict[str, str]:
+def names_of(photos: ChosenPhotos, max_megapixels: float) -> dict[str, str]:
     """What the results of the photos are called, by id: their own names, or with the suffix of another kind."""
-    kinds = {image_id: kind_of(path) for image_id, path in photos.paths.items()}
+    kinds = {image_id: kind_of(path, max_megapixels) for image_id, path in photos.paths.items()}
     return photos.result_names({image_id: SUFFIXES[kind] for image_id, kind in kinds.items() if kind})

@@ -33,10 +33,16 @@ def required(path: Path, needed_by: str) -> Path:
         if not os.access(path, os.R_OK):
             raise BadInput(f"{path} may not be read by this user (needed as {needed_by}). Correct its permissions.")
         return verified(path, file) if file else path
+    if path.exists():
+        raise BadInput(
+            f"{path} is a folder, a pipe or a device; expected a file (needed as {needed_by}). Name the file."
+        )
     if file:
         advice = f"Download it from {file.url} ({file.licence}) and put it there: bfr fetch {file.place}"
     elif path.is_relative_to(WEIGHTS / "demo"):
         advice = "It comes with the repository: dvc pull -r demo data/weights/dvc.yaml"
+    elif path.is_relative_to(WEIGHTS) and path.with_suffix(".yaml").is_file():  # its recipe
+        advice = f"It is trained here: bfr train {path.relative_to(WEIGHTS).with_suffix('').as_posix()}"
     else:
         advice = "Put the file there, or correct its path in the settings."
     raise BadInput(f"{path} is missing (needed as {needed_by}).\n{advice}")

@@ -836,6 +836,25 @@ def test_the_share_of_each_hole_is_recorded(tmp_path, own_store):
     assert shares["a"] == HOLE.mean()
 
 
+@pytest.mark.parametrize("suffix", [".gif", ".png", ".webp", ".tif"])
+def test_further_frames_of_a_photo_are_said_not_to_be_taken(tmp_path, caplog, suffix):
+    frames = [Image.new("RGB", (32, 32), colour) for colour in ("red", "green", "blue")]
+    frames[0].save(tmp_path / f"photo{suffix}", save_all=True, append_images=frames[1:])
+    assert read_photo(tmp_path / f"photo{suffix}").mean(axis=(0, 1)) == pytest.approx((255, 0, 0), abs=8)
+    assert "a photo has 3 frames or pages, of which the first is taken" in caplog.text
+
+
+def test_a_photo_for_which_the_memory_does_not_suffice_is_not_called_damaged(tmp_path, monkeypatch):
+    Image.new("RGB", (32, 32)).save(tmp_path / "photo.png")
+
+    def full(*_: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr(ImageFile.ImageFile, "load", full)
+    with pytest.raises(BadInput, match="not enough memory"):
+        read_photo(tmp_path / "photo.png")
+
+
 def test_holes_are_said_and_without_any_nothing_is_filled(tmp_path, own_store, caplog):
     caplog.set_level(logging.INFO)
     say_holes(masked(tmp_path / "masked", BRUSH))

@@ -20,8 +20,8 @@ from PIL import Image
 from flows.app import jobs, serving
 from flows.app.jobs import Desk
 from flows.cli import call
-from flows.whole_photos import Options, restore_photos
-from flows.workspace import Workspace
+from flows.personalize import Tuning
+from flows.whole_photos import Options, Outcome, restore_photos
 from tasks.basics import ROOT, BadInput
 from tasks.running.progress import Bar
 from tasks.store.files import write_json, write_png
@@ -193,21 +193,21 @@ def test_an_album_is_restored_and_comes_as_one_archive(page, two, tmp_path):
 def test_an_adaptation_shows_how_far_it_is_and_what_it_found(page, two, monkeypatch):
     seen = threading.Event()
 
-    def adapt(folder: str, *, experiment: str, out: str) -> Workspace:
-        assert [path.name for path in Path(folder).iterdir()] == ["two.jpg"]
+    def adapt(given: list[Path], out: str, experiment: str, options: Options) -> Outcome:
+        assert [path.name for path in given[0].iterdir()] == ["two.jpg"]
         with Bar("finetune", 4) as bar:
             bar.advance()
             assert seen.wait(PATIENCE_MS / 1000)
-        work = Workspace(Path(out))
+        root = Path(out)
         for place in ("photos", "report", "details/lq"):
-            (work.root / place).mkdir(parents=True)
-        write_png(work.root / "photos" / "two.png", np.zeros((64, 64, 3), np.uint8))
-        write_png(work.root / "details" / "lq" / "two.png", np.zeros((64, 64, 3), np.uint8))
-        write_json(work.root / "report" / "findings.json", {experiment: "adapted, and better"})
-        (work.root / "report" / "report.html").write_text("<p>The report</p>")
-        return work
+            (root / place).mkdir(parents=True)
+        write_png(root / "photos" / "two.png", np.zeros((64, 64, 3), np.uint8))
+        write_png(root / "details" / "lq" / "two.png", np.zeros((64, 64, 3), np.uint8))
+        write_json(root / "report" / "findings.json", {experiment: "adapted, and better"})
+        (root / "report" / "report.html").write_text("<p>The report</p>")
+        return Outcome(root, {}, {}, [])
 
-    monkeypatch.setattr(jobs, "adapt", adapt)
+    monkeypatch.setattr(jobs, "adapt_photos", adapt)
     page.get_by_role("tab", name="Adapt").click()
     dropped(page, two)
     page.get_by_text("two.jpg").or_(page.get_by_text("two", exact=True)).filter(visible=True).first.wait_for()
@@ -227,11 +227,11 @@ def test_an_adaptation_shows_how_far_it_is_and_what_it_found(page, two, monkeypa
 def test_a_person_s_photos_are_restored_by_a_prior_that_learnt_from_the_album(tmp_path, two, monkeypatch):
     asked = []
 
-    def personalize(album: str, folder: str, experiment: str, iterations: int, *, out: str) -> Workspace:
-        asked.append((len(list(Path(album).iterdir())), [path.name for path in Path(folder).iterdir()], iterations))
+    def personalize(album: list[Path], given: list[Path], out: str, experiment: str, tuning: Tuning, options: Options):
+        asked.append((len(list(album[0].iterdir())), [path.name for path in given[0].iterdir()], tuning.iterations))
         raise BadInput("enough")
 
-    monkeypatch.setattr(jobs, "personalize", personalize)
+    monkeypatch.setattr(jobs, "personalize_photos", personalize)
     album = [shutil.copyfile(two, tmp_path / name) for name in ("a.jpg", "b.jpg")]
     given = (Desk(tmp_path / "desk"), album, [two], "demo", 300, print)
     with pytest.raises(BadInput, match="enough"):

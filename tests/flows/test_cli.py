@@ -48,6 +48,12 @@ def test_the_help_lists_every_command(capsys):
         (["prune", "--days", "-1"], 2, "Must be >= 0"),
         (["personalize", "folder", "--album", "album", "--iterations", "0"], 2, "Must be > 0"),
         (["personalize", "folder", "--album", "album", "--start-t", "5000"], 2, "Must be <= 1000"),
+        (["restore", ""], 2, "a path is empty"),
+        (["restore", "folder", "--out", ""], 2, "a path is empty"),
+        (["adapt"], 1, "Which photos?"),
+        (["adapt", "f", "--method", "swinr"], 1, "Did you mean 'swinir'?"),
+        (["adapt", "f", "--hq", "g"], 1, "only aligned face crops"),
+        (["personalize", "f", "--album", "a", "--method", "dmo"], 1, "Did you mean 'demo'?"),
         (["restore", "folder", "--masks", "masks"], 1, "only aligned face crops can be filled"),
         (
             ["restore", "f", "--aligned", "--masks", "m", "--method", "demo"],
@@ -64,6 +70,12 @@ def test_the_help_lists_every_command(capsys):
         (["restore", "/no/such/folder", "--method", "gfpgn"], 1, "Did you mean 'gfpgan'?"),
         (["restore", "f", "--experiment", "demo", "--method", "pretraind"], 1, "Did you mean 'pretrained'?"),
         (["ballot", "one", "--out", "x"], 1, "expected at least two NAME=FOLDER"),
+        (["ballot", "a=f", "a=g", "b=h", "--out", "x"], 1, "expected another NAME for each FOLDER"),
+        (["ballot", "=f", "b=g", "--out", "x"], 1, "expected another NAME for each FOLDER"),
+        (["ballot", "a=/no/such", "b=f", "--out", "x"], 1, "a: /no/such is not a folder"),
+        (["ballot", "a=f", "b=g", "--out", "x", "--trials", "-3"], 2, "Must be > 0"),
+        (["restore", "~nobody-at-all/f", "--method", "demo"], 1, "Write the whole path"),
+        (["diff", "old", "new", "--out", "x" * 300], 1, "File name too long"),
     ],
 )
 def test_what_is_wrong_is_said_with_the_nearest_name_and_ends_as_documented(words, code, said, capsys):
@@ -117,8 +129,8 @@ def test_several_photos_are_personalized_each_to_a_folder_of_its_own(tmp_path, m
         return work
 
     monkeypatch.setattr("flows.personalize.personalize", personalize)
-    assert call(["personalize", "a.png", "trip", "--album", "album", "--out", "out"]) == 0
-    assert call(["personalize", "a.png", "b.png", "--album", "album", "--json"]) == 0
+    assert call(["personalize", "a.png", "trip", "--album", "album", "--aligned", "--out", "out"]) == 0
+    assert call(["personalize", "a.png", "b.png", "--album", "album", "--aligned", "--json"]) == 0
     album, photos = str(tmp_path / "album"), [str(tmp_path / name) for name in ("a.png", "trip", "a.png", "b.png")]
     outs = [str(tmp_path / "out" / "a.png"), str(tmp_path / "out" / "trip"), None, None]
     assert asked == [(album, photo, out) for photo, out in zip(photos, outs, strict=True)]

@@ -12,8 +12,9 @@ import pytest
 from faces.drawn import Head, draw
 from PIL import Image
 
+from flows import workspace
 from flows.cli import call
-from flows.restore import chosen
+from flows.restore import chosen, suffix_of
 from flows.rows import rows_of
 from flows.whole_photos import METHODS, Options, Outcome, files_of, named, restore_photos
 from tasks.basics import ROOT, BadInput
@@ -202,6 +203,34 @@ def test_a_second_run_replaces_its_results_and_foreign_files_are_refused(album, 
         restored(album, out=tmp_path / "out")
     with pytest.raises(BadInput, match="lie in one another"):
         restored(album, out=album / "restored")
+
+
+def test_a_photo_over_the_limit_is_set_aside_and_can_be_allowed(album, tmp_path, monkeypatch):
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 10_000)  # Pillow's own limit, too
+    photo = album / "Two.JPG"
+    with pytest.raises(BadInput, match="the limit is 0"):
+        restored(photo, out=tmp_path / "out", max_megapixels=0.05)
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 10_000)
+    assert restored(photo, out=tmp_path / "out", max_megapixels=0.07).line.startswith("1 photo restored")
+
+
+def test_other_samples_have_a_folder_of_their_own():
+    assert suffix_of("difface", None) == "restored_difface"
+    assert suffix_of("difface", 7) == "restored_difface_seed7"
+
+
+def test_git_passes_over_results_in_the_checkout(album, tmp_path, monkeypatch):
+    checkout = tmp_path / "checkout"
+    monkeypatch.setattr(workspace, "ROOT", checkout)
+    subprocess.run(["git", "init", "--quiet", checkout], check=True)
+    for out in ("mine", "sub/other"):
+        for strength in (1.0, 0.5):  # a second run finds nothing of another's there
+            restored(album / "none.webp", out=checkout / out, strength=strength)
+    status = ["git", "-C", str(checkout), "status", "--porcelain", "--untracked-files=all"]
+    assert subprocess.run(status, capture_output=True, check=True, text=True).stdout == ""
+    (checkout / "mine" / ".gitignore").write_text("*.png")
+    with pytest.raises(BadInput, match="gitignore"):
+        restored(album / "none.webp", out=checkout / "mine")
 
 
 def test_photos_of_which_none_can_be_used_are_said_to_be_so(tmp_path):

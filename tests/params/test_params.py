@@ -151,6 +151,12 @@ def test_a_missing_file_says_how_to_get_it_back(tmp_path):
         load(tmp_path / "params.yaml")
 
 
+def test_a_file_that_cannot_be_read_is_said(tmp_path):
+    (tmp_path / "params.yaml").mkdir()
+    with pytest.raises(BadInput, match=r"params\.yaml cannot be read \(Is a directory\)"):
+        load(tmp_path / "params.yaml")
+
+
 def test_an_unknown_experiment_is_named_with_the_nearest():
     with pytest.raises(BadInput, match=r"there is no 'dem'\. Did you mean 'demo'\?"):
         load_experiment("dem")
@@ -260,6 +266,9 @@ def test_a_fault_of_one_experiment_stops_no_other(tmp_path):
         ("experiments:\n  a: {seed: 1}\n  b:\n    <<: *a\n", "line 4, column 9: anchors and aliases"),
         ("experiments: {a: {}, a: {}}", "the key 'a' comes twice"),
         ("experiments: {[a]: 1}", "a key is a name"),
+        *((f"experiments: {tag} x", "line 1, column 14: tags (") for tag in ("!!int", "!!timestamp", "!!bool", "!foo")),
+        (f"experiments: {'1' * 5000}", "is not valid YAML: Exceeds the limit"),
+        ("experiments: {con: {}}", "experiments.con: Windows keeps this name for a device"),
         ("experiments: [a]", "experiments: expected entries (name: settings), found ['a']"),
         ("experimets: {}", "experimets: unknown key. Did you mean 'experiments'?"),
     ],

@@ -4,6 +4,7 @@ import errno
 import json
 import os
 import shutil
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -224,12 +225,24 @@ def test_an_older_result_that_is_whole_or_half_there_is_replaced(tmp_path):
     assert sorted(path.name for path in destination.iterdir()) == ["a.png", "b.png", MANIFEST, "sub"]
 
 
+def test_a_file_that_was_changed_while_the_clock_was_wrong_is_refused(tmp_path):
+    destination = tmp_path / "lq"
+    publish(result("1"), destination)
+    ahead = time.time_ns() + 10**12  # the clock was ahead when this was published, and is right again
+    os.utime(destination / MANIFEST, ns=(ahead, ahead))
+    picture = next(destination.glob("*.png"))
+    picture.write_bytes(picture.read_bytes()[::-1])
+    with unchanged(destination), pytest.raises(BadInput, match="changed after they were made"):
+        publish(result("2"), destination)
+
+
 def test_an_unchanged_folder_is_replaced_without_hashing_it(tmp_path, monkeypatch):
     destination = tmp_path / "lq"
     publish(result("1"), destination)
     later = (destination / MANIFEST).stat().st_mtime_ns + 10**9
     os.utime(destination / MANIFEST, ns=(later, later))
     result("2")
+    monkeypatch.setattr("tasks.store.ownership.time", SimpleNamespace(time_ns=lambda: later))
     monkeypatch.setattr("tasks.store.ownership.file_digest", lambda path: pytest.fail(f"{path} was hashed"))
     publish(result("2"), destination)
 
@@ -438,6 +451,31 @@ def test_results_below_the_input_are_not_taken_as_photos(tmp_path, caplog):
         ingest(CROP, folder=PhotoFolder(root))
 
 
+def test_a_users_photo_among_results_below_the_input_is_taken(tmp_path):
+    folder = photos_in(tmp_path / "all" / "grandma", "one.png")
+    root, _ = results_folder(None, "restored", {"folder": str(folder)})
+    restored_like(Workspace(root), folder)
+    shutil.copy(folder / "one.png", root / "photos" / "mine.png")
+    photos_in(root / "photos" / "new", "mine.png")
+    found = [path.relative_to(tmp_path / "all").as_posix() for path in discover(tmp_path / "all")]
+    assert found == ["grandma/one.png", "grandma_restored/photos/mine.png", "grandma_restored/photos/new/mine.png"]
+
+
+@pytest.mark.parametrize("target", ["/away/mine.png", "/cache/files/md5/ab/" + "c" * 30])
+def test_a_users_link_to_a_disk_that_is_away_stays_and_one_of_dvc_is_replaced(target, tmp_path):
+    publish(result("1"), tmp_path / "lq")
+    picture = next((tmp_path / "lq").glob("*.png"))
+    picture.unlink()
+    picture.symlink_to(target)
+    if target.startswith("/cache"):
+        publish(result("2"), tmp_path / "lq")
+        assert not picture.is_symlink()
+    else:
+        with pytest.raises(BadInput, match="changed after they were made"):
+            publish(result("2"), tmp_path / "lq")
+        assert picture.is_symlink()
+
+
 @pytest.mark.parametrize(
     "out",
     ["grandma", "grandma/restored", ".", "linked/x", "notes.txt", "notes.txt/x/y", "other", "other/photos"],
@@ -471,7 +509,7 @@ def test_a_folder_of_results_with_a_users_file_is_refused_before_any_work(tmp_pa
 
 
 @pytest.mark.parametrize("name", ["folder", "out", "hq"])
-@pytest.mark.parametrize("path", ["photos", "./photos", "../photos"])
+@pytest.mark.parametrize("path", ["photos", "./photos", "../photos", ""])
 def test_relative_paths_are_refused(name, path, tmp_path):
     paths = {"folder": str(photos_in(tmp_path / "in")), "out": None, "hq": None} | {name: path}
     with pytest.raises(BadInput, match=f"{name}: expected an absolute path"):
