@@ -76,7 +76,7 @@ def spread():
         nodes.run(finetune, training, lq=photos, targets=targets, real=photos, weights=Path({restorer!r}))
         return targets.digest
 
-    with prefect_test_harness():
+    with prefect_test_harness(server_startup_timeout=250):
         print("digest", run())
 
 if __name__ == "__main__":
@@ -94,7 +94,7 @@ def output_of(job: Path, text: str, *words: str) -> str:
     job.write_text(text)
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     command = [sys.executable, *words, str(job)]
-    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=300, check=False)
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=600, check=False)
     assert done.returncode == 0, done.stderr[-3000:]
     return done.stdout
 
