@@ -35,6 +35,7 @@ def noted_interrupts(what: str) -> Iterator[Interrupts]:
         yield found
         return
     usual = {number: signal.getsignal(number) for number in SIGNALS}
+    usual = {number: handler for number, handler in usual.items() if handler != signal.SIG_IGN}  # as behind nohup
 
     def let_through() -> None:
         for number, handler in usual.items():
@@ -45,7 +46,7 @@ def noted_interrupts(what: str) -> Iterator[Interrupts]:
         let_through()
         LOG.warning("Stopping after %s, which is kept. Once more stops at once.", what)
 
-    for number in SIGNALS:
+    for number in usual:
         signal.signal(number, note)
     try:
         yield found
