@@ -29,6 +29,14 @@ class BadInput(ValueError):
     """Something that the user gave us cannot be used; the message names it, what was expected and what to do."""
 
 
+def with_home(path: Path) -> Path:
+    """A path with its ~ or ~NAME replaced. Raises BadInput where NAME is nobody here."""
+    try:
+        return path.expanduser()
+    except RuntimeError as error:
+        raise BadInput(f"{path}: {error} Write the whole path, or ./~… for a name that begins so.") from error
+
+
 class Strict(BaseModel):
     """Base of every typed record: unknown keys and infinite numbers are errors, values cannot be changed."""
 

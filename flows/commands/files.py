@@ -9,7 +9,7 @@ from cyclopts import Parameter
 from cyclopts.types import NonNegativeFloat, PositiveInt
 
 from flows.command import FILES, PLAIN, Output, Result, app
-from tasks.basics import ROOT, BadInput
+from tasks.basics import ROOT, BadInput, with_home
 
 Flag = Annotated[bool, Parameter(negative="", show_default=False)]
 
@@ -223,7 +223,7 @@ def ballot(
     wrong = [text for text in folders if "=" not in text]
     if wrong or len(folders) < 2:
         raise BadInput(f"expected at least two NAME=FOLDER, found {' '.join(folders) or 'nothing'}")
-    named = {name: Path(folder).expanduser() for name, _, folder in (text.partition("=") for text in folders)}
+    named = {name: with_home(Path(folder)) for name, _, folder in (text.partition("=") for text in folders)}
     if len(named) < len(folders) or "" in named:
         raise BadInput(f"expected another NAME for each FOLDER, found {' '.join(folders)}")
     write_ballot(named, out, trials, seed, lq)

@@ -11,7 +11,7 @@ from cyclopts.validators import Number
 
 from flows.command import PHOTOS, PLAIN, Output, Result, app
 from flows.commands.experiments import report_of
-from tasks.basics import BadInput
+from tasks.basics import BadInput, with_home
 
 if TYPE_CHECKING:
     from flows.whole_photos import Options
@@ -323,7 +323,4 @@ def _all(photos: Sequence[Path]) -> list[Path]:
 
 def _given(path: Path | None) -> str | None:
     """A path of the command line, as seen from where the command was typed."""
-    try:
-        return None if path is None else str(path.expanduser().absolute())
-    except RuntimeError as error:  # ~NAME of nobody
-        raise BadInput(f"{path}: {error} Write the whole path, or ./~… for a name that begins so.") from error
+    return None if path is None else str(with_home(path).absolute())

@@ -22,7 +22,7 @@ import numpy as np
 from PIL import Image
 
 from tasks.basics import RESERVED, BadInput
-from tasks.data.masks import hole_of, read_mask
+from tasks.data.masks import hole_of, read_mask, refuse_black
 from tasks.data.photo import EXTENSIONS, FORMATS, MAX_MEGAPIXELS, has_image_signature, read_photo
 from tasks.data.registration import check_aspects, check_registered
 from tasks.store.artifact import MANIFEST
@@ -64,9 +64,9 @@ class PhotoFolder:
 
 def content_of(path: Path) -> str:
     """Digest of a file; of one that cannot be read, the reason, which it will be quarantined for."""
-    if path.exists() and not path.is_file():  # a pipe would be waited for
-        return "not a regular file"
     try:
+        if path.exists() and not path.is_file():  # a pipe would be waited for
+            return "not a regular file"
         return file_digest(path)
     except OSError as error:
         return str(error.strerror)
@@ -87,12 +87,14 @@ class Ingest:
 
     size: side in pixels. fit: what to do with photos that are not square, see `to_square`.
     max_megapixels: photos with more are refused unread; a thread needs about 12 bytes for each pixel of its photo.
+    is_lq: they are to be restored, so those that are black nearly everywhere are set aside.
     """
 
     folder: Path
     size: int
     fit: Fit = "aligned"
     max_megapixels: float = MAX_MEGAPIXELS
+    is_lq: bool = False
     paths: dict[str, Path] = field(init=False)
     quarantine: list[Quarantined] = field(init=False, default_factory=list)
     cropped: list[Cropped] = field(init=False, default_factory=list)
@@ -125,7 +127,10 @@ class Ingest:
     def _read(self, item: tuple[str, Path]) -> tuple[np.ndarray, tuple[int, ...]] | BadInput:
         try:
             photo = _read_own(item[1], read_photo, self.max_megapixels)
-            return to_square(photo, self.size, self.fit), photo.shape[:2]
+            face = to_square(photo, self.size, self.fit)
+            if self.is_lq:
+                refuse_black(face)
+            return face, photo.shape[:2]
         except BadInput as reason:
             return reason
 
@@ -185,6 +190,7 @@ class PairedIngest:
     def _fitted(self, lq: np.ndarray, second: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         with _named("LQ"):
             face = to_square(lq, self.size, self.fit)
+            refuse_black(face)
         with _named(self.role):
             square = to_square(second, self.size, self.fit)
             if self.role == "mask":

@@ -112,9 +112,9 @@ def has_image_signature(path: Path) -> bool:
 
 
 def _refuse_other_files(path: Path) -> None:
-    if not path.is_file():
-        raise BadInput("not a regular file (a link that leads nowhere?)")
     try:
+        if not path.is_file():
+            raise BadInput("not a regular file (a link that leads nowhere?)")
         start = _first_bytes(path)
     except OSError as error:
         raise BadInput(f"cannot be opened: {error.strerror}") from error

@@ -75,7 +75,9 @@ class Comparison(Strict):
 class External(Strict):
     """A method that ran elsewhere: its images enter the table, matched by image id."""
 
-    images: str = Field(description="folder of images named by image id; {degradation} is replaced by its name")
+    images: str = Field(
+        min_length=1, description="folder of images named by image id; {degradation} is replaced by its name"
+    )
     label: str | None = None
 
 

@@ -137,6 +137,27 @@ def test_prune_and_verify_touch_only_what_is_ours(store_folder):
     assert {path: path.read_bytes() for path in mine} == before
 
 
+def test_work_that_is_under_way_is_not_pruned(store_folder):
+    store = default_store()
+    record = Manifest(stage="work", key="7" * 64, params={}, inputs={}, code="", files={})
+    state = store_folder / "training" / f"{record.key}.pt"
+
+    def make(folder: Path) -> None:
+        state.parent.mkdir()
+        state.write_bytes(b"half of a training")
+        found = store.prune(0)
+        assert [(each.path, each.reason, each.is_deleted) for each in found if each.path != store_folder / "locks"] == [
+            (folder, "is being made", False),
+            (state, "is being made", False),
+        ]
+        (folder / "a.txt").write_text("made")
+
+    assert store.has(record.stage, store.build(record, make).name)
+    (store_folder / "tmp" / "work-abcdefgh").mkdir()
+    state.write_bytes(b"of a killed one")
+    assert {each.path.name for each in store.prune(0) if each.is_deleted} >= {"work-abcdefgh", state.name}
+
+
 def test_a_result_that_holds_a_users_file_stays_whatever_happens_to_it(store_folder):
     folder = result()
     (folder / "notes.txt").write_text("mine")
@@ -405,7 +426,7 @@ def test_results_beside_photos_where_nothing_may_be_written_are_refused_with_adv
 
     folder = photos_in(tmp_path / "in")
     monkeypatch.setattr("tempfile.TemporaryFile", closed)
-    with pytest.raises(BadInput, match=r"this user may not write there .* Name another folder as `out`"):
+    with pytest.raises(BadInput, match=r"this user may not read or write there .* Name another folder as `out`"):
         results_folder(None, "restored", {"folder": str(folder)})
 
 
