@@ -13,7 +13,7 @@ from cyclopts import CycloptsError
 from pydantic import ValidationError
 
 from flows.command import PLAIN, Result, app
-from flows.commands import experiments, files, photos  # noqa: F401 (they register their commands)
+from flows.commands import experiments, files, page, photos  # noqa: F401 (they register their commands)
 from tasks.basics import BadInput
 
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # read when torch is loaded; spinning threads starve one another

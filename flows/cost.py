@@ -1,7 +1,8 @@
 """How long a run will take, said before it starts: images x network evaluations x seconds of one, measured here.
 
-It leaves out what is fast beside the networks (degradation, evaluation, reading and writing), and DifBFSR's two small
-networks. Of a run that the store has whole, nothing is measured; else nothing that it has is subtracted.
+It leaves out what is fast beside the networks (degradation, evaluation, reading and writing), DifBFSR's two small
+networks, and IDM's one pass over its training photos. Of a run that the store has whole, nothing is measured; else
+nothing that it has is subtracted.
 """
 
 import inspect
@@ -16,9 +17,11 @@ import torch
 
 from flows.rows import authentic_rows
 from flows.steps import STEPS
-from flows.workspace import Workspace
+from flows.workspace import Drafts, Run
 from tasks.basics import ROOT, Strict
 from tasks.diffusion.priors import load_prior
+from tasks.diffusion.schedule import Schedule
+from tasks.durations import whole_duration
 from tasks.methods.idm import NETWORKS, IdmNetwork, load_network
 from tasks.metrics.perceptual import lpips_seeded
 from tasks.params.experiment import Comparison, Experiment, given
@@ -38,6 +41,7 @@ from tasks.training.swinir_gan import FineTune
 BACKWARD = 4  # an image of a training step costs about four evaluations (demo: 4, of single photos 8)
 SAMPLE = 8  # images that are timed together
 RUNS = 3
+ENOUGH_S = 10.0  # of measuring one network
 IDLE = 0.1  # others take less of a device that counts as idle
 
 
@@ -75,8 +79,8 @@ def table(lines: Sequence[Line]) -> str:
     if not lines:
         return "No network has anything to do: all results are there."
     rows = [f"{line.what}: {line.images} x {line.evaluations} x {line.speed.seconds:.3g} s" for line in lines]
-    total = sum(line.seconds for line in lines)
-    rows.append(f"about {total / 60:.0f} min of networks on {device_name()}, less what is in the store")
+    total = whole_duration(sum(line.seconds for line in lines))
+    rows.append(f"about {total} of networks on {device_name()}, less what is in the store")
     if (others := max(line.speed.others for line in lines)) > IDLE:
         rows.append(f"(measured while other programs took {others:.0%} of it; it is measured again when they do not)")
     return "\n".join(rows)
@@ -86,13 +90,8 @@ class _NotStored(Exception):
     pass
 
 
-class _Looking(Workspace):
+class _Looking(Drafts):
     """A workspace that makes nothing."""
-
-    def make(self, at: str, stage: Stage, params: Strict, **inputs: Source) -> ImageFolder:
-        self.finds(at, stage, params, **inputs)
-        self.results[at] = self.run_stage(stage, params, at, **inputs)
-        return self.results[at]
 
     def folder(self, name: str) -> None:
         pass
@@ -107,20 +106,49 @@ def _found(stage: Stage, params: Strict, at: str = "", /, **inputs: Source) -> I
 
 def is_stored(experiment: Experiment, root: Path) -> bool:
     """Whether every result before the report is there: in the store, or published in the experiment's folder."""
-    work = _Looking(root, _found)
-    try:
-        for name, make in STEPS.items():
+
+    def make(run: Run) -> None:
+        work = _Looking(root, run)
+        for name, step in STEPS.items():
             if name != "report":
-                inspect.unwrap(make)(experiment, work)
+                inspect.unwrap(step)(experiment, work)
+
+    return is_made(make)
+
+
+def is_made(make: Callable[[Run], None]) -> bool:
+    """Whether all is there already that `make` makes by the driver that it is given."""
+    try:
+        make(_found)
     except _NotStored:
         return False
     return True
+
+
+def adaptation(experiment: Experiment, faces: int) -> Iterator[Line]:
+    """The parts of an adaptation to so many faces of a user's."""
+    restorer, recipe = given(experiment.restorer, "restorer"), given(experiment.finetune, "finetune")
+    targets = given(experiment.pseudo_targets, "pseudo_targets").on("")
+    yield Line(f"restore ({restorer.arch}), before and after", 2 * faces, 1, Timed("restorer", experiment).speed)
+    if targets.evaluations:
+        yield Line("pseudo_targets", faces, targets.evaluations, Timed("prior", experiment).speed)
+    yield Line("finetune", recipe.iterations * recipe.batch, 1, Timed("finetune", experiment).speed)
+
+
+def personal(experiment: Experiment, training_images: int, evaluations: int, faces: int) -> list[Line]:
+    """The parts of a personalisation: the prior learns from so many images, and restores the faces before and after."""
+    speed = Timed("prior", experiment).speed
+    return [
+        Line("fine-tune the prior", training_images, BACKWARD, speed),
+        Line("restore, by the prior as it was and after", 2 * faces, evaluations, speed),
+    ]
 
 
 def lines_of(experiment: Experiment) -> Iterator[Line]:
     """The parts of a run. The weights of the experiment must be there (`flows.preflight.check`)."""
     parts = len(experiment.parts)
     test, tuned = experiment.dataset.counts
+    tuned *= "adapted" in experiment.methods
     authentic = 2 if experiment.authenticity else 0  # the check restores the restored and the clean photos of one part
     prior = Timed("prior", experiment)
     if (restorer := experiment.restorer) is not None:
@@ -129,10 +157,10 @@ def lines_of(experiment: Experiment) -> Iterator[Line]:
         passes = max(1, methods) * parts + authentic * methods
         yield Line(f"restore ({restorer.arch})", test * passes + tuned * parts, 1, each.speed)
     if targets := experiment.pseudo_targets:
-        tests, adapts = "pseudo_target" in experiment.methods, "adapted" in experiment.methods
+        tests = "pseudo_target" in experiment.methods
         for start in sorted({targets.on(part).evaluations for part in experiment.parts}):
             alike = sum(targets.on(part).evaluations == start for part in experiment.parts)
-            if start and (images := test * (alike + authentic) * tests + tuned * alike * adapts):
+            if start and (images := test * (alike + authentic) * tests + tuned * alike):
                 yield Line("pseudo_targets", images, start, prior.speed)
     if "adapted" in experiment.methods and (recipe := experiment.finetune):
         yield Line("finetune", recipe.iterations * recipe.batch * parts, 1, Timed("finetune", experiment).speed)
@@ -140,6 +168,10 @@ def lines_of(experiment: Experiment) -> Iterator[Line]:
         idm = Timed(cleaning.method.arch, experiment)
         models = 1 if cleaning.weights else 2
         yield Line("clean (training)", cleaning.iterations * cleaning.batch * models, BACKWARD, idm.speed)
+        if down := cleaning.downstream:
+            steps = len(Schedule.linear().respace(down.respacing))
+            yield Line("downstream (training)", 2 * down.iterations * down.batch, BACKWARD, prior.speed)
+            yield Line("downstream (drawing)", 2 * down.count, steps, prior.speed)
     authentic_names = [row.name for row in authentic_rows(experiment)]
     for name, entry in experiment.compare.items():
         if isinstance(entry, Comparison) and entry.method.evaluations > 1:
@@ -216,10 +248,10 @@ class Timed:
 
 def quickest(run: Callable[[], object], device: torch.device) -> Speed:
     """That of the quickest of a few runs, for what else the machine does only adds; the first warms up."""
-    found = []
+    found: list[float] = []
     run()
     others = share_of_others(device)
-    for _ in range(RUNS):
+    while len(found) < RUNS and sum(found) < ENOUGH_S:
         started = time.perf_counter()
         run()
         if device.type == "cuda":

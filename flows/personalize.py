@@ -1,12 +1,20 @@
 """Fine-tune the prior on an album of one subject, and restore photos of that subject with it (gen2res)."""
 
 import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
-from flows.rows import run_comparison
-from flows.workspace import TRAINED, Run, Workspace, results_folder, run_here, say_set_aside
-from tasks.basics import ROOT
+from flows import cost
+from flows.restore import say_what_is_known
+from flows.rows import prior_checks, run_comparison
+from flows.whole_photos import Options, Outcome, Part, Whole, check_named, check_usable, outcome, root_for
+from flows.workspace import TRAINED, Drafts, Run, Workspace, results_folder, run_here, say_set_aside
+from tasks.basics import ROOT, BadInput, Strict, suggestion
+from tasks.data.chosen import ChosenPhotos
 from tasks.data.ingest import PhotoFolder, discover
+from tasks.durations import whole_duration
 from tasks.methods.gen2res import NoiseDenoise
 from tasks.params.experiment import Comparison, Experiment, given
 from tasks.params.load import load_experiment
@@ -15,101 +23,209 @@ from tasks.report.inputs import ReportInputs
 from tasks.stages.external import ExternalParams, external
 from tasks.stages.identify import METRIC, IdentifyParams, identify
 from tasks.stages.ingest import IngestParams, ingest
+from tasks.stages.paste_faces import names_of
 from tasks.stages.personalize import PersonalizeParams
 from tasks.stages.personalize import personalize as personalize_stage
 from tasks.stages.report import ReportParams, report
-from tasks.weights.fetch import required
+from tasks.store.artifact import ImageFolder
+from tasks.store.files import read_json
 
 LOG = logging.getLogger(__name__)
 PART = "photos"  # the one part of the tables
+LABEL = "The personal prior"
+PRIORS = {"gen2res": "gen2res", "demo": "demo"}  # what can be made personal, and the experiment that has it
+
+
+class Tuning(Strict):
+    """How long the prior learns, and how the photos are restored. The defaults take minutes on a GPU; published:
+    5000 iterations and all 1000 steps.
+
+    iterations, batch, lr: of the fine-tuning; start_t: K, the noise level of 1000 to restore from: more is more
+    realistic and less faithful; respacing: how many of the 1000 steps to keep.
+    """
+
+    iterations: int = 300
+    batch: int = 4
+    lr: float = 1e-5
+    start_t: int = 200
+    respacing: int = 250
+
+    @property
+    def method(self) -> NoiseDenoise:
+        return NoiseDenoise(kind="noise_denoise", respacing=str(self.respacing), start_t=self.start_t)
+
+    @property
+    def training_images(self) -> int:
+        return self.iterations * self.batch
+
+    @property
+    def published(self) -> "Tuning":
+        return self.model_copy(update={"iterations": 5000, "respacing": 1000})
 
 
 def personalize(
     album: str,
     folder: str,
     experiment: str = "demo",
-    iterations: int = 5000,
-    batch: int = 4,
-    lr: float = 1e-5,
-    start_t: int = 200,
-    respacing: int = 1000,
+    tuning: Tuning | None = None,
     beside: str | None = None,
     out: str | None = None,
     fit: Literal["aligned", "crop"] = "crop",
     run_stage: Run = run_here,
 ) -> Workspace:
-    """Restored photos in <out>/photos, by the photos' own names and in their sub-folders, as PNG; the personal prior in
+    """Restored crops in <out>/photos, by the photos' own names and in their sub-folders, as PNG; the personal prior in
     <out>/model/model.safetensors; <out>/report/report.html: how much the photos look like the person of the album
     before, by the prior as it was, and after; the rest in <out>/details, by image id: album, lq (each with a
-    quarantine.csv), prior, restored, beside, scores.
+    quarantine.csv), prior, restored, beside, scores. All of it appears at the end.
 
     All paths are absolute. out: where the results go, by default <folder>_personal; a folder that holds anything but
     earlier results of bfr is refused.
     album: about 20 clean photos of the subject; folder: degraded photos of the same one, aligned alike;
-    experiment: whose prior; iterations, batch, lr: of the fine-tuning; start_t: K, the noise level of 1000 to restore
-    from: more is more realistic and less faithful; respacing: how many of the 1000 steps to keep. The defaults are the
-    published values. beside: what another method made of the same photos (say CodeFormer, by `bfr restore`), by the
-    same names: it enters the report.
+    experiment: whose prior. beside: what another method made of the same photos (say CodeFormer, by `bfr restore`), by
+    the same names: it enters the report.
     """
-    settings = load_experiment(experiment)
-    prior = given(settings.prior, "prior")
-    weights = required(ROOT / prior.weights, "the prior")
-    root, paths = results_folder(out, "personal", {"folder": folder, "album": album, "beside": beside})
-    work, details = Workspace(root, run_stage), Workspace(root / "details", run_stage)
+    settings = with_prior(experiment)
+    folders = {"folder": folder, "album": album, "beside": beside}
+    root, paths = results_folder(out, "personal", folders, personalize_stage.name)
+    work, details = Drafts(root, run_stage), Drafts(root / "details", run_stage)
     intake = IngestParams(size=settings.dataset.size, fit=fit)
     photos, lq = (
         details.make(at, ingest, intake, folder=PhotoFolder(paths[name]))
         for at, name in (("album", "album"), ("lq", "folder"))
     )
     say_set_aside(photos, lq)
-    training = PersonalizeParams(seed=settings.seed, arch=prior.arch, iterations=iterations, batch=batch, lr=lr)
     others = PhotoFolder(paths["beside"]) if beside else None
     if others:
         discover(others.path)  # now: the fine-tuning takes hours
-    model = work.make("model", personalize_stage, training, album=photos, weights=weights)
-    method = NoiseDenoise(kind="noise_denoise", respacing=str(respacing), start_t=start_t)
-    run_comparison(Comparison(method=method), settings, details, lq, "prior")
-    personal = Comparison(method=method, weights=model.path(TRAINED))
-    restored = run_comparison(personal, settings, details, lq, "restored")
+    personal = Personal(settings, tuning or Tuning(), work, details)
+    restored = personal.restored()
     if others:
         details.make("beside", external, ExternalParams(size=settings.dataset.size), folder=others, lq=lq)
-    write_report(settings, method, training, work, details, f"{paths['folder'].name}, restored for one person")
+    personal.write_report(f"{paths['folder'].name}, restored for one person")
     work.publish_photos(restored, paths["folder"])
+    work.publish_with(details)
     LOG.info("Restored %d photos.", len(restored.ids))
     return work
 
 
-def write_report(
-    settings: Experiment,
-    method: NoiseDenoise,
-    training: PersonalizeParams,
-    work: Workspace,
-    details: Workspace,
-    title: str,
-) -> None:
-    """How much the photos look like the person of the album, by every row that there is."""
-    once = method.evaluations
-    rows = [
-        Method(name="lq", label="LQ input", kind="input", role="LQ", evaluations=0),
-        Method(name="prior", label="The prior as it was", kind="baseline", role="prior", evaluations=once),
-        Method(name="restored", label="The personal prior", kind="adapted", role="personal", evaluations=once),
-        Method(name="beside", label="The other method", kind="other", role="other"),
-    ]
-    rows = [row for row in rows if row.name in details.results]
-    inputs = ReportInputs[str]()
-    for row in rows:
-        at = f"scores/{row.name}"
-        details.make(at, identify, IdentifyParams(), images=details[row.name], album=details["album"])
-        inputs.images[PART, row.name], inputs.scores[PART, row.name] = row.name, at
-    places = inputs.named()
-    params = ReportParams(
-        name=work.root.name,
-        title=title,
-        settings={"prior": settings.model_dump(mode="json")["prior"], "tuning": training.model_dump(mode="json")},
-        degradations=(PART,),
-        methods=tuple(rows),
-        metrics=(METRIC,),
-        published=(),
-        places={name: f"details/{place}" for name, place in places.items()},
-    )
-    work.make("report", report, params, **{name: details[place] for name, place in places.items()})
+def personalize_photos(
+    album: Sequence[Path], given: Sequence[Path], out: str | None, experiment: str, tuning: Tuning, options: Options
+) -> Outcome:
+    """The same for whole photos, and an album of whole photos, of which the largest face of each is the subject's.
+
+    given, options, <out>/photos and <out>/faces: as in `flows.whole_photos.restore_photos`.
+    """
+    check_named(given)
+    options.check()
+    settings = with_prior(experiment)
+    size, known, chosen = settings.dataset.size, ChosenPhotos(album), ChosenPhotos(given)
+    root = root_for(chosen, out, "personal", personalize_stage.name)
+    root_for(known, str(root), "personal", personalize_stage.name)  # they lie apart, too
+    whole = Whole(chosen, names_of(chosen, options.max_megapixels), LABEL, options, size)
+    of_album, part = with_faces(Whole(known, {}, "", Options(max_faces=1), size), known), with_faces(whole, chosen)
+    work, details = Drafts(root), Drafts(root / "details")
+    details.results |= {"album": of_album.faces, "lq": part.faces}
+    personal = Personal(settings, tuning, work, details)
+    part.restored = personal.restored()
+    personal.write_report(f"{chosen.given[0].name}, restored for one person")
+    work.results |= {"photos": whole.pasted(part), "faces": whole.told([part])}
+    work.publish_with(details)
+    return outcome(root, [part])
+
+
+def with_faces(whole: Whole, photos: ChosenPhotos) -> Part:
+    """The photos with their faces. Raises BadInput where there is none."""
+    part = whole.found(photos)
+    check_usable([part])
+    if not part.faces.ids:
+        raise BadInput(f"No face was found in {photos.given[0]} …. If they are crops of faces: --aligned.")
+    return part
+
+
+def named(method: str | None, experiment: str | None) -> str:
+    """The experiment of what a user asks for. Raises BadInput for an unknown prior."""
+    name = method or "gen2res"
+    if not experiment and name not in PRIORS:
+        raise BadInput(f"There is no prior {name!r}.{suggestion(name, PRIORS)} Valid: {', '.join(PRIORS)}.")
+    return experiment or PRIORS[name]
+
+
+def with_prior(experiment: str) -> Experiment:
+    """Its settings. Raises BadInput where it has no prior, or not its weights."""
+    settings = load_experiment(experiment)
+    for check in prior_checks(settings):
+        check()
+    say_what_is_known(settings)
+    return settings
+
+
+@dataclass(frozen=True)
+class Personal:
+    """The prior of the subject of details["album"], which restores details["lq"]."""
+
+    settings: Experiment
+    tuning: Tuning
+    work: Workspace
+    details: Workspace
+
+    @property
+    def training(self) -> PersonalizeParams:
+        arch = given(self.settings.prior, "prior").arch
+        steps = self.tuning.model_dump(include={"iterations", "batch", "lr"})
+        return PersonalizeParams(seed=self.settings.seed, arch=arch, **steps)
+
+    def restored(self) -> ImageFolder:
+        """The photos by the personal prior, and by the prior as it was, for comparison. Says what it will do."""
+        album, lq, method = self.details["album"], self.details["lq"], self.tuning.method
+        weights = ROOT / given(self.settings.prior, "prior").weights
+        self._say_plan(len(album.ids), len(lq.ids))
+        model = self.work.make("model", personalize_stage, self.training, album=album, weights=weights)
+        run_comparison(Comparison(method=method), self.settings, self.details, lq, "prior")
+        personal = Comparison(method=method, weights=model.path(TRAINED))
+        return run_comparison(personal, self.settings, self.details, lq, "restored")
+
+    def _say_plan(self, album: int, faces: int) -> None:
+        """How long it takes here, and what longer brings."""
+        LOG.info("%d faces in the album, %d to restore. The prior learns the person of the album:", album, faces)
+        lines = [*cost.personal(self.settings, self.tuning.training_images, self.tuning.method.evaluations, faces)]
+        LOG.info("%s", cost.table(lines))
+        longer = self.tuning.published
+        if longer != self.tuning:
+            seconds = cost.personal(self.settings, longer.training_images, longer.method.evaluations, faces)
+            LOG.info(
+                "As published (--iterations %d --respacing %d) it learns the person better and draws finer: about %s.",
+                longer.iterations,
+                longer.respacing,
+                whole_duration(sum(line.seconds for line in seconds)),
+            )
+
+    def write_report(self, title: str) -> None:
+        """How much the photos look like the person of the album, by every row that there is."""
+        once, work, details = self.tuning.method.evaluations, self.work, self.details
+        rows = [
+            Method(name="lq", label="LQ input", kind="input", role="LQ", evaluations=0),
+            Method(name="prior", label="The prior as it was", kind="baseline", role="prior", evaluations=once),
+            Method(name="restored", label=LABEL, kind="adapted", role="personal", evaluations=once),
+            Method(name="beside", label="The other method", kind="other", role="other"),
+        ]
+        rows = [row for row in rows if row.name in details.results]
+        inputs = ReportInputs[str]()
+        for row in rows:
+            at = f"scores/{row.name}"
+            scored = details.make(at, identify, IdentifyParams(), images=details[row.name], album=details["album"])
+            inputs.images[PART, row.name], inputs.scores[PART, row.name] = row.name, at
+        if reason := read_json(scored.path("absent.json")).get(METRIC):
+            LOG.warning("How much they look like the person cannot be said: %s", reason)
+        places = inputs.named()
+        prior = self.settings.model_dump(mode="json")["prior"]
+        params = ReportParams(
+            name=work.root.name,
+            title=title,
+            settings={"prior": prior, "tuning": self.training.model_dump(mode="json")},
+            degradations=(PART,),
+            methods=tuple(rows),
+            metrics=(METRIC,),
+            published=(),
+            places={name: f"details/{place}" for name, place in places.items()},
+        )
+        work.make("report", report, params, **{name: details[place] for name, place in places.items()})

@@ -47,22 +47,16 @@ def personalize(
     album: str,
     folder: str,
     experiment: str = "demo",
-    iterations: int = 5000,
-    batch: int = 4,
-    lr: float = 1e-5,
-    start_t: int = 200,
-    respacing: int = 1000,
+    tuning: personalizing.Tuning = personalizing.Tuning(),  # noqa: B008 (frozen)
     beside: str | None = None,
     out: str | None = None,
     fit: Fit = "crop",
 ) -> None:
     """Fine-tune the prior on an album of one subject, and restore photos of that subject with it (gen2res)."""
-    personalizing.personalize(
-        album, folder, experiment, iterations, batch, lr, start_t, respacing, beside, out, fit, nodes.run
-    )
+    personalizing.personalize(album, folder, experiment, tuning, beside, out, fit, nodes.run)
 
 
 @flow(name="train", flow_run_name="{name}", log_prints=True)
 def train(name: str) -> None:
-    """Train an entry of the section `models` of params.yaml. A killed run goes on."""
+    """Train a network as data/weights/NAME.yaml says. A killed run goes on."""
     train_model(name, nodes.run)

@@ -7,6 +7,7 @@ from flows import preflight
 from flows.rows import OWN, Row, rows_of
 from flows.workspace import (
     TRAINED,
+    Drafts,
     Run,
     Workspace,
     absolute,
@@ -43,10 +44,11 @@ def restore(
     <out>/details: lq (what the method was given; quarantine.csv lists what was set aside), restored (by image id).
 
     All paths are absolute. folder: your photos; nothing is written there. out: where the results go, by default
-    <folder>_restored, by another method than "pretrained" <folder>_restored_<method>; a folder that holds anything but
-    earlier results of bfr is refused. method: "pretrained" (the experiment's restorer), "pseudo_target" (and the
-    diffusion prior after it), or a method of the experiment's section `compare`. weights: another checkpoint for it,
-    say <out>/model/model.safetensors of `adapt`. seed: another one gives other samples of a diffusion method.
+    <folder>_restored, by another method than "pretrained" <folder>_restored_<method>, with a seed …_seed<seed>; a
+    folder that holds anything but earlier results of bfr is refused. method: "pretrained" (the experiment's restorer),
+    "pseudo_target" (and the diffusion prior after it), or a method of the experiment's section `compare`. weights:
+    another checkpoint for it, say <out>/model/model.safetensors of `adapt`. seed: another one gives other samples of a
+    diffusion method.
     masks: a folder with a mask for each photo, by the same name, white where the photo is to be filled (inpainting).
     """
     settings = chosen(experiment, method, weights, seed)
@@ -54,9 +56,8 @@ def restore(
     if masks and not row.fills:
         raise BadInput(f"masks: {method!r} of {experiment!r} does not fill holes; demo_inpainting has methods that do.")
     check_weights(settings, row)
-    suffix = "restored" if method == "pretrained" else f"restored_{method}"
-    root, paths = results_folder(out, suffix, {"folder": folder, "masks": masks})
-    work, details = Workspace(root, run_stage), Workspace(root / "details", run_stage)
+    root, paths = results_folder(out, suffix_of(method, seed), {"folder": folder, "masks": masks})
+    work, details = Drafts(root, run_stage), Drafts(root / "details", run_stage)
     folders = {name: PhotoFolder(path) for name, path in paths.items()}
     lq = details.make("lq", ingest, IngestParams(size=settings.dataset.size, fit=fit), **folders)
     say_set_aside(lq)
@@ -66,8 +67,15 @@ def restore(
     restored = row.run(details, lq, "", "restored")
     say_replaced(earlier, restored.manifest, root)
     work.publish_photos(restored, paths["folder"])
+    work.publish_with(details)
     LOG.info("Restored %d photos.", len(restored.ids))
     return work
+
+
+def suffix_of(method: str, seed: int | None) -> str:
+    """Of the results' folder: other samples have one of their own."""
+    name = "restored" if method == "pretrained" else f"restored_{method}"
+    return name if seed is None else f"{name}_seed{seed}"
 
 
 def chosen(experiment: str, method: str, weights: str | None, seed: int | None) -> Experiment:
@@ -101,8 +109,15 @@ def check_weights(settings: Experiment, row: Row) -> None:
     try:
         preflight.check(settings, splits=(), rows=[row])
     except BadInput as error:
-        raise BadInput(f"{error}\nOr name a file that you have: --weights FILE.") from error
-    if settings.dataset.kind not in ("folders", "real"):  # drawn or rendered faces
+        raise BadInput(
+            f"{error}\nOr say --yes to fetch what is missing, or name a file that you have: --weights FILE."
+        ) from error
+    say_what_is_known(settings)
+
+
+def say_what_is_known(settings: Experiment) -> None:
+    """The demo's models know drawn or rendered faces only."""
+    if settings.dataset.kind not in ("folders", "real"):
         LOG.warning(
             "The demo's models know rendered faces of %d pixels only: a real face comes out as somebody else's.",
             settings.dataset.size,

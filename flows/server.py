@@ -144,7 +144,7 @@ def serving() -> Iterator[None]:
     with _shared_lock(HOME / "users.lock") as users:
         with locked(HOME / "start.lock"):
             _start_server()
-            if not _is_served():
+            if not _is_served() and not (_serve_lock_is_held() and _comes(_is_served)):
                 _start("serve", [sys.executable, "-m", "flows", "serve"], _is_served)
         try:
             yield
@@ -197,6 +197,16 @@ def _start(name: str, command: list[str], is_there: Callable[[], bool]) -> None:
             _end(name)
             raise BadInput(f"{' '.join(command)} did not start at {API}. Its log: {log}\n{log.read_text()[-2000:]}")
         time.sleep(0.5)
+
+
+def _comes(is_there: Callable[[], bool]) -> bool:
+    """Wait for what another process is starting; whether it is there in time."""
+    deadline = time.monotonic() + START_TIMEOUT_S
+    while not is_there():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.5)
+    return True
 
 
 def _end(name: str) -> None:

@@ -218,7 +218,7 @@ def reference_sets(
     for name, metrics in reference_metrics(experiment.metrics).items():
         at, other = f"references/{name}", experiment.references.get(name)
         if other is None:
-            label, images = ("real photos", real) if name == REAL or truth is None else ("ground truth", truth)
+            label, images = (real_label(experiment), real) if name == REAL or truth is None else ("ground truth", truth)
             found[name] = describe(metrics, work, at, label, images)
         elif other.statistics:
             params = ReferenceParams(label=other.label, metrics=metrics, count=other.count)
@@ -229,6 +229,11 @@ def reference_sets(
             images = work.run_stage(ingest_stage, intake, at, folder=folder)
             found[name] = describe(metrics, work, at, other.label, images)
     return found
+
+
+def real_label(experiment: Experiment) -> str:
+    """What the unpaired HQ photos are."""
+    return "rendered heads" if experiment.dataset.kind == "heads" else "real photos"
 
 
 def reference_metrics(metrics: Iterable[str]) -> dict[str, tuple[str, ...]]:
@@ -273,10 +278,12 @@ def score(
     images: ImageFolder,
     hq: ImageFolder | None = None,
     references: Mapping[str, ImageFolder] | None = None,
+    lq: ImageFolder | None = None,
 ) -> None:
-    """Every metric of the images. hq: ground truth by the same ids; references: what whole sets are compared with."""
-    params = EvaluateParams(metrics=tuple(metrics))
-    work.make(at, evaluate_stage, params, **scored(metrics, images, hq, references or {}))
+    """Every metric of the images. hq, lq: ground truth and what was restored, by the same ids; references: what whole
+    sets are compared with."""
+    params, taken = EvaluateParams(metrics=tuple(metrics)), {} if lq is None else {"lq": lq}
+    work.make(at, evaluate_stage, params, **scored(metrics, images, hq, references or {}), **taken)
 
 
 def scored(

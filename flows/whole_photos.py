@@ -1,32 +1,35 @@
 """Restore the faces in whole photos: find them, restore them all together by one method, paste them back."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Literal
 
-from flows.restore import check_weights, chosen, for_photos
+from flows.restore import check_weights, chosen, for_photos, suffix_of
 from flows.rows import Row, rows_of
-from flows.workspace import Workspace, results_folder
-from tasks.basics import BadInput, Strict, suggestion
-from tasks.data.chosen import ChosenPhotos, expanded
+from flows.workspace import Drafts, hide_from_git, results_folder
+from tasks.basics import WEIGHTS, BadInput, Strict, suggestion
+from tasks.data.chosen import ChosenPhotos
 from tasks.params.experiment import Comparison, Experiment
 from tasks.params.load import load_experiment
-from tasks.running.stage import Source, Stage
+from tasks.running.stage import Source
 from tasks.stages.faces_report import FacesReportParams, faces_report
 from tasks.stages.find_faces import FindFacesParams, FoundPhoto, find_faces, read_found
 from tasks.stages.paste_faces import PasteFacesParams, names_of, paste_faces
-from tasks.store.artifact import ImageFolder
+from tasks.store.artifact import ImageFolder, Manifest
 from tasks.store.files import Quarantined
+from tasks.store.keys import digest
 from tasks.store.ownership import manifest_of
+from tasks.store.publish import Growing, publish
 from tasks.weights.fetch import known, required
 from tasks.weights.file import WeightFile
+from tasks.weights.official import PARSENET, REALESRGAN_X2, RETINAFACE
 
 LOG = logging.getLogger(__name__)
 
-METHODS = {  # what the official models are called, and where params.yaml has them: experiment and row of its table
+METHODS = {  # what the official models are called, and where they stand: experiment and row of its table
     "gfpgan": ("difface_celeba_test", "gfpgan"),
     "codeformer": ("difface_celeba_test", "codeformer"),
     "restoreformer": ("difface_celeba_test", "restoreformer"),
@@ -39,6 +42,8 @@ METHODS = {  # what the official models are called, and where params.yaml has th
     "demo": ("demo", "pretrained"),
 }
 DEFAULT = "gfpgan"
+LANCZOS, REALESRGAN = "lanczos", "realesrgan"  # how the background is enlarged
+AT_ONCE = 32  # photos that are worked on together
 
 
 class Options(Strict):
@@ -51,6 +56,31 @@ class Options(Strict):
     strength: float = 1.0
     upscale: Literal[1, 2, 4] = 1
     keep_crops: bool = False
+    detector: Literal["mtcnn", "retinaface"] = "mtcnn"
+    background: str = LANCZOS
+    parsing: bool = False
+
+    @property
+    def finders(self) -> dict[str, Path]:
+        """The weights that `find_faces` needs, by its inputs."""
+        return {"retinaface": WEIGHTS / RETINAFACE.place} if self.detector == "retinaface" else {}
+
+    @property
+    def pasters(self) -> dict[str, Path]:
+        """The weights that `paste_faces` needs, by its inputs."""
+        found = {"parsenet": WEIGHTS / PARSENET.place} if self.parsing else {}
+        if self.background != LANCZOS:
+            is_ours = self.background == REALESRGAN
+            found["background"] = WEIGHTS / REALESRGAN_X2.place if is_ours else Path(self.background)
+        return found
+
+    def check(self) -> None:
+        """Raises BadInput where weights of these are missing or changed."""
+        for name, path in (self.finders | self.pasters).items():
+            required(path, name)
+
+
+AS_USUAL = Options()
 
 
 @dataclass(frozen=True)
@@ -102,11 +132,11 @@ def named(method: str | None, experiment: str | None) -> tuple[str, str]:
     return METHODS[name]
 
 
-def files_of(method: str) -> list[WeightFile]:
-    """The registered weight files that a method of `METHODS` needs."""
-    experiment, name = METHODS[method]
-    checks = rows_of(for_photos(load_experiment(experiment)))[name].checks()
+def files_of(experiment: str, method: str, options: Options = AS_USUAL) -> list[WeightFile]:
+    """The registered weight files that a row of an experiment's table and the options need."""
+    checks = rows_of(for_photos(load_experiment(experiment)))[method].checks()
     needed = [check.args[0] for check in checks if isinstance(check, partial) and check.func is required]
+    needed += [*options.finders.values(), *options.pasters.values()]
     return [file for path in needed if (file := known(path))]
 
 
@@ -124,57 +154,155 @@ def restore_photos(
     """Whole photos in <out>/photos by their own names and kinds; <out>/faces/faces.json says what was done.
 
     given: files, folders, patterns; nothing is written there. out: by default <first>_restored_<method>, beside it.
-    experiment, method: a row of a table of params.yaml, see `METHODS`. fidelity: CodeFormer's w. All else is as in
-    `flows.restore.restore`. A killed run goes on with the photos that it has not finished.
+    experiment, method: a row of its table, see `METHODS`. fidelity: CodeFormer's w. All else is as in
+    `flows.restore.restore`. Photos appear in <out>/photos group by group. A killed run goes on with the photos that it
+    has not finished.
     """
-    paths = [path for each in given for path in expanded(each)]
-    if not paths:
-        raise BadInput("Which photos? Name photos, or folders of them.")
+    check_named(given)
     settings = with_fidelity(chosen(experiment, method, weights, seed), method, fidelity)
     row = checked_row(settings, experiment, method)
-    suffix = "restored" if method == "pretrained" else f"restored_{method}"
-    root, _ = results_folder(out, suffix, {f"photo {n}": str(path) for n, path in enumerate(paths, start=1)})
-    photos = ChosenPhotos(paths)
-    finding = FindFacesParams(
-        size=settings.dataset.size, **options.model_dump(include=set(FindFacesParams.model_fields))
-    )
-    faces = find_faces(finding, photos=photos)
-    for file, reason in faces.quarantine:
-        LOG.warning("Set aside: %s: %s", file, reason)
-    crops: dict[str, Source] = {"faces": faces}
-    if faces.ids:
-        crops["restored"] = row.run(InStore(root), faces, "", "restored")
-    return written(Workspace(root), photos, crops, options, row.label)
+    options.check()
+    photos = ChosenPhotos(given)
+    root = root_for(photos, out, suffix_of(method, seed))
+    whole = Whole(photos, names_of(photos, options.max_megapixels), row.label, options, settings.dataset.size)
+    about = whole.about({"experiment": settings.model_dump(mode="json", exclude={"title", "published", "claims"})})
+    growing, parts = Growing(root / "photos", about), list[Part]()
+    replaced = other_results(root, about)
+    try:
+        for ids in groups(photos.ids):
+            part = whole.found(photos.some(ids))
+            if part.faces.ids:
+                part.restored = row.run(Drafts(root), part.faces, "", "restored")
+            pasted = whole.pasted(part)
+            hide_from_git(root)
+            growing.add(pasted)
+            parts.append(part)
+            LOG.info("%d of %d photos are done: %s", sum(len(each.photos.ids) for each in parts), len(photos.ids), root)
+        check_usable(parts)
+        growing.finish()
+    finally:
+        if any(part.photo_faces for part in parts):
+            publish(whole.told(parts).root, root / "faces")
+    if replaced:
+        LOG.warning("The earlier results in %s, of other photos or settings, were replaced.", root)
+    return outcome(root, parts)
 
 
-def written(work: Workspace, photos: ChosenPhotos, crops: dict[str, Source], options: Options, method: str) -> Outcome:
-    """The photos with their restored faces, and what was done to them, published."""
-    faces, restored = crops["faces"], crops.get("restored")
-    assert isinstance(faces, ImageFolder)
-    found = read_found(faces)
-    names = names_of(photos, found)
-    pasting = PasteFacesParams(names=names, **options.model_dump(include=set(PasteFacesParams.model_fields)))
-    telling = FacesReportParams(method=method, labels=photos.labels, names=names, keep_crops=options.keep_crops)
-    earlier = manifest_of(work.root / "faces")
-    work.make("photos", paste_faces, pasting, photos=photos, **crops)
-    now = work.make("faces", faces_report, telling, **crops)
-    if earlier and earlier.params != now.manifest.params:
-        LOG.warning("The earlier results in %s, of other photos or settings, were replaced.", work.root)
-    done = set(restored.ids) if isinstance(restored, ImageFolder) else set()
+def groups(ids: Sequence[str]) -> Iterator[Sequence[str]]:
+    """Photos that are worked on together: the first one alone, so that it is soon there, then more and more."""
+    first, count = 0, 1
+    while first < len(ids):
+        yield ids[first : first + count]
+        first, count = first + count, min(2 * count, AT_ONCE)
+
+
+@dataclass
+class Part:
+    """Some of the photos: what `find_faces` found, and the restored crops if there is a face."""
+
+    photos: ChosenPhotos
+    faces: ImageFolder
+    restored: ImageFolder | None = None
+
+    @cached_property
+    def photo_faces(self) -> dict[str, FoundPhoto]:
+        return read_found(self.faces)
+
+    @property
+    def inputs(self) -> dict[str, Source]:
+        """Of the stages that make use of the crops."""
+        return {"faces": self.faces, **({"restored": self.restored} if self.restored else {})}
+
+
+@dataclass(frozen=True)
+class Whole:
+    """How whole photos are searched, and written with their faces.
+
+    names: of the results, by image id; method: as the report calls it; size: of the crops.
+    """
+
+    photos: ChosenPhotos
+    names: dict[str, str]
+    method: str
+    options: Options
+    size: int
+
+    def found(self, photos: ChosenPhotos) -> Part:
+        """The faces of some of the photos; says which were set aside."""
+        part = Part(photos, found_faces(photos, self.size, self.options))
+        for file, reason in part.faces.quarantine:
+            LOG.warning("Set aside: %s: %s", file, reason)
+        for image_id, photo in part.photo_faces.items():
+            if not photo.faces:
+                LOG.info("No face found: %s", photos.labels[image_id])
+        return part
+
+    def pasted(self, part: Part) -> ImageFolder:
+        """The photos of a part with their restored faces."""
+        names = {image_id: self.names[image_id] for image_id in part.photo_faces}
+        how = self.options.model_dump(include=set(PasteFacesParams.model_fields))
+        return paste_faces(
+            PasteFacesParams(names=names, **how), photos=part.photos, **part.inputs, **self.options.pasters
+        )
+
+    def told(self, parts: Sequence[Part]) -> ImageFolder:
+        """What was done to each face."""
+        ids = [image_id for part in parts for image_id in part.photo_faces]
+        params = FacesReportParams(
+            method=self.method,
+            labels={image_id: self.photos.labels[image_id] for image_id in ids},
+            names={image_id: self.names[image_id] for image_id in ids},
+            keep_crops=self.options.keep_crops,
+        )
+        named = {f"{kind}/{n:06d}": made for n, part in enumerate(parts) for kind, made in part.inputs.items()}
+        return faces_report(params, **named)
+
+    def about(self, settings: dict[str, object]) -> Manifest:
+        """What all photos together are made from: of these alone, parts may lie side by side."""
+        described = {"method": self.method, "options": self.options.model_dump(mode="json"), **settings}
+        inputs = {"photos": digest({self.photos.labels[i]: str(path) for i, path in self.photos.paths.items()})}
+        key = digest([paste_faces.name, described, inputs])
+        return Manifest(stage=paste_faces.name, key=key, params=described, inputs=inputs, code="", files={})
+
+
+def found_faces(photos: ChosenPhotos, size: int, options: Options) -> ImageFolder:
+    """The faces of photos, their crops of `size` pixels, see `find_faces`."""
+    params = FindFacesParams(size=size, **options.model_dump(include=set(FindFacesParams.model_fields)))
+    return find_faces(params, photos=photos, **options.finders)
+
+
+def check_named(given: Sequence[Path]) -> None:
+    """Raises BadInput where no photo is named at all."""
+    if not given:
+        raise BadInput("Which photos? Name photos, or folders of them.")
+
+
+def root_for(photos: ChosenPhotos, out: str | None, suffix: str, trains: str = "") -> Path:
+    """Where the results go, see `results_folder`."""
+    given = {f"photo {n}": str(path) for n, path in enumerate(photos.given, start=1)}
+    return results_folder(out, suffix, given, trains)[0]
+
+
+def other_results(root: Path, about: Manifest) -> bool:
+    """Whether there are earlier results, of something else."""
+    earlier = manifest_of(root / "photos")
+    return earlier is not None and earlier.key != about.key
+
+
+def check_usable(parts: Sequence[Part]) -> None:
+    """Raises BadInput if no photo at all can be used."""
+    if not any(part.photo_faces for part in parts):
+        aside = [row for part in parts for row in part.faces.quarantine]
+        reasons = "\n".join(f"  {row.file}: {row.reason}" for row in aside[:10])
+        raise BadInput(f"None of the {len(aside)} photos can be used:\n{reasons}")
+
+
+def outcome(root: Path, parts: Sequence[Part]) -> Outcome:
+    """What became of the photos."""
+    found = {image_id: photo for part in parts for image_id, photo in part.photo_faces.items()}
+    done = {crop for part in parts if part.restored for crop in part.restored.ids}
     counts = {image_id: sum(face.crop in done for face in photo.faces) for image_id, photo in found.items()}
-    for image_id, photo in found.items():
-        if not photo.faces:
-            LOG.info("No face found: %s", photos.labels[image_id])
-    return Outcome(work.root, found, counts, faces.quarantine)
-
-
-class InStore(Workspace):
-    """A workspace whose results stay in the store: crops of faces are of no use to a user."""
-
-    def make(self, at: str, stage: Stage, params: Strict, **inputs: Source) -> ImageFolder:
-        """Make a result."""
-        self.results[at] = self.run_stage(stage, params, **inputs)
-        return self.results[at]
+    return Outcome(root, found, counts, [row for part in parts for row in part.faces.quarantine])
 
 
 def with_fidelity(experiment: Experiment, method: str, fidelity: float | None) -> Experiment:

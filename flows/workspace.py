@@ -19,7 +19,15 @@ from tasks.store.artifact import ImageFolder, Manifest
 from tasks.store.files import disk_explained
 from tasks.store.keys import digest
 from tasks.store.locks import locked_for
-from tasks.store.ownership import ADVICE, check_replaceable, published_below, remove_result, shown
+from tasks.store.ownership import (
+    ADVICE,
+    IGNORE,
+    check_replaceable,
+    manifest_of,
+    published_below,
+    remove_result,
+    shown,
+)
 from tasks.store.publish import publish
 
 LOG = logging.getLogger(__name__)
@@ -59,23 +67,34 @@ def folder_of(experiment: str) -> Path:
     return ROOT / "data" / "demo" if experiment == "demo" else ROOT / "data" / "experiments" / experiment
 
 
-def results_folder(out: str | None, suffix: str, inputs: Mapping[str, str | None]) -> tuple[Path, dict[str, Path]]:
+MAKERS = {"finetune": "adapt", "personalize": "personalize"}  # of models, by the stage that trains
+
+
+def results_folder(
+    out: str | None, suffix: str, inputs: Mapping[str, str | None], trains: str = ""
+) -> tuple[Path, dict[str, Path]]:
     """Where a user's results go, and the user's folders; nothing is read there yet.
 
     out: the folder that the user names, else that of the first input with `_<suffix>` behind its name; inputs: folders
-    of photos by parameter. Raises BadInput for relative paths; where inputs and results would lie in one another, or
-    either in what is bfr's own; and for a folder that holds anything but results of bfr, or may not be written.
+    of photos by parameter; trains: the stage that makes a model there.
+    Raises BadInput for relative paths; where inputs and results would lie in one another, or either in what is bfr's
+    own; and for a folder that holds anything but results of bfr, or a model of another command (with its report, which
+    would be beside other photos), or may not be written.
     """
-    folders = {name: absolute(path, name) for name, path in inputs.items() if path}
+    folders = {name: absolute(path, name) for name, path in inputs.items() if path is not None}
     _check_apart(folders)
-    root = absolute(out or beside(next(iter(inputs.values())), suffix), "out")
-    if not out and root.is_relative_to(ROOT):
+    root = absolute(beside(next(iter(inputs.values())), suffix) if out is None else out, "out")
+    if out is None and root.is_relative_to(ROOT):
         raise BadInput(f"out: the results would go to {root}, into the checkout of bfr. Name a folder for them.")
     _check_apart({"out": root})
     for name, folder in folders.items():
         if is_within(folder, root) or is_within(root, folder):
             raise BadInput(f"{name}: {folder} and {root} (out) lie in one another. Name another folder as out.")
     _check_free(root)
+    model = manifest_of(root / "model")
+    if model and model.stage != trains:
+        maker = MAKERS.get(model.stage, model.stage)
+        raise BadInput(f"out: {root} holds a model of `bfr {maker}`, which would be lost. Name another folder.")
     return root, folders
 
 
@@ -168,6 +187,13 @@ def say_holes(lq: ImageFolder) -> None:
         LOG.warning("Without a hole, so nothing is filled: %d photos, %s", len(whole), first)
 
 
+def hide_from_git(root: Path) -> None:
+    """A user's results that lie in the checkout are no part of it."""
+    if root.is_relative_to(ROOT) and not (root / IGNORE[0]).exists():
+        root.mkdir(parents=True, exist_ok=True)
+        (root / IGNORE[0]).write_text(IGNORE[1])
+
+
 @dataclass
 class Workspace:
     """The named results of one experiment, published below `root`; `run_stage` is the driver that makes them."""
@@ -246,3 +272,22 @@ class Workspace:
             stored = default_store().path(manifest.stage, manifest.key)
             self.results[name] = ImageFolder(stored) if default_store().has(manifest.stage, manifest.key) else published
         return self.results[name]
+
+
+class Drafts(Workspace):
+    """A workspace whose results stay in the store until all are there: a run that fails leaves nothing half done."""
+
+    def make(self, at: str, stage: Stage, params: Strict, **inputs: Source) -> ImageFolder:
+        """Make a result; one that is published under its name is taken."""
+        self.finds(at, stage, params, **inputs)
+        self.results[at] = self.run_stage(stage, params, at, **inputs)
+        return self.results[at]
+
+    def publish_with(self, details: "Workspace") -> None:
+        """Publish all results, and those of `details` below it; what else was published in the folder goes."""
+        below = details.root.relative_to(self.root).as_posix()
+        self.results |= {f"{below}/{at}": made for at, made in details.results.items()}
+        hide_from_git(self.root)
+        self.remove_others(keep="")
+        for at, made in self.results.items():
+            publish(made.root, self.place(at))

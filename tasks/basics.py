@@ -59,7 +59,7 @@ def checked_name(name: str) -> str:
 
 
 Name = Annotated[str, AfterValidator(checked_name)]
-"""What params.yaml calls an experiment, a degradation, a method, a set, …: folders are named by it."""
+"""What settings call an experiment, a degradation, a method, a set, …: folders are named by it."""
 
 
 @dataclass(frozen=True, eq=False)

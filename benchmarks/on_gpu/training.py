@@ -163,7 +163,7 @@ def resumes(report: Report, device: torch.device) -> None:
         state = Path(folder) / "state.pt"
         whole = losses_of(kind, noting(device))
         with suppress(Stopped):
-            losses_of(kind, lambda found: Session(Alone(device), state, save_every=2, on_step=killed))
+            losses_of(kind, lambda found: Session(Alone(device), state, save_every_s=0, on_step=killed))
         own, loop.adamw = loop.adamw, kept
         try:
             again = losses_of(kind, noting(device, state))

@@ -1,11 +1,11 @@
 """Commands for a user's own photos. They need no server: the same functions run as Prefect flows, too."""
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from cyclopts import Parameter
+from cyclopts import Group, Parameter, Token
 from cyclopts.types import PositiveFloat, PositiveInt
 from cyclopts.validators import Number
 
@@ -13,31 +13,70 @@ from flows.command import PHOTOS, PLAIN, Output, Result, app
 from flows.commands.experiments import report_of
 from tasks.basics import BadInput, with_home
 
+if TYPE_CHECKING:
+    from flows.whole_photos import Options
+
 Fit = Literal["aligned", "crop"]
+OUT = Parameter(name=["--out", "-o"])
 Share = Annotated[float, Parameter(validator=Number(gte=0, lte=1))]
-Flag = Annotated[bool, Parameter(negative="")]
+Flag = Annotated[bool, Parameter(negative="", show_default=False)]
 Level = Annotated[int, Parameter(validator=Number(gte=1, lte=1000))]
+
+
+def _path(_: object, tokens: Sequence[Token]) -> Path:
+    """A path as it is typed; an empty one, as of a variable that is not set, would be the folder that one is in."""
+    if not tokens[0].value.strip():
+        raise ValueError("a path is empty; expected a file or a folder")
+    return Path(tokens[0].value)
+
+
+Given = Annotated[Path, Parameter(converter=_path)]
+
+
+@Parameter(name="*", group=Group("Whole photos", sort_key=1))
+@dataclass(frozen=True)
+class Faces:
+    """What is done to whole photos."""
+
+    min_face: PositiveFloat = 20
+    "Leave faces smaller than so many pixels as they are."
+    max_faces: PositiveInt | None = None
+    "Restore the largest of each photo only."
+    only_center: Flag = False
+    "Restore the face nearest to the middle only."
+    max_megapixels: PositiveFloat = 64
+    "Larger photos are set aside."
+    strength: Share = 1.0
+    "How much of the change to make, 0 to 1."
+    upscale: Literal[1, 2, 4] = 1
+    "Enlarge the photo."
+    background: str = "lanczos"
+    "lanczos (nothing but enlarged), realesrgan, or the file of another ESRGAN network: the whole photo is enhanced."
+    detector: Literal["mtcnn", "retinaface"] = "mtcnn"
+    "mtcnn needs no download; retinaface (GFPGAN's) finds more turned and hidden faces, and is slower."
+    parsing: Flag = False
+    "Change nothing but faces and their hair, as ParseNet sees them."
+    keep_crops: Flag = False
+    "Keep the aligned faces before and after in OUT/faces."
+
+
+FACES = Faces()
 
 
 @app.command(group=PHOTOS)
 def restore(
-    *photos: Path,
-    out: Annotated[Path | None, Parameter(name=["--out", "-o"])] = None,
+    *photos: Given,
+    out: Annotated[Given | None, OUT] = None,
     method: str | None = None,
     experiment: str | None = None,
-    weights: Path | None = None,
+    weights: Given | None = None,
+    yes: Flag = False,
     fidelity: Share | None = None,
-    strength: Share = 1.0,
-    upscale: Literal[1, 2, 4] = 1,
-    min_face: PositiveFloat = 20,
-    max_faces: PositiveInt | None = None,
-    only_center: Flag = False,
-    keep_crops: Flag = False,
-    max_megapixels: PositiveFloat = 64,
     seed: int | None = None,
     aligned: Flag = False,
-    masks: Path | None = None,
+    masks: Given | None = None,
     fit: Fit = "crop",
+    faces: Faces = FACES,
     output: Output = PLAIN,
 ) -> Result:
     """Restore the faces in photos: files, folders with all below them, patterns.
@@ -51,28 +90,16 @@ def restore(
     out
         Where the results go: photos/ and faces/faces.json; default: FIRST_restored_METHOD.
     method
-        gfpgan (the default), codeformer, restoreformer, swinir, difface, pseudo_target, gen2res, difbfsr: they need
-        official weights; demo knows rendered faces only. With --experiment: a row of its table.
+        gfpgan (the default), codeformer, restoreformer, swinir, difface, dt_bfr_swinir, pseudo_target, gen2res,
+        difbfsr: they need official weights; demo knows rendered faces only. With --experiment: a row of its table.
     experiment
-        An entry of params.yaml whose models and settings to use.
+        The experiment (demo, or data/experiments/NAME.yaml) whose models and settings to use.
     weights
         Another checkpoint for the method, like OUT/model/model.safetensors of `bfr adapt`.
+    yes
+        Agree with the terms of the weights that the method needs, and fetch those that are missing.
     fidelity
         CodeFormer's w, 0 (quality) to 1 (fidelity).
-    strength
-        How much of the change to make, 0 to 1.
-    upscale
-        Enlarge the photo, the background by Lanczos.
-    min_face
-        Leave faces smaller than so many pixels as they are.
-    max_faces
-        Restore the largest of each photo only.
-    only_center
-        Restore the face nearest to the middle only.
-    keep_crops
-        Keep the aligned faces before and after in OUT/faces.
-    max_megapixels
-        Larger photos are set aside.
     seed
         Another one gives other samples of a diffusion method.
     aligned
@@ -86,23 +113,36 @@ def restore(
 
     found = whole_photos.named(method, experiment)
     if aligned:
+        if yes:
+            _fetch(*found)
         return _restore_aligned(photos, found, weights, seed, masks, out, fit, output)
     if masks:
         raise BadInput("masks: only aligned face crops can be filled. Say --aligned.")
-    options = whole_photos.Options(
-        min_face=min_face,
-        max_faces=max_faces,
-        only_center=only_center,
-        max_megapixels=max_megapixels,
-        strength=strength,
-        upscale=upscale,
-        keep_crops=keep_crops,
-    )
-    places = [Path(str(_given(each))) for each in photos]
+    options = _options(faces)
+    if yes:
+        _fetch(*found, options)
     done = whole_photos.restore_photos(
-        places, _given(out), *found, options, weights=_given(weights), seed=seed, fidelity=fidelity
+        _all(photos), _given(out), *found, options, weights=_given(weights), seed=seed, fidelity=fidelity
     )
     return Result(done.line, done.data, output=output)
+
+
+def _fetch(*needed: Any) -> None:
+    """`bfr fetch` of what `files_of` names."""
+    from flows.whole_photos import files_of
+    from tasks.basics import WEIGHTS
+    from tasks.weights.fetch import fetch
+
+    for file in files_of(*needed):
+        fetch(file, WEIGHTS)
+
+
+def _options(faces: Faces) -> "Options":
+    from flows.whole_photos import LANCZOS, REALESRGAN, Options
+
+    is_own = faces.background not in (LANCZOS, REALESRGAN)
+    background = str(_given(Path(faces.background))) if is_own else faces.background
+    return Options(**asdict(faces) | {"background": background})
 
 
 def _restore_aligned(
@@ -139,83 +179,131 @@ def _places(photos: Sequence[Path], out: Path | None) -> list[Path | None]:
 
 @app.command(group=PHOTOS)
 def adapt(
-    folder: Path,
-    *,
-    hq: Path | None = None,
-    experiment: str = "demo",
-    out: Path | None = None,
+    *photos: Given,
+    out: Annotated[Given | None, OUT] = None,
+    method: str | None = None,
+    experiment: str | None = None,
+    iterations: PositiveInt | None = None,
+    dry_run: Flag = False,
+    aligned: Flag = False,
+    hq: Given | None = None,
     fit: Fit = "crop",
+    faces: Faces = FACES,
     output: Output = PLAIN,
 ) -> Result:
-    """Adapt the restorer to a folder of LQ photos, without ground truth, and restore them with the result.
+    """Adapt a restorer to your photos, without ground truth, and restore them with the result.
 
-    Parameters
-    ----------
-    folder
-        Your LQ photos, aligned face crops; nothing is written there.
-    hq
-        Ground truth by the same names, if you have it: it scores the results and is used for nothing else.
-    experiment
-        The entry of params.yaml whose models and settings to use.
-    out
-        Where checkpoint, restored photos and report go; default: FOLDER_adapted.
-    fit
-        What to do with photos that are not square: take their centre, or set them aside (aligned).
-    """
-    from flows.adapt import adapt as adapt_to
-
-    work = adapt_to(str(_given(folder)), _given(hq), experiment, _given(out), fit)
-    found = report_of(work.root / "report", output)
-    photos = work.root / "photos"
-    return replace(found, text=f"{found.text}\nPhotos: {photos}", data=found.data | {"photos": str(photos)})
-
-
-@app.command(group=PHOTOS)
-def personalize(
-    *photos: Path,
-    album: Path,
-    experiment: str = "demo",
-    iterations: PositiveInt = 5000,
-    batch: PositiveInt = 4,
-    lr: PositiveFloat = 1e-5,
-    start_t: Level = 200,
-    respacing: Level = 1000,
-    beside: Path | None = None,
-    out: Path | None = None,
-    fit: Fit = "crop",
-    output: Output = PLAIN,
-) -> Result:
-    """Fine-tune the prior on an album of one subject, and restore photos of that subject with it (gen2res).
+    It says what it will do and how long that takes. An interrupted adaptation goes on when it is started again.
 
     Parameters
     ----------
     photos
-        Degraded photos of the subject or folders of them, aligned face crops; nothing is written there.
-    album
-        Folder of about 20 clean photos of the same subject, aligned alike.
+        Your photos: files, folders with all below them, patterns; nothing is written there.
+    out
+        Where photos, the checkpoint (model/) and the report go; default: FIRST_adapted.
+    method
+        What to adapt: swinir (the default) or codeformer, which need official weights; demo knows rendered faces only.
     experiment
-        The entry of params.yaml whose prior to use.
+        The experiment (demo, or data/experiments/NAME.yaml) whose models and settings to use, in place of a method.
+    iterations
+        Steps of the fine-tuning; default: as published.
+    dry_run
+        Say what would be done and how long it would take, and stop.
+    aligned
+        The photos are aligned face crops: nothing is searched, PNGs of the model's size come out.
+    hq
+        With --aligned: a folder of ground truth by the same names; it scores the results and is used for nothing else.
+    fit
+        With --aligned: take the centre of photos that are not square, or set them aside (aligned).
+    """
+    from flows import adapt as adapting
+
+    chosen = adapting.named(method, experiment)
+    if not aligned:
+        if hq:
+            raise BadInput("hq: only aligned face crops are compared with ground truth. Say --aligned.")
+        options = _options(faces)
+        done = adapting.adapt_photos(_all(photos), _given(out), chosen, options, iterations=iterations, is_dry=dry_run)
+        return _adapted(done.root, done.line, done.data, dry_run, output)
+    if len(photos) != 1:
+        raise BadInput("Which photos? Name one folder of aligned face crops.")
+    work = adapting.adapt(
+        str(_given(photos[0])), _given(hq), chosen, _given(out), fit, iterations=iterations, is_dry=dry_run
+    )
+    place = work.root / "photos"
+    return _adapted(work.root, f"Photos: {place}", {"photos": str(place)}, dry_run, output)
+
+
+def _adapted(root: Path, line: str, data: dict[str, Any], is_dry: bool, output: Output) -> Result:
+    """What the report says, where the checkpoint is, and what became of the photos."""
+    if is_dry:
+        return Result("Nothing was done yet.", {}, output=output)
+    found, model = report_of(root / "report", output), root / "model" / "model.safetensors"
+    text = f"{found.text}\nCheckpoint, for `bfr restore --weights`: {model}\n{line}"
+    return replace(found, text=text, data=found.data | data | {"model": str(model)})
+
+
+@app.command(group=PHOTOS)
+def personalize(
+    *photos: Given,
+    album: Given,
+    out: Annotated[Given | None, OUT] = None,
+    method: str | None = None,
+    experiment: str | None = None,
+    iterations: PositiveInt = 300,
+    batch: PositiveInt = 4,
+    lr: PositiveFloat = 1e-5,
+    start_t: Level = 200,
+    respacing: Level = 250,
+    aligned: Flag = False,
+    beside: Given | None = None,
+    fit: Fit = "crop",
+    faces: Faces = FACES,
+    output: Output = PLAIN,
+) -> Result:
+    """Restore photos of one person, whom the prior learns from an album first (gen2res).
+
+    It says how long it takes, and what longer brings. An interrupted one goes on when it is started again.
+
+    Parameters
+    ----------
+    photos
+        Degraded photos of the person: files, folders, patterns; nothing is written there.
+    album
+        About 20 clean photos of the same person: the largest face of each is taken.
+    out
+        Where photos, the personal prior (model/) and the report go; default: FIRST_personal.
+    method
+        Whose prior: gen2res (the default) needs official weights; demo knows rendered faces only.
+    experiment
+        The experiment (demo, or data/experiments/NAME.yaml) whose prior to use, in place of a method.
     iterations, batch, lr
-        Of the fine-tuning; the defaults are the published values.
+        Of the fine-tuning; published: 5000, 4, 1e-5.
     start_t
         K, the noise level of 1000 to restore from: more is more realistic and less faithful.
     respacing
-        How many of the 1000 steps to keep.
+        How many of the 1000 steps to keep; published: all.
+    aligned
+        Photos and album are aligned face crops, each path by itself: nothing is searched.
     beside
-        What another method made of the same photos, by the same names (CodeFormer's, by `bfr restore`), for the report.
-    out
-        Where the results go, with a folder for each where several are given; default: FOLDER_personal.
+        With --aligned: what another method made of the same photos, by the same names, for the report.
     fit
-        What to do with photos that are not square: take their centre, or set them aside (aligned).
+        With --aligned: take the centre of photos that are not square, or set them aside (aligned).
     """
-    from flows.personalize import personalize as personalize_on
+    from flows import personalize as personal
 
-    made = []
-    for each, place in zip(photos, _places(photos, out), strict=True):
-        folders, others = (str(_given(album)), str(_given(each))), (_given(beside), _given(place))
-        work = personalize_on(*folders, experiment, iterations, batch, lr, start_t, respacing, *others, fit)
-        made.append(_found(work.root, output))
-    return Result("\n".join(one.text for one in made), {"results": [one.data for one in made]}, output=output)
+    chosen = personal.named(method, experiment)
+    tuning = personal.Tuning(iterations=iterations, batch=batch, lr=lr, start_t=start_t, respacing=respacing)
+    if aligned:
+        made = []
+        for each, place in zip(photos, _places(photos, out), strict=True):
+            folders, others = (str(_given(album)), str(_given(each))), (_given(beside), _given(place))
+            made.append(_found(personal.personalize(*folders, chosen, tuning, *others, fit).root, output))
+        return Result("\n".join(one.text for one in made), {"results": [one.data for one in made]}, output=output)
+    if beside:
+        raise BadInput("beside: only aligned face crops are compared with another method's. Say --aligned.")
+    done = personal.personalize_photos(_all([album]), _all(photos), _given(out), chosen, tuning, _options(faces))
+    return _adapted(done.root, done.line, done.data, False, output)
 
 
 def _made(photos: Sequence[Path], output: Output) -> Result:
@@ -227,6 +315,10 @@ def _found(root: Path, output: Output) -> Result:
     """The findings of a personalisation, and where its photos are."""
     report, photos = report_of(root / "report", output), root / "photos"
     return replace(report, text=f"{report.text}\nPhotos: {photos}", data=report.data | {"photos": str(photos)})
+
+
+def _all(photos: Sequence[Path]) -> list[Path]:
+    return [Path(str(_given(each))) for each in photos]
 
 
 def _given(path: Path | None) -> str | None:

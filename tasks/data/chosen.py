@@ -1,5 +1,6 @@
 """The photos that a user names: files, folders with all below them, patterns; and what their results are called."""
 
+import copy
 import glob
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -16,21 +17,30 @@ from tasks.store.keys import digest
 class ChosenPhotos:
     """Photos by id, as the source of a stage in shards.
 
-    paths: the files, by id, sorted. labels: what they are called, by id: the name of a file that was given, the path
-    below a folder that was given; with several folders, their own names come first.
+    given: what was named; paths: the files, by id, sorted. labels: what they are called, by id: the name of a file that
+    was given, the path below a folder that was given; with several folders, their own names come first.
     Raises BadInput for a path that is not there or cannot be listed, and where there is no photo at all.
     """
 
     def __init__(self, given: Sequence[Path]) -> None:
         if not given:
             raise BadInput("Which photos? Name photos, or folders of them.")
-        labelled = labels_of([path for each in given for path in expanded(each)])
+        self.given = [path for each in given for path in expanded(each)]
+        labelled = labels_of(self.given)
         if not labelled:
             raise BadInput(f"{given[0]} has no image files. Correct the path.")
         root = Path("/photos")  # stands for where the labels begin
         ids = image_ids([root / label for label in labelled], root)
         self.labels = {image_id: path.relative_to(root).as_posix() for image_id, path in ids.items()}
         self.paths = {image_id: labelled[label] for image_id, label in self.labels.items()}
+
+    def some(self, ids: Sequence[str]) -> "ChosenPhotos":
+        """These of the photos."""
+        found = copy.copy(self)
+        found.labels = {image_id: self.labels[image_id] for image_id in ids}
+        found.paths = {image_id: self.paths[image_id] for image_id in ids}
+        found.__dict__.pop("_digests", None)
+        return found
 
     @property
     def ids(self) -> list[str]:

@@ -16,7 +16,16 @@ import numpy as np
 from PIL import Image, ImageCms
 
 from tasks.data.metadata import with_chunks_of
-from tasks.data.photo import EXIF_ORIENTATION, FORMATS, MAX_MEGAPIXELS, MODE_OF_PROFILE, decode, explained, to_srgb
+from tasks.data.photo import (
+    EXIF_ORIENTATION,
+    FORMATS,
+    MAX_MEGAPIXELS,
+    MODE_OF_PROFILE,
+    allow,
+    decode,
+    explained,
+    to_srgb,
+)
 from tasks.data.tiff import PHOTOMETRIC, WHITE_IS_ZERO, tiff_16
 
 Kind = Literal["JPEG", "PNG", "WEBP", "TIFF"]
@@ -107,6 +116,18 @@ def read_original(path: Path, *, max_megapixels: float = MAX_MEGAPIXELS) -> Orig
             profile = profile if plain is not None else None
             pixels = shown if plain is None else plain
         return Original(pixels, shown, kind, profile, exif, _is_lossless(path))
+
+
+def kind_of(path: Path, max_megapixels: float) -> Kind | None:
+    """How a photo would be stored, by the beginning of its file; None for what is none."""
+    allow(max_megapixels)
+    if not path.is_file():  # a pipe would be waited for
+        return None
+    try:
+        with Image.open(path, formats=FORMATS) as header:
+            return KINDS.get(str(header.format), "PNG")
+    except Exception:  # damaged bytes make Pillow raise nearly anything
+        return None
 
 
 def _plain(image: Image.Image) -> np.ndarray | None:

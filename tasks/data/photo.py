@@ -73,8 +73,7 @@ def read_photo(path: Path, *, max_megapixels: float = MAX_MEGAPIXELS) -> np.ndar
     The content decides, not the file's extension. 16-bit gray is rounded to 8 bits; of 16-bit colour Pillow keeps the
     high byte (at most one level from rounding). No ICC profile means sRGB. Transparent parts become white, as in a
     browser. CMYK without a profile takes Pillow's plain conversion. Metadata that cannot be read count as absent: the
-    photo is upright, its colours are sRGB. max_megapixels (178 at most, Pillow's own limit)
-    is checked in the header, before anything is decoded.
+    photo is upright, its colours are sRGB. max_megapixels is checked in the header, before anything is decoded.
     Raises BadInput with the reason, without the file's name: the caller knows it.
     """
     with explained(path, max_megapixels):
@@ -85,6 +84,7 @@ def read_photo(path: Path, *, max_megapixels: float = MAX_MEGAPIXELS) -> np.ndar
 def explained(path: Path, max_megapixels: float) -> Iterator[None]:
     """Turn whatever decoders raise while `path` is read into a BadInput that says why it cannot be used."""
     _refuse_other_files(path)
+    allow(max_megapixels)
     try:
         yield
     except BadInput:
@@ -99,6 +99,11 @@ def explained(path: Path, max_megapixels: float) -> Iterator[None]:
         raise BadInput(_why_unidentified(path)) from None
     except Exception as error:  # damaged bytes make decoders raise nearly anything
         raise BadInput(f"damaged or cut off, copy or download it again: {error}") from error
+
+
+def allow(max_megapixels: float) -> None:
+    """Have Pillow open photos up to a size that its own limit, 89 megapixels, would refuse or warn of."""
+    Image.MAX_IMAGE_PIXELS = max(Image.MAX_IMAGE_PIXELS or 0, round(1e6 * max_megapixels))
 
 
 def has_image_signature(path: Path) -> bool:
@@ -118,7 +123,7 @@ def _refuse_other_files(path: Path) -> None:
     if path.suffix.lower() in CAMERA_RAW:  # most of them would pass for a TIFF of thumbnail size
         raise BadInput("camera raw file: develop it to PNG, TIFF or JPEG first")
     if "HEIF" not in FORMATS and start[4:8] == b"ftyp" and any(brand in start[8:] for brand in HEIC_BRANDS):
-        raise BadInput("HEIC photo: install its reader (pip install pi-heif), or export it as PNG or JPEG")
+        raise BadInput("HEIC photo: install its reader (pip install 'bfr[heic]'), or export it as PNG or JPEG")
     for prefix, reason in OTHER_FILES.items():
         if start.lstrip().lower().startswith(prefix):
             raise BadInput(reason)

@@ -15,7 +15,6 @@ import torch
 import torch.nn.functional as F
 from safetensors.torch import load_file
 from torch import Tensor, nn
-from torchvision.ops import nms
 
 from tasks.faces.detector import Faces
 
@@ -183,6 +182,23 @@ def shrunk(picture: Tensor, size: tuple[int, int]) -> Tensor:
 # ---------------------------------------------------------------------------------------------------- boxes
 def area(boxes: Tensor) -> Tensor:
     return (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
+
+
+def nms(boxes: Tensor, scores: Tensor, most: float) -> Tensor:
+    """Which boxes stay, the best first, when those go whose overlap (IoU) with a better one is over `most`.
+
+    As torchvision's; that package takes longer to load than a photo to search.
+    """
+    order = scores.argsort(descending=True, stable=True)
+    left, areas, kept = boxes[order].numpy(), area(boxes)[order].numpy(), []
+    numbers = order.numpy()
+    while len(numbers):
+        kept.append(int(numbers[0]))
+        sides = np.minimum(left[0, 2:], left[1:, 2:]) - np.maximum(left[0, :2], left[1:, :2])
+        both = sides.clip(min=0).prod(1)
+        stay = 1 + np.flatnonzero(~(both / (areas[0] + areas[1:] - both) > np.float64(most)))
+        left, areas, numbers = left[stay], areas[stay], numbers[stay]
+    return torch.tensor(kept, dtype=torch.long)
 
 
 def moved(boxes: Tensor, moves: Tensor, extra: int) -> Tensor:

@@ -12,7 +12,7 @@ from tasks.basics import BadInput
 from tasks.metrics.sets import ReferenceSet, SetScore
 from tasks.weights.file import WeightFile
 
-Kind = Literal["full_reference", "no_reference", "distribution"]
+Kind = Literal["full_reference", "input_reference", "no_reference", "distribution"]
 Direction = Literal["higher", "lower"]
 
 
@@ -69,11 +69,13 @@ class Described:
 class ImageMetric(Described):
     """One value per image.
 
-    Its function takes batches [N, 3, H, W] in [0, 1] on the device, restored and, if needs_truth, reference, and
-    returns [N]. It is `measure`, or what `make(weights_dir, device)` returns where a network has to be loaded first.
+    Its function takes batches [N, 3, H, W] in [0, 1] on the device, restored and, if needs_truth or needs_input, the
+    ground truth or the LQ photo, and returns [N]. It is `measure`, or what `make(weights_dir, device)` returns where a
+    network has to be loaded first.
     """
 
     needs_truth: bool
+    needs_input: bool = False
     measure: Callable[..., Tensor] | None = None
     make: Callable[[Path, torch.device], Callable[..., Tensor]] | None = None
     needs: tuple[WeightFile, ...] = ()
@@ -82,7 +84,7 @@ class ImageMetric(Described):
 
     @property
     def kind(self) -> Kind:
-        return "full_reference" if self.needs_truth else "no_reference"
+        return "full_reference" if self.needs_truth else "input_reference" if self.needs_input else "no_reference"
 
     @property
     def functions(self) -> tuple[Callable[..., Any], ...]:
@@ -123,6 +125,7 @@ class SetMetric(Described):
 
     is_of_sets: ClassVar[bool] = True
     needs_truth: ClassVar[bool] = False
+    needs_input: ClassVar[bool] = False
 
     @property
     def kind(self) -> Kind:
@@ -157,17 +160,19 @@ class ImageScorer:
 
     @torch.inference_mode()
     def __call__(self, restored: Tensor, reference: Tensor | None = None) -> Tensor:
-        """[N, 3, H, W] in [0, 1] on any device, and its ground truth unless the metric needs none, to [N] float64.
+        """[N, 3, H, W] in [0, 1] on any device, and what it is compared with unless the metric needs none, to [N]
+        float64.
 
-        The result is on the CPU. Raises BadInput where the ground truth is missing or of another shape.
+        The result is on the CPU. Raises BadInput where the ground truth (the LQ photos) is missing or of another shape.
         """
-        if not self.metric.needs_truth:
+        if not self.metric.needs_truth and not self.metric.needs_input:
             return self.measure(restored.to(self.device)).cpu().double()
+        what = "a ground truth" if self.metric.needs_truth else "the LQ photos"
         if reference is None:
-            raise BadInput(f"{self.metric.label} compares with a ground truth, and there is none.")
+            raise BadInput(f"{self.metric.label} compares with {what}, and there is none.")
         if restored.shape != reference.shape:
             raise BadInput(
-                f"{self.metric.label}: expected a ground truth of the restored images' shape, {_shape(restored)}, "
+                f"{self.metric.label}: expected {what} of the restored images' shape, {_shape(restored)}, "
                 f"found {_shape(reference)}."
             )
         return self.measure(restored.to(self.device), reference.to(self.device)).cpu().double()

@@ -1,4 +1,4 @@
-"""MUSIQ, MANIQA, NIMA, NIQE, NRQM, PI and PIQE through pyiqa, with local weight files only.
+"""MUSIQ, MANIQA, NIMA, NRQM and PI through pyiqa, with local weight files only; and sharpness.
 
 pyiqa is under the PolyForm Noncommercial License 1.0.0 (older parts: S-Lab License 1.0), so it is imported only when
 one of these is asked for. Its own loader unpickles anything; here checkpoints load with weights_only=True.
@@ -14,18 +14,16 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from tasks.metrics.full_reference import size_text
+from tasks.metrics.niqe import niqe
 from tasks.metrics.offline import blamed, constructing, replaced
 from tasks.weights.checkpoint import read_state_dict
-from tasks.weights.file import MissingPackage, Unavailable, WeightFile
-from tasks.weights.official import MANIQA_KONIQ, MANIQA_PIPAL, MUSIQ_KONIQ, NIMA_AVA, NIQE_PARAMETERS, NRQM_MODEL
+from tasks.weights.file import MissingPackage, WeightFile
+from tasks.weights.official import MANIQA_KONIQ, MANIQA_PIPAL, MUSIQ_KONIQ, NIMA_AVA, NRQM_MODEL
 
 if TYPE_CHECKING:
     from pyiqa.models.inference_model import InferenceModel
 
 Score = Callable[[Tensor], Tensor]
-
-NIQE_BLOCK = 96
 
 
 def musiq(weights_dir: Path, device: torch.device) -> Score:
@@ -50,25 +48,11 @@ def nima(weights_dir: Path, device: torch.device) -> Score:
     return lambda images: model(images).flatten()
 
 
-def piqe(weights_dir: Path, device: torch.device) -> Score:
-    """PIQE (Venkatanath et al. 2015), which needs no weights; lower is better, 0..100."""
-    model = _pyiqa("PIQE").create_metric("piqe", device=device)
-    return lambda images: model(images).flatten()
-
-
 def sharpness(images: Tensor) -> Tensor:
     """Standard deviation of the luma's Laplacian, in units of 1/255: rises with detail, and with noise as well."""
     luma = (images * images.new_tensor([0.299, 0.587, 0.114]).reshape(3, 1, 1)).sum(dim=1, keepdim=True)
     kernel = images.new_tensor([[0, 1, 0], [1, -4, 1], [0, 1, 0]])[None, None]
     return 255 * F.conv2d(luma, kernel).flatten(1).std(dim=1)
-
-
-def niqe(weights_dir: Path, device: torch.device) -> Score:
-    """NIQE (Mittal et al. 2013) on the Y of BT.601, as the papers' scripts have it; lower is better.
-
-    Its statistics are over 96 x 96 blocks: an image with fewer than two of them raises Unavailable.
-    """
-    return _niqe(weights_dir, device, "NIQE", crop_border=0)
 
 
 def nrqm(weights_dir: Path, device: torch.device) -> Score:
@@ -78,32 +62,8 @@ def nrqm(weights_dir: Path, device: torch.device) -> Score:
 
 def pi(weights_dir: Path, device: torch.device) -> Score:
     """Perceptual index (Blau et al. 2018): (10 - NRQM + NIQE) / 2, Y of BT.601, 4 border pixels cut."""
-    of_niqe = _niqe(weights_dir, device, "PI", crop_border=4)
     of_nrqm = _nrqm(weights_dir, device, "PI", color_space="ycbcr", crop_border=4)
-    return lambda images: (10 - of_nrqm(images) + of_niqe(images)) / 2
-
-
-def _niqe(weights_dir: Path, device: torch.device, metric: str, crop_border: int) -> Score:
-    path = NIQE_PARAMETERS.find(weights_dir, metric)
-    has_float64 = device.type != "mps"
-    model = _pyiqa(metric).create_metric(
-        "niqe",
-        color_space="ycbcr",
-        crop_border=crop_border,
-        pretrained_model_path=str(path),
-        device=device if has_float64 else torch.device("cpu"),
-    )
-
-    def score(images: Tensor) -> Tensor:
-        height, width = (side - 2 * crop_border for side in images.shape[-2:])
-        if (height // NIQE_BLOCK) * (width // NIQE_BLOCK) < 2:
-            raise Unavailable(
-                f"{metric} needs images with at least two blocks of 96 x 96 pixels, found {size_text(images)}."
-            )
-        values: Tensor = model(images)
-        return values.flatten().cpu()
-
-    return score
+    return lambda images: (10 - of_nrqm(images).double() + niqe(images[..., 4:-4, 4:-4])) / 2
 
 
 def _nrqm(weights_dir: Path, device: torch.device, metric: str, color_space: str, crop_border: int) -> Score:
@@ -152,7 +112,7 @@ def _pyiqa(metric: str) -> Any:
         import pyiqa
     except ImportError as error:
         raise MissingPackage(
-            f"{metric} needs the package pyiqa, which cannot be imported ({error}). Install it: pip install pyiqa. "
-            f"Its licence, PolyForm Noncommercial 1.0.0, allows non-commercial use only."
+            f"{metric} needs the package pyiqa, which cannot be imported ({error}). Its licence, PolyForm "
+            f"Noncommercial 1.0.0, allows non-commercial use only; if you agree with it: pip install 'bfr[metrics]'"
         ) from error
     return pyiqa

@@ -7,6 +7,8 @@ from pydantic import AfterValidator
 
 from tasks.basics import BadInput, PickedFrom, one_of, suggestion
 from tasks.metrics import (
+    brisque,
+    consistency,
     frechet,
     full_reference,
     identity,
@@ -14,8 +16,10 @@ from tasks.metrics import (
     kid,
     landmarks,
     neighbours,
+    niqe,
     no_reference,
     perceptual,
+    piqe,
 )
 from tasks.metrics.metric import Features, ImageMetric, Metric, SetMetric
 from tasks.weights import official
@@ -36,6 +40,10 @@ MATCHED = "after matching each channel's mean and standard deviation to the grou
 SSIM = "11 x 11 Gaussian window of sigma 1.5, valid region, mean over channels"
 MANIQA = f"20 crops of 224 on a fixed grid, {_package('pyiqa')}; not comparable with MANIQA of other weights"
 SEEDED = "random features, seeded: for comparisons inside this table only"
+CONSISTENT = (
+    f"low frequencies of the restored and of the LQ photo ({consistency.SIDE} x {consistency.SIDE} pixels, cubic, "
+    "enlarged again)"
+)
 SUBSETS = (
     f"unbiased MMD^2 with the kernel (x.y / D + 1)^3, mean of {kid.SUBSETS} random pairs of subsets of "
     f"{kid.SUBSET_SIZE} images (a smaller set whole); ±: their standard deviation, where no set is "
@@ -202,10 +210,17 @@ METRICS: dict[str, Metric] = {
             "niqe",
             "NIQE",
             "lower",
-            f"Y of BT.601 (limited range, rounded), blocks of 96 x 96, no border crop; {_package('pyiqa')}",
+            "Y of BT.601 (limited range, rounded), blocks of 96 x 96, no border crop; parameters of its authors",
             needs_truth=False,
-            make=no_reference.niqe,
-            needs=(official.NIQE_PARAMETERS,),
+            measure=niqe.niqe,
+        ),
+        ImageMetric(
+            "brisque",
+            "BRISQUE",
+            "lower",
+            "gray, bicubic half size; support vectors of its authors",
+            needs_truth=False,
+            measure=brisque.brisque,
         ),
         ImageMetric(
             "nrqm",
@@ -223,15 +238,15 @@ METRICS: dict[str, Metric] = {
             f"(10 - NRQM + NIQE) / 2, Y of BT.601, 4 border pixels cut; {_package('pyiqa')}",
             needs_truth=False,
             make=no_reference.pi,
-            needs=(official.NIQE_PARAMETERS, official.NRQM_MODEL),
+            needs=(official.NRQM_MODEL,),
         ),
         ImageMetric(
             "piqe",
             "PIQE",
             "lower",
-            f"no weights; {_package('pyiqa')}",
+            "gray, blocks of 16 x 16; no parameters",
             needs_truth=False,
-            make=no_reference.piqe,
+            measure=piqe.piqe,
         ),
         ImageMetric(
             "sharpness",
@@ -265,6 +280,44 @@ METRICS: dict[str, Metric] = {
             "higher",
             "cosine of the embeddings of IDS; which network the papers of this name used is not said",
             needs_truth=True,
+            make=identity.id_cosine,
+            needs=(official.ARCFACE18,),
+        ),
+        ImageMetric(
+            "psnr_input",
+            "PSNR to the input (dB)",
+            "higher",
+            f"{CONSISTENT}; {PIXELS}; per image",
+            needs_truth=False,
+            needs_input=True,
+            measure=consistency.psnr,
+        ),
+        ImageMetric(
+            "lpips_input",
+            "LPIPS to the input",
+            "lower",
+            f"{CONSISTENT}; version 0.1, VGG-16, RGB mapped to [-1, 1]; {_package('lpips')}",
+            needs_truth=False,
+            needs_input=True,
+            make=consistency.lpips,
+            needs=(official.VGG16,),
+        ),
+        ImageMetric(
+            "lpips_seeded_input",
+            "LPIPS (seeded) to the input",
+            "lower",
+            f"{CONSISTENT}; LPIPS's distance on AlexNet with {SEEDED}; not LPIPS",
+            needs_truth=False,
+            needs_input=True,
+            make=consistency.lpips_without_weights,
+        ),
+        ImageMetric(
+            "id_input",
+            "ID to the input (cosine)",
+            "higher",
+            "cosine of the embeddings of IDS; a photo that is badly degraded says little about who it shows",
+            needs_truth=False,
+            needs_input=True,
             make=identity.id_cosine,
             needs=(official.ARCFACE18,),
         ),

@@ -13,7 +13,7 @@ import yaml
 from yaml.composer import ComposerError
 from yaml.constructor import ConstructorError
 
-from tasks.basics import BadInput
+from tasks.basics import BadInput, shown_path
 
 LONGEST = 1_000_000  # characters of a file
 SCALARS = {
@@ -70,7 +70,7 @@ def read_yaml(path: Path) -> Any:
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark
         where = f", line {mark.line + 1}, column {mark.column + 1}" if mark else ""
-        raise BadInput(f"{path.name}{where}: {error.problem}.") from error
+        raise BadInput(f"{shown_path(path)}{where}: {error.problem}.") from error
     except OSError as error:
         raise BadInput(f"{path} cannot be read ({error.strerror}). Correct its permissions, or restore it.") from error
     except (yaml.YAMLError, RecursionError, ValueError) as error:  # as for a number of 5000 digits

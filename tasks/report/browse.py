@@ -34,12 +34,17 @@ def render_browser(data: ReportData, results: Results) -> str:
 
 
 def _scores(data: ReportData) -> dict[str, dict[str, dict[str, dict[str, float | str | None]]]]:
-    """degradation, image id, method, metric: value to six digits, "inf" for a perfect one; none where it is missing."""
-    found: dict[str, dict[str, dict[str, dict[str, float | str | None]]]] = {}
+    """degradation, image id, method, metric: value to six digits, "inf" for a perfect one; none where it is missing.
+
+    All photos are there, also those without a value.
+    """
+    found: dict[str, dict[str, dict[str, dict[str, float | str | None]]]] = {
+        name: {image_id: {} for image_id in data.photos.get(name, data.ids)} for name, _ in data.degradations
+    }
     perfect = {metric.name: metric.sign * math.inf for metric in data.metrics}
     columns = [data.scores[name] for name in ("degradation", "image_id", "method", "metric", "value")]
     for degradation, image_id, method, metric, value in zip(*columns, strict=True):
         if math.isfinite(value) or value == perfect[metric]:
-            photo = found.setdefault(degradation, {}).setdefault(str(image_id), {})
+            photo = found[degradation].setdefault(str(image_id), {})
             photo.setdefault(method, {})[metric] = json_number(float(f"{value:.6g}"))
     return found

@@ -2,16 +2,18 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
-import pandas as pd
 from pydantic import Field
 
 from tasks.basics import Strict
 from tasks.metrics.metric import Direction, Kind
 from tasks.metrics.registry import MetricName
 from tasks.report.inputs import ReportInputs
+
+if TYPE_CHECKING:
+    import pandas as pd  # takes a second
 
 
 class Claim(Strict):
@@ -127,7 +129,7 @@ class ReportData:
     absent: metric name to the reason why it was not computed; such a metric has no scores.
     images: (degradation, role, image id) to uint8 RGB [H, W, 3]: a mapping, or a function that returns None for
         an image that does not exist.
-    ids: of all photos.
+    ids: of all photos; photos: of those of each degradation, where these differ.
     timings: (stage, seconds, images, whether the result came from the store).
     published: columns PUBLISHED_COLUMNS, `source` naming the paper, table and page; may be empty.
     extras: further tables.
@@ -146,20 +148,21 @@ class ReportData:
     timings: Sequence[tuple[str, float, int, bool]]
     methods: Sequence[Method]
     degradations: Sequence[tuple[str, str]]
-    scores: pd.DataFrame
-    set_scores: pd.DataFrame
+    scores: "pd.DataFrame"
+    set_scores: "pd.DataFrame"
     metrics: Sequence[MetricInfo]
     absent: Mapping[str, str]
     images: Mapping[ImageKey, np.ndarray] | Callable[[str, str, str], np.ndarray | None]
     ids: Sequence[str]
     quarantine: Sequence[tuple[str, str]]
-    published: pd.DataFrame
+    published: "pd.DataFrame"
     extras: Sequence[Extra] = ()
     origins: Sequence[Origin] = ()
-    losses: Mapping[str, pd.DataFrame] = field(default_factory=dict)
+    losses: "Mapping[str, pd.DataFrame]" = field(default_factory=dict)
     places: ReportInputs[str] = field(default_factory=ReportInputs)
     means: Mapping[str, Sequence[str]] = field(default_factory=dict)
     sweeps: Mapping[str, Mapping[int, Sequence[str]]] = field(default_factory=dict)
+    photos: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         baselines = [method.name for method in self.methods if method.kind == "baseline"]
@@ -207,7 +210,7 @@ class ReportData:
             return self.images.get((degradation, role, image_id))
         return self.images(degradation, role, image_id)
 
-    def _check(self, what: str, frame: pd.DataFrame, columns: Sequence[str], metrics: set[str]) -> None:
+    def _check(self, what: str, frame: "pd.DataFrame", columns: Sequence[str], metrics: set[str]) -> None:
         if frame.empty:
             return
         _check_columns(what, frame, columns)
@@ -226,7 +229,7 @@ class ReportData:
             raise ValueError(f"{what}: expected one value each, found {len(twice)} more, first {tuple(twice.iloc[0])}")
 
 
-def _check_columns(what: str, frame: pd.DataFrame, columns: Sequence[str]) -> None:
+def _check_columns(what: str, frame: "pd.DataFrame", columns: Sequence[str]) -> None:
     missing = [column for column in columns if column not in frame.columns]
     if missing:
         raise ValueError(f"{what}: expected the columns {list(columns)}, found {list(frame.columns)}")

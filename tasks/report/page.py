@@ -9,7 +9,7 @@ from tasks.metrics.metric import Kind
 from tasks.report.charts import heat_maps, loss_plots, scatters, severity_plots, sweep_plots
 from tasks.report.content import Method, ReportData
 from tasks.report.figures import Gallery, Picture, galleries, strips
-from tasks.report.findings import Finding, cautions, finding, identical, leaders
+from tasks.report.findings import Finding, Leader, cautions, finding, identical, leaders
 from tasks.report.results import DECIDABLE, Results
 from tasks.report.settings import setting_groups
 from tasks.report.tables import Cell, published_rows, table_rows
@@ -18,6 +18,7 @@ from tasks.report.text import ARROWS, decimals, heading, number, photo_count
 
 KINDS: dict[Kind, str] = {
     "full_reference": "compares each photo with its original",
+    "input_reference": "compares each photo with the LQ photo that it was made from",
     "no_reference": "judges each photo alone, without the original",
     "distribution": "compares the whole set of photos with a reference set; one value, no interval",
 }
@@ -34,7 +35,7 @@ class Section:
     label: str
     finding: Finding
     strip: Sequence[Picture]
-    leaders: Sequence[tuple[str, str]]
+    leaders: Sequence[Leader]
     cautions: Sequence[str]
     rows: Sequence[tuple[Method, Sequence[Cell]]]
     counts: Sequence[str]

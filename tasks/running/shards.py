@@ -83,7 +83,7 @@ def shards(
     source: ByImage,
     size: int,
     make: Callable[[Path, list[str]], None],
-    beside: ByImage | None = None,
+    beside: Sequence[ByImage | None] = (),
 ) -> list[tuple[list[str], Path]]:
     """(ids, folder that make(folder, ids) filled) for every `size` images of `source`; finished ones are kept.
 
@@ -114,9 +114,9 @@ def shards(
     return [(ids, found[n]) for n, ids in enumerate(parts)]
 
 
-def shard_of(record: Manifest, ids: list[str], source: ByImage, beside: ByImage | None) -> Manifest:
+def shard_of(record: Manifest, ids: list[str], source: ByImage, beside: Sequence[ByImage | None]) -> Manifest:
     """What the shard of these images will be."""
-    folders = [source, beside] if beside else [source]
+    folders = [source, *filter(None, beside)]
     others = {name: value for name, value in record.inputs.items() if value not in {each.digest for each in folders}}
     images = [(image_id, *(each.sha256(image_id) for each in folders)) for image_id in ids]
     key = digest([record.stage, record.params, others, record.code, images])

@@ -37,9 +37,13 @@ class EvaluateParams(Strict):
     metrics: tuple[TableMetric, ...]
 
 
+Compared = tuple[ImageFolder | None, ImageFolder | None]
+"""The ground truth and the LQ photos, where they are there."""
+
 BATCH = 16
 SHARD = 64
 NO_TRUTH = "compares with ground truth, and these photos have none"
+NO_INPUT = "compares with the LQ photos, as `bfr adapt` does"
 
 
 @shared_stage
@@ -49,24 +53,25 @@ def evaluate(
     record: Manifest,
     images: ImageFolder,
     hq: ImageFolder | None = None,
+    lq: ImageFolder | None = None,
     **others: ImageFolder | Path,
 ) -> None:
     """Write scores.parquet (metric, image_id, value), set_scores.json {metric: {value, spread}}, absent.json
     {metric: reason} and references.json {metric: {label, count, digest} of the set that it compares with}.
 
-    hq: ground truth with the same image ids; others: by name, what the stage `reference` says of the sets that whole
-    sets are compared with; and the metrics' weight files that are there, so that the key covers them. A metric that
-    needs what is missing is absent, and says why.
+    hq, lq: ground truth, and what was restored, with the same image ids; others: by name, what the stage `reference`
+    says of the sets that whole sets are compared with; and the metrics' weight files that are there, so that the key
+    covers them. A metric that needs what is missing is absent, and says why.
     """
-    check_pairs(images, hq)
+    check_pairs(images, hq, lq)
     references = {name: folder for name, folder in others.items() if isinstance(folder, ImageFolder)}
     with held_device() as device:
-        scorers = cache(partial(Scorers, params.metrics, hq is not None, device))
+        scorers = cache(partial(Scorers, params.metrics, hq is not None, lq is not None, device))
 
         def make(folder: Path, ids: list[str]) -> None:
-            measure_shard([folder], [images], hq, ids, scorers(), device)
+            measure_shard([folder], [images], (hq, lq), ids, scorers(), device)
 
-        parts = [folder for _, folder in shards(of_shards(record, others), images, SHARD, make, beside=hq)]
+        parts = [folder for _, folder in shards(of_shards(record, others), images, SHARD, make, beside=(hq, lq))]
     absent: dict[str, str] = {}
     for folder in parts:
         absent |= read_json(folder / "absent.json")
@@ -91,14 +96,14 @@ def measure(out: Path, params: EvaluateParams, record: Manifest, hq: ImageFolder
     for images in methods.values():
         check_pairs(images, hq)
     with held_device() as device:
-        scorers = cache(partial(Scorers, params.metrics, True, device))
+        scorers = cache(partial(Scorers, params.metrics, True, False, device))
         for ids, folders in track(list(common_shards([*methods.values()])), "measure (parts)"):
-            records = [shard_of(shard_record, ids, images, hq) for images in folders]
+            records = [shard_of(shard_record, ids, images, (hq,)) for images in folders]
             images_of = {record.key: images for record, images in zip(records, folders, strict=True)}
             with default_store().build_together(records) as places:
                 if places:
                     some = [images_of[key] for key in places]
-                    measure_shard([*places.values()], some, hq, ids, scorers(), device)
+                    measure_shard([*places.values()], some, (hq, None), ids, scorers(), device)
     write_json(out / "measured.json", {name: len(images.ids) for name, images in methods.items()})
 
 
@@ -117,17 +122,18 @@ def of_shards(record: Manifest, others: Mapping[str, ImageFolder | Path]) -> Man
     return record.model_copy(update={"stage": evaluate.name, "inputs": weights})
 
 
-def check_pairs(images: ImageFolder, hq: ImageFolder | None) -> None:
-    """Raises BadInput unless every image has its ground truth."""
-    if hq is not None and not set(images.ids) <= set(hq.ids):
-        raise BadInput(f"{images.root} has images without ground truth in {hq.root}; rerun their stages.")
+def check_pairs(images: ImageFolder, *compared: ImageFolder | None) -> None:
+    """Raises BadInput unless every image has what it is compared with."""
+    for other in compared:
+        if other is not None and not set(images.ids) <= set(other.ids):
+            raise BadInput(f"{images.root} has images that {other.root} lacks; rerun their stages.")
 
 
 class Scorers:
     """images: scorers of single photos, by metric; features: of whole sets, by the name of their features, which
     several metrics share; absent: why other metrics are not there."""
 
-    def __init__(self, metrics: tuple[str, ...], has_truth: bool, device: torch.device) -> None:
+    def __init__(self, metrics: tuple[str, ...], has_truth: bool, has_input: bool, device: torch.device) -> None:
         self.images: dict[str, ImageScorer] = {}
         self.features: dict[str, SetScorer] = {}
         self.absent: dict[str, str] = {}
@@ -135,6 +141,9 @@ class Scorers:
             metric = find(name)
             if metric.needs_truth and not has_truth:
                 self.absent[name] = NO_TRUTH
+                continue
+            if metric.needs_input and not has_input:
+                self.absent[name] = NO_INPUT
                 continue
             try:
                 self._add(metric, device)
@@ -151,7 +160,7 @@ class Scorers:
 def measure_shard(
     folders: Sequence[Path],
     methods: Sequence[ImageFolder],
-    hq: ImageFolder | None,
+    compared: Compared,
     ids: list[str],
     scorers: Scorers,
     device: torch.device,
@@ -159,14 +168,15 @@ def measure_shard(
     """Fill the folder of each method, see `Measured`. Every image is read once."""
     measured = [Measured(scorers) for _ in methods]
 
-    def read(some: list[str]) -> tuple[Tensor | None, list[Tensor]]:
-        return hq.batch(some) if hq else None, [images.batch(some) for images in methods]
+    def read(some: list[str]) -> tuple[list[Tensor | None], list[Tensor]]:
+        others = [other.batch(some) if other else None for other in compared]
+        return others, [images.batch(some) for images in methods]
 
     size = min(BATCH, batch_size(device, methods[0].side))
-    for truth, batch in read_ahead(read, list(batches(ids, size))):
-        truth = None if truth is None else truth.to(device)
+    for others, batch in read_ahead(read, list(batches(ids, size))):
+        truth, lq = (None if other is None else other.to(device) for other in others)
         for one, restored in zip(measured, batch, strict=True):
-            one.add(restored.to(device), truth)
+            one.add(restored.to(device), truth, lq)
     for one, folder in zip(measured, folders, strict=True):
         one.write(folder, ids)
 
@@ -183,12 +193,12 @@ class Measured:
         self.features: dict[str, list[Tensor]] = {name: [] for name in scorers.features}
         self.absent = dict(scorers.absent)
 
-    def add(self, restored: Tensor, truth: Tensor | None) -> None:
-        """[N, 3, H, W] in [0, 1], and its ground truth."""
+    def add(self, restored: Tensor, truth: Tensor | None, lq: Tensor | None) -> None:
+        """[N, 3, H, W] in [0, 1], its ground truth, and what it was restored from."""
         for name, scorer in self.scorers.images.items():
             if name not in self.absent:
                 try:
-                    self.values[name] += scorer(restored, truth).tolist()
+                    self.values[name] += scorer(restored, lq if scorer.metric.needs_input else truth).tolist()
                 except Unavailable as reason:
                     self.absent[name] = str(reason)
         for name, extractor in self.scorers.features.items():

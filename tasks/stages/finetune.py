@@ -29,7 +29,6 @@ class FineTuneParams(Strict):
     settings: Recipe
 
 
-SAVE_EVERY = 500
 SCORED = 64  # photos that a card's scores are measured on
 BATCH = 8
 
@@ -52,7 +51,7 @@ def finetune(
     if not set(targets.ids) <= set(lq.ids):
         raise BadInput(f"{targets.root} has targets without LQ photos in {lq.root}; rerun pseudo_targets.")
     recipe, trained = params.settings, out / "model.safetensors"
-    with session_of(record, "finetune", recipe.losses, recipe.iterations, SAVE_EVERY, out) as session:
+    with session_of(record, "finetune", recipe.losses, recipe.iterations, out) as session:
         before = nearness(NetworkSpec(arch=params.arch, weights=weights), lq, targets, session.device)
         recipe.save(recipe.tune(Photos(lq, targets, real), weights, params.seed, session), trained)
         after = nearness(NetworkSpec(arch=params.arch, weights=trained), lq, targets, session.device)

@@ -22,14 +22,13 @@ class PersonalizeParams(Personalization):
     arch: PriorName
 
 
-SAVE_EVERY = 500
 SCORED = 64  # photos that the card's scores are measured on
 
 
 @stage
 def personalize(out: Path, params: PersonalizeParams, record: Manifest, album: ImageFolder, weights: Path) -> None:
     """Write model.safetensors (the official key layout), card.json and losses.csv. weights: the prior."""
-    with session_of(record, "personalize", ("loss",), params.iterations, SAVE_EVERY, out) as session:
+    with session_of(record, "personalize", ("loss",), params.iterations, out) as session:
         prior, photos = load_prior(params.arch, weights, session.device), album.batch(album.ids)
         probe = prior_training.draw(photos[:SCORED], params.seed, "score")
         before = prior_training.noise_mse(prior, probe, session.device, images=1)

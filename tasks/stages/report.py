@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import platform
 from collections.abc import Iterable, Mapping, Sequence
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -115,6 +115,7 @@ def collect(params: ReportParams, results: ReportInputs[ImageFolder]) -> ReportD
         absent=absent,
         images=image,
         ids=results.images[params.degradations[0], methods[0].name].ids,
+        photos={part: results.images[part, methods[0].name].ids for part in params.degradations},
         quarantine=quarantine(results.named().values()),
         published=published(params),
         extras=extras(params, results, scores),
@@ -211,7 +212,7 @@ def info(name: str, results: ReportInputs[ImageFolder]) -> MetricInfo:
     if compared:
         label = f"{metric.label} to {compared['label']}"
         reference = f"{compared['count']} images, {compared['digest'][:8]}"
-    used = scored[0].manifest.inputs
+    used = {name: sha for folder in scored for name, sha in folder.manifest.inputs.items()}
     weights = [f"{need.place} (SHA-256 {used[need.place][:12]})" for need in metric.needs if need.place in used]
     protocol = "; ".join([metric.protocol, *(f"weights {text}" for text in weights)])
     return MetricInfo(name, label, metric.direction, metric.kind, protocol, reference=reference)
@@ -275,7 +276,14 @@ def quarantine(results: Iterable[ImageFolder]) -> list[Quarantined]:
 def environment() -> dict[str, str]:
     """What the numbers were made with."""
     here = {"python": platform.python_version(), "device": device(), "commit": commit()}
-    return here | {name: version(name) for name in PACKAGES}
+    return here | {name: _version(name) for name in PACKAGES}
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "not installed"
 
 
 def published(params: ReportParams) -> pd.DataFrame:

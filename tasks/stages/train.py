@@ -20,7 +20,6 @@ class TrainParams(Strict):
     training: AnyTraining
 
 
-SAVE_EVERY = 250
 HELD_OUT = 64  # photos that a card's scores are measured on
 
 
@@ -49,7 +48,7 @@ def train(
     if weights:
         fill(model, read_state_dict(weights), weights, f"a {kind.arch!r} network")
     kept_back = kind.read(held_out or photos, None, (held_out or photos).ids[-HELD_OUT:], "held_out")
-    with session_of(record, f"train {kind.arch}", kind.losses, kind.iterations, SAVE_EVERY, out) as session:
+    with session_of(record, f"train {kind.arch}", kind.losses, kind.iterations, out) as session:
         before = kind.scores(model.to(session.device), kept_back, session.device)
         trained = kind.train(model, kind.batches(photos, targets, ids), session)
         after = kind.scores(trained, kept_back, session.device)

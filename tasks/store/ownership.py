@@ -16,6 +16,7 @@ from tasks.store.artifact import MANIFEST, FileRecord, Manifest
 from tasks.store.keys import file_digest
 
 LITTER = {".DS_Store", "Thumbs.db"}  # systems leave these in folders that somebody looks at
+IGNORE = (".gitignore", "*\n")  # what we write beside results that git is to pass over
 SHOWN = 5  # names in a message
 
 
@@ -50,8 +51,15 @@ def published_below(root: Path) -> tuple[list[Path], list[str]]:
         if folder != root and is_swap(folder):
             folders.clear()
         links = [name for name in folders if (folder / name).is_symlink()]
-        others += [(folder / name).relative_to(root).as_posix() for name in (*files, *links) if name not in LITTER]
+        names = [name for name in (*files, *links) if name not in LITTER and not _is_ignore(folder / name)]
+        others += [(folder / name).relative_to(root).as_posix() for name in names]
     return sorted(results), sorted(others)
+
+
+def _is_ignore(path: Path) -> bool:
+    """Whether it is the .gitignore that we write."""
+    name, text = IGNORE
+    return path.name == name and not path.is_symlink() and path.read_bytes() == text.encode()
 
 
 def is_swap(folder: Path) -> bool:

@@ -11,11 +11,12 @@ import tempfile
 import unicodedata
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from tasks.basics import BadInput
-from tasks.store.artifact import MANIFEST, Artifact, Manifest, is_whole
-from tasks.store.files import disk_explained
+from tasks.store.artifact import MANIFEST, Artifact, FileRecord, Manifest, is_whole
+from tasks.store.files import disk_explained, write_json
 from tasks.store.ownership import check_replaceable, is_swap, manifest_of, remove_empty_folders, remove_files, shown
 
 NOT_THERE = (errno.EXDEV, errno.ENOSYS, errno.EINVAL, errno.EOPNOTSUPP, errno.ENOTSUP, errno.EPERM, errno.EMLINK)
@@ -30,14 +31,80 @@ def publish(source: Path, destination: Path) -> None:
     unchanged published result with our files alone; and where there is no room, or no right to write.
     """
     manifest = Artifact(source).manifest
+    with _replaceable(destination, manifest):
+        if not _is_copy(destination, manifest):
+            _replace(destination, source, manifest)
+
+
+@contextmanager
+def _replaceable(destination: Path, manifest: Manifest) -> Iterator[None]:
+    """While the block runs, the destination is locked: absent, empty, or a published result with our files alone."""
     with disk_explained(destination, "Make room, or have the results go to another disk.", "Name another folder."):
         destination.parent.mkdir(parents=True, exist_ok=True)
         with _locked_folder(destination.parent):
             _mend(destination, manifest)
             _check_case(destination)
             check_replaceable(destination, manifest)
-            if not _is_copy(destination, manifest):
-                _replace(destination, source, manifest)
+            yield
+
+
+@dataclass
+class Growing:
+    """A published folder that gets one artefact's files after another's, so that they are there before all are made.
+
+    about: what the whole is, without files. What an earlier run of the same left is taken; results of anything else go
+    when the first files come. Until `finish`, files of that earlier run may be there that are not of this one.
+    """
+
+    destination: Path
+    about: Manifest
+    files: dict[str, FileRecord] = field(default_factory=dict)
+
+    def add(self, part: Artifact) -> None:
+        """Copy the part's files to the folder. Raises BadInput as `publish` does."""
+        with _replaceable(self.destination, part.manifest):
+            known = self._known()
+            self.files |= part.manifest.files
+            self._write(known | self.files)
+            lacking = [name for name, file in part.manifest.files.items() if not self._has(name, file, known)]
+            if lacking:
+                self._bring(part, lacking)
+                os.utime(self.destination / MANIFEST)  # the latest of all
+
+    def finish(self) -> None:
+        """Nothing more comes: what was not added goes."""
+        with _replaceable(self.destination, self.about):
+            remove_files(self.destination, self._known().keys() - self.files.keys())
+            self.destination.mkdir(exist_ok=True)
+            self._write(self.files)
+
+    def _known(self) -> dict[str, FileRecord]:
+        """The files of an earlier run of the same; those of any other result are deleted."""
+        earlier = manifest_of(self.destination)
+        if earlier and earlier.key != self.about.key:
+            remove_files(self.destination, earlier.files)
+            earlier = None
+        self.destination.mkdir(exist_ok=True)
+        return dict(earlier.files) if earlier else {}
+
+    def _has(self, name: str, file: FileRecord, known: dict[str, FileRecord]) -> bool:
+        path = self.destination / name
+        return known.get(name) == file and path.is_file() and path.stat().st_size == file.bytes
+
+    def _write(self, files: dict[str, FileRecord]) -> None:
+        write_json(self.destination / MANIFEST, self.about.model_copy(update={"files": files}).model_dump())
+
+    def _bring(self, part: Artifact, names: list[str]) -> None:
+        """Each file appears whole."""
+        some = part.manifest.model_copy(update={"files": {name: part.manifest.files[name] for name in names}})
+        work = Path(tempfile.mkdtemp(prefix=f".{self.destination.name}-", dir=self.destination.parent))
+        try:
+            _copy(part.root, work / "new", some)
+            for name in names:
+                (self.destination / name).parent.mkdir(parents=True, exist_ok=True)
+                os.replace(work / "new" / name, self.destination / name)
+        finally:
+            _clear(work, some)
 
 
 def _replace(destination: Path, source: Path, manifest: Manifest) -> None:

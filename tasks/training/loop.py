@@ -9,9 +9,10 @@ import logging
 import math
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
+from time import monotonic
 from typing import Any, Protocol, TypeVar, cast
 
 import numpy as np
@@ -21,6 +22,7 @@ from torch import Tensor
 
 from tasks.basics import BadInput, Strict
 from tasks.noise import numpy_stream, stream_seed
+from tasks.running.interrupts import Interrupts, noted_interrupts
 from tasks.running.read_ahead import read_ahead
 from tasks.weights.checkpoint import read_contents
 
@@ -92,13 +94,14 @@ Losses = Sequence[float]
 class Session:
     """Where a run goes and whom it tells, which does not change its result.
 
-    resume: state file, written every `save_every` steps and at the end; a run that finds it goes on from there. It has
-    the losses so far: on_step (which gets the number, from 1, and the losses) is called for the steps before as well.
+    resume: state file, written every `save_every_s` seconds, when the run is interrupted (SIGINT, SIGTERM) and at the
+    end; a run that finds it goes on from there. It has the losses so far: on_step (which gets the number, from 1, and
+    the losses) is called for the steps before as well.
     """
 
     processes: Processes
     resume: Path | None = None
-    save_every: int = 500
+    save_every_s: float = 120
     on_step: Callable[[int, Losses], None] = lambda step, losses: None
 
     @property
@@ -125,14 +128,18 @@ def drive(
     steps = range(done, settings.iterations)
     is_pinned = session.device.type == "cuda"
     batches = read_ahead(lambda step: pinned(batch_at(step)) if is_pinned else batch_at(step), steps)
-    for step, batch in zip(steps, batches, strict=True):
-        with step_randomness(seed, step, session.processes):
-            losses = update(step, batch)
-        history.append(losses)
-        is_due = (step + 1) % session.save_every == 0 or step + 1 == settings.iterations
-        if resume and is_due and session.processes.is_main_process:
-            save_state(resume, parts, described, history)
-        session.on_step(step + 1, losses)
+    saved = monotonic()
+    with noted_interrupts("this step of the training") if resume else nullcontext(Interrupts()) as interrupts:
+        for step, batch in zip(steps, batches, strict=True):
+            with step_randomness(seed, step, session.processes):
+                losses = update(step, batch)
+            history.append(losses)
+            is_due = monotonic() - saved >= session.save_every_s or step + 1 == settings.iterations
+            if resume and (is_due or interrupts.number) and session.processes.is_main_process:
+                save_state(resume, parts, described, history)
+                saved = monotonic()
+            session.on_step(step + 1, losses)
+            interrupts.obey()
 
 
 def pinned(batch: Batch) -> Batch:

@@ -12,18 +12,18 @@ from tasks.store.artifact import Manifest
 from tasks.training.curves import Curves
 from tasks.training.loop import Alone, Processes, Session
 
+SAVE_EVERY_S = 120
+
 
 @contextmanager
-def session_of(
-    record: Manifest, what: str, losses: Sequence[str], iterations: int, save_every: int, out: Path
-) -> Iterator[Session]:
+def session_of(record: Manifest, what: str, losses: Sequence[str], iterations: int, out: Path) -> Iterator[Session]:
     """While the block runs, a session for one training of `iterations` steps; at its end, losses.csv in `out`.
 
     record: of the stage, whose key names the state file; what: is trained, as the bar calls it; losses: their names.
     """
     state = default_store().training_state(record.key)
     with held_device() as device, Curves(what, losses, iterations, state.with_suffix(".live")) as curves:
-        yield Session(processes_on(device), state, save_every, curves.note)
+        yield Session(processes_on(device), state, SAVE_EVERY_S, curves.note)
     curves.write(out)
 
 

@@ -35,7 +35,6 @@ POLYFORM = "from pyiqa's repository of weights, PolyForm Noncommercial 1.0.0"
 MUSIQ_KONIQ = _pyiqa_file("musiq_koniq_ckpt-e95806b9.pth", "MUSIQ, Apache-2.0")
 MANIQA_PIPAL = _pyiqa_file("MANIQA_PIPAL-ae6d356b.pth", "MANIQA, Apache-2.0")
 MANIQA_KONIQ = _pyiqa_file("ckpt_koniq10k.pt", "MANIQA, Apache-2.0")
-NIQE_PARAMETERS = _pyiqa_file("niqe_modelparameters.mat", "research parameters of the authors of NIQE")
 NRQM_MODEL = _pyiqa_file("NRQM_model.mat", "research parameters of the authors of NRQM")
 NIMA_AVA = _pyiqa_file("NIMA_InceptionV2_ava-b0c77c00.pth", f"NIMA, {POLYFORM}")
 ARCFACE18 = WeightFile(
@@ -74,7 +73,7 @@ REALESRGAN_X2 = WeightFile(
     sha256="49fafd45f8fd7aa8d31ab2a22d14d91b536c34494a5cfe31eb5d89c2fa266abb",
     size=67061725,
 )
-WHOLE_PHOTOS = (RETINAFACE, PARSENET, REALESRGAN_X2)  # to find, paste back and enlarge; of no experiment
+WHOLE_PHOTOS = (RETINAFACE, PARSENET, REALESRGAN_X2)  # the official tools' own; bfr needs none of them
 
 DT_BFR = "https://github.com/SamsungLabs/DT-BFR/releases/download/v1.0.0"
 GFPGAN = "https://github.com/TencentARC/GFPGAN/releases/download"
@@ -82,7 +81,7 @@ GFPGAN = "https://github.com/TencentARC/GFPGAN/releases/download"
 OFFICIAL: dict[str, WeightFile] = {
     file.place: file
     for file in (
-        *(VGG16, INCEPTION, MUSIQ_KONIQ, MANIQA_PIPAL, MANIQA_KONIQ, NIQE_PARAMETERS, NRQM_MODEL, NIMA_AVA),
+        *(VGG16, INCEPTION, MUSIQ_KONIQ, MANIQA_PIPAL, MANIQA_KONIQ, NRQM_MODEL, NIMA_AVA),
         *(ARCFACE18, FAN98, *WHOLE_PHOTOS),
         WeightFile("iddpm_ffhq512_ema500000.pth", f"{DIFFACE}/iddpm_ffhq512_ema500000.pth", S_LAB, size=639153816),
         WeightFile("iddpm_ffhq256_ema750000.pth", f"{DIFFACE}/iddpm_ffhq256_ema750000.pth", S_LAB, size=496226840),
@@ -122,6 +121,7 @@ OFFICIAL: dict[str, WeightFile] = {
             "RestoreFormer++.ckpt",
             "https://github.com/wzhouxiff/RestoreFormerPlusPlus/releases/download/v1.0.0/RestoreFormer++.ckpt",
             "RestoreFormer++, Apache-2.0",
+            sha256="613fe52805f86bf8c2bffff08ae9f7a0b99f408be1bf221767af6183038be3a2",
             size=294028815,
         ),
     )

@@ -277,7 +277,7 @@ pKivpEd+trIsId8bwmmu80XF/m0e7XQq14Yjj2cznrWBR+Sks3sAAAAGRXhpZgAATU0AKgAAAAgAAQES
 def test_a_heic_photo_is_read_where_its_reader_is_installed(tmp_path):
     (tmp_path / "a.heic").write_bytes(base64.b64decode(HEIC))
     if "HEIF" not in FORMATS:
-        assert "pip install pi-heif" in reason(tmp_path / "a.heic")
+        assert "pip install 'bfr[heic]'" in reason(tmp_path / "a.heic")
         return
     y, x = np.mgrid[:48, :64]
     assert_shows(tmp_path / "a.heic", np.dstack([4 * x, 5 * y, 255 - 2 * x - 2 * y]), 8)

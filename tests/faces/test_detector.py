@@ -4,10 +4,13 @@ import numpy as np
 import pytest
 import torch
 from golden.conftest import DATA
+from hypothesis import given
+from hypothesis import strategies as st
+from torchvision.ops import nms as torchvision_nms
 
 from tasks.basics import BadInput
 from tasks.faces import extract
-from tasks.faces.mtcnn import Mtcnn
+from tasks.faces.mtcnn import Mtcnn, nms
 from tasks.heads.render import landmarks, render
 
 
@@ -58,3 +61,15 @@ def test_only_the_pinned_wheel_is_taken(tmp_path):
         extract.check_wheel(tmp_path / "other.whl")
     with pytest.raises(BadInput, match="pip download"):
         extract.check_wheel(tmp_path / "missing.whl")
+
+
+@given(st.integers(0, 2**32 - 1), st.sampled_from([0.5, 0.7]))
+def test_of_overlapping_boxes_the_same_stay_as_torchvision_keeps(seed, most):
+    random = torch.Generator().manual_seed(seed)
+    corner, size = 60 * torch.rand(80, 2, generator=random), 5 + 40 * torch.rand(80, 2, generator=random)
+    boxes, scores = torch.cat([corner, corner + size], 1).floor(), (torch.rand(80, generator=random) * 9).round() / 9
+    assert nms(boxes, scores, most).tolist() == torchvision_nms(boxes, scores, most).tolist()
+
+
+def test_no_box_stays_of_none():
+    assert nms(torch.zeros(0, 4), torch.zeros(0), 0.5).tolist() == []

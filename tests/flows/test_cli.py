@@ -17,8 +17,8 @@ from tasks.basics import ROOT
 from tasks.store.files import write_json
 
 COMMANDS = (
-    *("adapt", "ballot", "compare", "cost", "demo", "diff", "fetch", "index", "personalize", "prune", "restore", "run"),
-    *("serve", "stage", "tally", "train", "usage", "verify", "weights"),
+    *("adapt", "app", "ballot", "compare", "cost", "demo", "diff", "fetch", "index", "personalize", "prune"),
+    *("restore", "run", "serve", "stage", "tally", "train", "usage", "verify", "weights"),
 )
 
 
@@ -48,6 +48,12 @@ def test_the_help_lists_every_command(capsys):
         (["prune", "--days", "-1"], 2, "Must be >= 0"),
         (["personalize", "folder", "--album", "album", "--iterations", "0"], 2, "Must be > 0"),
         (["personalize", "folder", "--album", "album", "--start-t", "5000"], 2, "Must be <= 1000"),
+        (["restore", ""], 2, "a path is empty"),
+        (["restore", "folder", "--out", ""], 2, "a path is empty"),
+        (["adapt"], 1, "Which photos?"),
+        (["adapt", "f", "--method", "swinr"], 1, "Did you mean 'swinir'?"),
+        (["adapt", "f", "--hq", "g"], 1, "only aligned face crops"),
+        (["personalize", "f", "--album", "a", "--method", "dmo"], 1, "Did you mean 'demo'?"),
         (["restore", "folder", "--masks", "masks"], 1, "only aligned face crops can be filled"),
         (
             ["restore", "f", "--aligned", "--masks", "m", "--method", "demo"],
@@ -98,6 +104,19 @@ def test_results_for_programs_are_json(capsys):
     assert listed["lacking"]["difface_celeba_test"]["difface/srcnn.safetensors"] == "bfr train difface/srcnn"
 
 
+def test_what_an_experiment_lacks_counts_its_checks_and_fits_a_terminal(capsys, monkeypatch):
+    """IDM's cleaning is scored by NIMA, its downstream test by FID; many experiments of a paper lack the same files."""
+    monkeypatch.setenv("COLUMNS", "80")
+    assert call(["weights"]) == 0
+    lines = capsys.readouterr().out.split("\n\n")[1].splitlines()
+    assert max(map(len, lines)) <= 80
+    text = " ".join(" ".join(lines).split())
+    assert "gen2res, gen2res_k, gen2res_skip lack 3 files, about 594 MiB and 1 of unknown size: base_256.pt, " in text
+    idm = text[text.index("idm, idm_clean_test lack 9 files") :]
+    for name in ("hub/pyiqa/musiq_koniq_ckpt", "hub/pyiqa/NIMA_InceptionV2_ava", "hub/checkpoints/pt_inception"):
+        assert name in idm
+
+
 def test_several_photos_are_personalized_each_to_a_folder_of_its_own(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     asked = []
@@ -110,8 +129,8 @@ def test_several_photos_are_personalized_each_to_a_folder_of_its_own(tmp_path, m
         return work
 
     monkeypatch.setattr("flows.personalize.personalize", personalize)
-    assert call(["personalize", "a.png", "trip", "--album", "album", "--out", "out"]) == 0
-    assert call(["personalize", "a.png", "b.png", "--album", "album", "--json"]) == 0
+    assert call(["personalize", "a.png", "trip", "--album", "album", "--aligned", "--out", "out"]) == 0
+    assert call(["personalize", "a.png", "b.png", "--album", "album", "--aligned", "--json"]) == 0
     album, photos = str(tmp_path / "album"), [str(tmp_path / name) for name in ("a.png", "trip", "a.png", "b.png")]
     outs = [str(tmp_path / "out" / "a.png"), str(tmp_path / "out" / "trip"), None, None]
     assert asked == [(album, photo, out) for photo, out in zip(photos, outs, strict=True)]

@@ -6,7 +6,7 @@ import pytest
 import torch
 from PIL import Image
 
-from flows.personalize import personalize
+from flows.personalize import Tuning, personalize
 from tasks.basics import BadInput
 from tasks.data.ingest import PhotoFolder
 from tasks.heads.render import render
@@ -42,9 +42,7 @@ def test_the_report_has_a_row_for_before_after_and_the_other_method(folders, wei
     work = personalize(
         str(folders / "album"),
         str(folders / "photos"),
-        iterations=1,
-        batch=1,
-        respacing=10,
+        tuning=Tuning(iterations=1, batch=1, respacing=10),
         beside=str(folders / "codeformer"),
     )
     text = (work.root / "report" / "results.md").read_text(encoding="utf-8")

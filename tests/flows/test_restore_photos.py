@@ -12,8 +12,9 @@ import pytest
 from faces.drawn import Head, draw
 from PIL import Image
 
+from flows import workspace
 from flows.cli import call
-from flows.restore import chosen
+from flows.restore import chosen, suffix_of
 from flows.rows import rows_of
 from flows.whole_photos import METHODS, Options, Outcome, files_of, named, restore_photos
 from tasks.basics import ROOT, BadInput
@@ -21,6 +22,7 @@ from tasks.data.original import read_original
 from tasks.data.photo import read_photo
 from tasks.faces.mtcnn import Mtcnn
 from tasks.stages import find_faces, paste_faces
+from tasks.store.artifact import is_whole
 from tasks.weights import fetch
 from tasks.weights.file import WeightFile
 
@@ -137,22 +139,51 @@ def test_an_enlarged_photo_has_its_faces_where_they_were(album, tmp_path):
     assert np.sqrt(np.mean((back - once) ** 2)) < 3
 
 
-def test_an_interrupted_run_goes_on(album, tmp_path, monkeypatch):
-    """Killed while the last photo is written: the next run searches nothing anew."""
+def test_an_interrupted_run_goes_on_and_what_was_finished_is_there(album, tmp_path, monkeypatch):
+    """Killed while the second photo is written: the first one is there, and the next run searches neither anew."""
     searched, write = [], paste_faces.write_original
-    detect = Mtcnn.detect
+    detect, out = Mtcnn.detect, tmp_path / "out"
     monkeypatch.setattr(Mtcnn, "detect", lambda *given: searched.append(1) or detect(*given))
 
-    def killed(*_: object) -> None:
-        raise KeyboardInterrupt
+    def killed(original: object, pixels: object, path: Path) -> None:
+        if path.name == "Two.JPG":
+            assert {name for name in files_below(out) if "manifest" not in name} == {"photos/1927/one.png"}
+            raise KeyboardInterrupt
+        write(original, pixels, path)
 
     monkeypatch.setattr(paste_faces, "write_original", killed)
     with pytest.raises(KeyboardInterrupt):
-        restored(album, out=tmp_path / "out")
-    assert len(searched) == 3
+        restored(album, out=out)
+    assert len(searched) == 2
+    assert list(json.loads((out / "faces" / "faces.json").read_text())["photos"]) == ["1927/one.png"]
     monkeypatch.setattr(paste_faces, "write_original", write)
-    assert restored(album, out=tmp_path / "out").restored
+    done = restored(album, out=out)
+    assert done.line.startswith("2 photos restored, 3 faces")
     assert len(searched) == 3
+    assert len(json.loads((out / "faces" / "faces.json").read_text())["photos"]) == 3
+
+
+def test_results_of_other_settings_do_not_lie_beside_new_ones(album, tmp_path, monkeypatch):
+    out, write = tmp_path / "out", paste_faces.write_original
+    restored(album, out=out)
+
+    def killed(original: object, pixels: object, path: Path) -> None:
+        if path.name == "Two.JPG":
+            raise KeyboardInterrupt
+        write(original, pixels, path)
+
+    monkeypatch.setattr(paste_faces, "write_original", killed)
+    with pytest.raises(KeyboardInterrupt):
+        restored(album, out=out, strength=0.5)
+    assert {path.name for path in (out / "photos").rglob("*.*")} == {"one.png", "manifest.json"}
+
+
+def test_photos_that_are_gone_have_no_results_any_more(album, tmp_path):
+    restored(album, out=tmp_path / "out")
+    (album / "none.webp").unlink()
+    restored(album, out=tmp_path / "out")
+    assert not (tmp_path / "out" / "photos" / "none.webp").exists()
+    assert is_whole(tmp_path / "out" / "photos")
 
 
 def test_photos_that_come_later_are_searched_alone(album, tmp_path, monkeypatch):
@@ -172,6 +203,34 @@ def test_a_second_run_replaces_its_results_and_foreign_files_are_refused(album, 
         restored(album, out=tmp_path / "out")
     with pytest.raises(BadInput, match="lie in one another"):
         restored(album, out=album / "restored")
+
+
+def test_a_photo_over_the_limit_is_set_aside_and_can_be_allowed(album, tmp_path, monkeypatch):
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 10_000)  # Pillow's own limit, too
+    photo = album / "Two.JPG"
+    with pytest.raises(BadInput, match="the limit is 0"):
+        restored(photo, out=tmp_path / "out", max_megapixels=0.05)
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 10_000)
+    assert restored(photo, out=tmp_path / "out", max_megapixels=0.07).line.startswith("1 photo restored")
+
+
+def test_other_samples_have_a_folder_of_their_own():
+    assert suffix_of("difface", None) == "restored_difface"
+    assert suffix_of("difface", 7) == "restored_difface_seed7"
+
+
+def test_git_passes_over_results_in_the_checkout(album, tmp_path, monkeypatch):
+    checkout = tmp_path / "checkout"
+    monkeypatch.setattr(workspace, "ROOT", checkout)
+    subprocess.run(["git", "init", "--quiet", checkout], check=True)
+    for out in ("mine", "sub/other"):
+        for strength in (1.0, 0.5):  # a second run finds nothing of another's there
+            restored(album / "none.webp", out=checkout / out, strength=strength)
+    status = ["git", "-C", str(checkout), "status", "--porcelain", "--untracked-files=all"]
+    assert subprocess.run(status, capture_output=True, check=True, text=True).stdout == ""
+    (checkout / "mine" / ".gitignore").write_text("*.png")
+    with pytest.raises(BadInput, match="gitignore"):
+        restored(album / "none.webp", out=checkout / "mine")
 
 
 def test_photos_of_which_none_can_be_used_are_said_to_be_so(tmp_path):
@@ -216,7 +275,7 @@ def test_missing_weights_are_one_message_with_the_ways_to_get_them(album, tmp_pa
     ],
 )
 def test_a_method_names_the_files_that_it_needs(method, files):
-    assert [file.place for file in files_of(method)] == files
+    assert [file.place for file in files_of(*named(method, None))] == files
 
 
 @pytest.mark.parametrize("method", METHODS)

@@ -239,3 +239,15 @@ def test_reports_are_served_on_loopback_to_who_asks_this_host(tmp_path):
         with pytest.raises(urllib.error.HTTPError, match="403"):
             urllib.request.urlopen(other)
     assert address_of(report.parent, links) is None
+
+
+def test_a_run_waits_for_a_bfr_serve_that_is_only_starting(monkeypatch, tmp_path):
+    """It held the lock and had not registered its deployments yet: a second one was started, and failed."""
+    served = [False, False, True, True]
+    monkeypatch.setattr(server, "HOME", tmp_path)
+    monkeypatch.setattr(server.time, "sleep", lambda seconds: None)
+    monkeypatch.setattr(server, "_start_server", lambda: None)
+    monkeypatch.setattr(server, "_is_served", lambda: served.pop(0))
+    monkeypatch.setattr(server, "_start", lambda name, *_: pytest.fail(f"{name} was started"))
+    with server.locked(tmp_path / "serve.lock"), server.serving():
+        assert len(served) == 1

@@ -91,7 +91,7 @@ def test_a_killed_personalisation_goes_on_bit_equally(tmp_path):
                 raise KeyboardInterrupt
 
         try:
-            gen2res.tune(model, photos, settings, 5, Session(Alone(torch.device("cpu")), state, 1, on_step))
+            gen2res.tune(model, photos, settings, 5, Session(Alone(torch.device("cpu")), state, 0, on_step))
         except KeyboardInterrupt:
             return None
         return model.state_dict()

@@ -442,44 +442,53 @@ def one_crop(images, crop_size, crop_num):
     return F.interpolate(images, size=(crop_size, crop_size), mode="bilinear")
 
 
-@pytest.fixture
-def niqe(tmp_path):
-    rng = np.random.default_rng(0)
-    root = rng.standard_normal((36, 36))
-    path = tmp_path / official.NIQE_PARAMETERS.place
-    path.parent.mkdir(parents=True)
-    scipy.io.savemat(path, {"mu_prisparam": rng.standard_normal((1, 36)), "cov_prisparam": root @ root.T})
-    return registry.find("niqe").build(tmp_path, CPU)
-
-
-def test_niqe_scores_every_image_by_itself(niqe):
-    x = torch.cat(pair("a203x257_noise"))
-    together = niqe(x)
+@pytest.mark.parametrize("name", ["niqe", "brisque", "piqe"])
+def test_what_judges_a_photo_alone_scores_every_photo_by_itself(name, tmp_path):
+    score, x = registry.find(name).build(tmp_path, CPU), torch.cat(pair("a203x257_noise"))
+    together = score(x)
     assert together.shape == (2,)
-    assert torch.isfinite(together).all()
-    torch.testing.assert_close(torch.cat([niqe(x[:1]), niqe(x[1:])]), together)
+    assert together[0] > together[1], "noise is worse"
+    torch.testing.assert_close(torch.cat([score(x[:1]), score(x[1:])]), together)
 
 
-def test_niqe_refuses_images_without_two_blocks(niqe):
+@pytest.mark.parametrize("name", ["niqe", "brisque"])
+def test_a_flat_photo_has_no_scene_statistics(name, tmp_path):
+    assert registry.find(name).build(tmp_path, CPU)(torch.full((1, 3, 200, 200), 0.5)).isnan().all()
+
+
+def test_niqe_refuses_images_without_two_blocks(tmp_path):
     with pytest.raises(Unavailable, match="two blocks of 96 x 96 pixels, found 100 x 190"):
-        niqe(torch.rand(1, 3, 100, 190))
+        registry.find("niqe").build(tmp_path, CPU)(torch.rand(1, 3, 100, 190))
+
+
+def test_consistency_sees_what_is_coarse_and_not_what_is_fine():
+    lq = torch.cat(pair("a203x257_noise"))[:1]
+    fine = (lq + 0.1 * (torch.arange(257) % 2 - 0.5)).clamp(0, 1)
+    psnr = registry.find("psnr_input").build(Path(), CPU)
+    assert psnr(fine, lq) > 40
+    assert psnr((lq + 0.1).clamp(0, 1), lq) < 25
+    distance = registry.find("lpips_seeded_input").build(Path(), CPU)
+    assert distance(lq, lq) == 0
+    assert distance(fine, lq) < distance(lq.flip(3), lq)
 
 
 @pytest.fixture
-def forests(niqe, tmp_path):
+def forests(tmp_path):
     """Weights of NRQM: three forests of one leaf each, which say 1, 2 and 3; quality = 0.5 + 1 + 2 * 2 + 0.5 * 3."""
     leaf = np.zeros((1, 1), dtype=np.int64)
     rf = np.empty((1, 3), dtype=object)
     for n in range(3):
         rf[0, n] = dict(zip("abcdefg", (leaf, leaf, leaf, leaf, leaf, leaf + n + 1.0, leaf + 1), strict=True))
     model = {"linear": np.array([[0.5], [1.0], [2.0], [0.5]]), "rf": rf}
-    scipy.io.savemat(tmp_path / official.NRQM_MODEL.place, {"model": model})
+    path = tmp_path / official.NRQM_MODEL.place
+    path.parent.mkdir(parents=True)
+    scipy.io.savemat(path, {"model": model})
     return tmp_path
 
 
-def test_nrqm_and_pi_follow_their_formulas(niqe, forests):
+def test_nrqm_and_pi_follow_their_formulas(forests):
     x = torch.rand(2, 3, 200, 200)
-    nrqm, pi = (registry.find(name).build(forests, CPU) for name in ("nrqm", "pi"))
+    nrqm, pi, niqe = (registry.find(name).build(forests, CPU) for name in ("nrqm", "pi", "niqe"))
     torch.testing.assert_close(nrqm(x), torch.full((2,), 7.0, dtype=torch.float64))
     torch.testing.assert_close(pi(x), (10 - 7 + niqe(x[..., 4:-4, 4:-4])) / 2)
 
@@ -499,7 +508,7 @@ def test_missing_weights_are_named_with_source_licence_and_place(metric, tmp_pat
 def test_without_pyiqa_its_metrics_say_what_to_install_and_under_which_licence(tmp_path, monkeypatch):
     save({}, tmp_path, official.MUSIQ_KONIQ)
     monkeypatch.setitem(sys.modules, "pyiqa", None)
-    with pytest.raises(MissingPackage, match=r"pip install pyiqa.*non-commercial use only"):
+    with pytest.raises(MissingPackage, match=r"non-commercial use only.*pip install 'bfr\[metrics\]'"):
         registry.find("musiq").build(tmp_path, CPU)
 
 

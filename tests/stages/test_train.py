@@ -15,6 +15,7 @@ from tasks.stages import train as stage
 from tasks.stages.train import TrainParams
 from tasks.store.artifact import ImageFolder, Manifest, file_records
 from tasks.store.files import write_json, write_png
+from tasks.training import session
 from tasks.training.curves import Curves
 
 COMMON = {"seed": 1, "iterations": 4, "batch": 2, "lr": 1e-3, "lr_min": 1e-4}
@@ -76,7 +77,7 @@ def test_a_killed_training_gives_the_same_weights(kind, faces, tmp_path, monkeyp
         if step == 3:
             raise Killed
 
-    monkeypatch.setattr(stage, "SAVE_EVERY", 2)
+    monkeypatch.setattr(session, "SAVE_EVERY_S", 0)
     monkeypatch.setenv("BFR_STORE", str(tmp_path / "whole"))
     whole = stage.train(params(kind), **faces)
     monkeypatch.setenv("BFR_STORE", str(tmp_path / "killed"))

@@ -538,7 +538,7 @@ def test_a_folder_of_results_with_a_users_file_is_refused_before_any_work(tmp_pa
 
 
 @pytest.mark.parametrize("name", ["folder", "out", "hq"])
-@pytest.mark.parametrize("path", ["photos", "./photos", "../photos"])
+@pytest.mark.parametrize("path", ["photos", "./photos", "../photos", ""])
 def test_relative_paths_are_refused(name, path, tmp_path):
     paths = {"folder": str(photos_in(tmp_path / "in")), "out": None, "hq": None} | {name: path}
     with pytest.raises(BadInput, match=f"{name}: expected an absolute path"):

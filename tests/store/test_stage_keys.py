@@ -48,8 +48,8 @@ EXPECTED = {
         "training.network weights.seeding "
     ),
     "evaluate": (
-        "metrics.full_reference metrics.metric metrics.no_reference metrics.offline metrics.sets "
-        "stages.evaluate stages.reference "
+        "diffusion.lowpass metrics.full_reference metrics.metric metrics.niqe metrics.no_reference metrics.offline "
+        "metrics.piqe metrics.sets metrics.statistics stages.evaluate stages.reference "
     ),
     "restore difface": (
         "diffusion.samplers diffusion.schedule diffusion.unet methods.difface methods.method noise "

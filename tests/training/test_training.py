@@ -1,6 +1,7 @@
 """Training: losses, discriminator and optimiser steps against the reference arrays; resuming; several processes."""
 
 import json
+import signal
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -182,7 +183,7 @@ def test_three_steps_of_a_difface_estimator_are_the_references(tmp_path, acceler
 
     published = network.Recipe(iterations=300_000, batch=32, lr=5e-5, lr_min=5e-6, ema=0.999)
     with pytest.raises(Stopped):
-        network.train(model, pixel_loss, lambda step: batch, published, 10_000, Session(accelerator, state, 1, compare))
+        network.train(model, pixel_loss, lambda step: batch, published, 10_000, Session(accelerator, state, 0, compare))
     with torch.no_grad():
         output = model.eval()(batch[0][:1])
     expected = golden["output_after_iter3"]
@@ -271,7 +272,7 @@ def run_gan(accelerator, state, recipe=GAN, seed=1, on_step=lambda step, losses:
         history.append(step_losses)
         on_step(step, step_losses)
 
-    session = Session(accelerator, state, 2, record)
+    session = Session(accelerator, state, 0, record)
     swinir_gan.train(generator, discriminator, mean_square, batch_at, recipe, seed, session)
     return generator, discriminator, history
 
@@ -326,7 +327,7 @@ def test_bfloat16_autocast_stays_near_float32(tmp_path, accelerator):
 # --------------------------------------------------------------------------------------------- supervised
 
 
-def run_alone(accelerator, state, on_step=lambda step, losses: None, config=SMALL, **changes):
+def run_alone(accelerator, state, on_step=lambda step, losses: None, config=SMALL, loss=None, every_s=0, **changes):
     model = swinir.build(config)
     recipe = changed(ALONE, **changes)
     lq, hq = numbered("lq", 4), numbered("gt", 4)
@@ -335,7 +336,8 @@ def run_alone(accelerator, state, on_step=lambda step, losses: None, config=SMAL
         rows = loop.batch_indices(3, 4, recipe.batch, step)
         return lq[rows], hq[rows]
 
-    return model, network.train(model, pixel_loss, batch_at, recipe, 3, Session(accelerator, state, 2, on_step))
+    session = Session(accelerator, state, every_s, on_step)
+    return model, network.train(model, loss or pixel_loss, batch_at, recipe, 3, session)
 
 
 def test_a_killed_run_of_one_network_goes_on_bit_equally(tmp_path, accelerator):
@@ -348,6 +350,36 @@ def test_a_killed_run_of_one_network_goes_on_bit_equally(tmp_path, accelerator):
         run_alone(accelerator, tmp_path / "killed.pt", on_step=kill)
     resumed = run_alone(accelerator, tmp_path / "killed.pt")
     assert all(same_weights(a, b) for a, b in zip(whole, resumed, strict=True))
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_run_keeps_the_step_that_it_was_at(tmp_path, accelerator, number):
+    """The signal comes in the middle of step 3, long before the next state would be saved."""
+    state, usual = tmp_path / "state.pt", signal.signal(signal.SIGTERM, signal.default_int_handler)
+    steps = []
+
+    def loss(*images):
+        if len(steps) == 2:
+            signal.raise_signal(number)
+        return pixel_loss(*images)
+
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            run_alone(accelerator, state, on_step=lambda step, _: steps.append(step), loss=loss, every_s=99)
+    finally:
+        signal.signal(signal.SIGTERM, usual)
+    assert loop.read_contents(state)["step"] == steps[-1] == 3
+    resumed = run_alone(accelerator, state)
+    whole = run_alone(accelerator, tmp_path / "whole.pt")
+    assert all(same_weights(a, b) for a, b in zip(whole, resumed, strict=True))
+
+
+def test_the_state_is_saved_by_time(tmp_path, accelerator, monkeypatch):
+    saved, now = [], iter(range(0, 1000, 50))
+    monkeypatch.setattr(loop, "monotonic", lambda: next(now))
+    monkeypatch.setattr(loop, "save_state", lambda path, parts, recipe, history: saved.append(len(history)))
+    run_alone(accelerator, tmp_path / "state.pt", every_s=90, iterations=5)
+    assert saved == [2, 4, 5]
 
 
 def test_micro_batches_add_up_to_the_batch(tmp_path, accelerator):
@@ -404,7 +436,7 @@ def shared_run(accelerator, state):
         for _ in range(300):
             discriminator(batch[0][:1, :, :8, :8])
     history = []
-    session = Session(accelerator, state, 1, lambda step, step_losses: history.append(step_losses))
+    session = Session(accelerator, state, 0, lambda step, step_losses: history.append(step_losses))
     swinir_gan.train(generator, discriminator, mean_square, lambda step: batch, recipe, 1, session)
     return [parameter.grad for network in (generator, discriminator) for parameter in network.parameters()], history
 
@@ -423,7 +455,7 @@ def test_two_processes_take_the_step_of_one(tmp_path, accelerator):
 def test_a_diverging_run_stops_and_keeps_its_last_good_state(tmp_path):
     state, steps = tmp_path / "state.pt", []
     recipe = network.Recipe(iterations=5, batch=1, lr=1e-4, lr_min=1e-4, ema=0.0)
-    session = Session(Accelerator(cpu=True), state, 1, lambda step, _: steps.append(step))
+    session = Session(Accelerator(cpu=True), state, 0, lambda step, _: steps.append(step))
 
     def loss(run, lq, hq):
         return pixel_loss(run, lq, hq) * (torch.nan if len(steps) == 2 else 1.0)
