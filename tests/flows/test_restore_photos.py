@@ -14,7 +14,7 @@ from PIL import Image
 
 from flows import workspace
 from flows.cli import call
-from flows.restore import chosen, suffix_of
+from flows.restore import chosen, restore, suffix_of
 from flows.rows import rows_of
 from flows.whole_photos import METHODS, Options, Outcome, files_of, named, restore_photos
 from tasks.basics import ROOT, BadInput
@@ -176,6 +176,13 @@ def test_results_of_other_settings_do_not_lie_beside_new_ones(album, tmp_path, m
     with pytest.raises(KeyboardInterrupt):
         restored(album, out=out, strength=0.5)
     assert {path.name for path in (out / "photos").rglob("*.*")} == {"one.png", "manifest.json"}
+
+
+def test_details_of_aligned_crops_do_not_stay_beside_whole_photos(album, tmp_path):
+    restore(str(album / "none.webp"), out=str(tmp_path / "out"))
+    assert (tmp_path / "out" / "details" / "lq").exists()
+    restored(album / "none.webp", out=tmp_path / "out")
+    assert {path.name for path in (tmp_path / "out").iterdir() if any(path.rglob("*.*"))} == {"photos", "faces"}
 
 
 def test_photos_that_are_gone_have_no_results_any_more(album, tmp_path):
