@@ -1,4 +1,5 @@
-# Everything a newcomer needs: `make demo` and `make test` set up what is missing by themselves.
+# Everything a newcomer needs: `make demo` and `make test` set up what is missing by themselves, in one .venv. What only
+# experiments and tests use, and is for non-commercial use (NOTICE), comes with `make setup`, `make compare` and `make test`.
 PYTHON ?= python3
 BIN := .venv/bin
 WEIGHTS := $(addprefix data/weights/demo/,prior.safetensors swinir.safetensors idm.safetensors lama.safetensors)
@@ -6,9 +7,9 @@ export DO_NOT_TRACK := 1
 # where it is set (containers do), every process of a fresh .venv would compile torch and Prefect anew
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo compare test setup serve lint weights clean-store
+.PHONY: demo compare test install setup serve lint weights clean-store
 
-demo: setup ## run the embedded benchmark and write the report
+demo: install ## run the embedded benchmark and write the report
 	$(BIN)/bfr demo
 
 compare: setup ## the same with all methods: DT-BFR, DifFace, gen2res, IDM, DifBFSR
@@ -16,9 +17,11 @@ compare: setup ## the same with all methods: DT-BFR, DifFace, gen2res, IDM, DifB
 
 test: setup ## lint, types and the whole test suite
 	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
-	$(BIN)/python -m pytest -n auto --dist loadgroup
+	$(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder
 
-setup: .venv/.ready $(WEIGHTS)
+install: .venv/.ready $(WEIGHTS) ## what photos and the demo need; no terms to agree to
+
+setup: .venv/.dev $(WEIGHTS) ## all that experiments and tests need
 
 .venv/.ready: pyproject.toml constraints.txt
 	@git rev-parse --git-dir >/dev/null || { echo "DVC and the tests need git and a repository, which a ZIP of the files \
@@ -26,6 +29,10 @@ setup: .venv/.ready $(WEIGHTS)
 	@$(PYTHON) -c 'import sys; assert sys.version_info >= (3, 11), "bfr needs Python 3.11 or newer, found " + sys.version'
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet uv
+	$(BIN)/uv pip install --quiet --python $(BIN)/python -c constraints.txt -e '.[app,heic]'
+	@touch $@
+
+.venv/.dev: .venv/.ready
 	$(BIN)/uv pip install --quiet --python $(BIN)/python -c constraints.txt -e '.[dev]'
 	@touch $@
 
@@ -33,7 +40,7 @@ $(WEIGHTS) &: data/weights/dvc.lock | .venv/.ready
 	$(BIN)/dvc pull --quiet -r demo data/weights/dvc.yaml
 	@touch $(WEIGHTS)
 
-serve: setup ## start the Prefect server and the deployments, until Ctrl-C
+serve: install ## start the Prefect server and the deployments, until Ctrl-C
 	$(BIN)/bfr serve
 
 lint: setup
@@ -43,5 +50,5 @@ weights: setup ## train the demo weights anew (minutes on a GPU, a day and a hal
 	$(BIN)/dvc repro --force --single-item $(addprefix data/weights/dvc.yaml:,prior restorer idm lama)
 	$(BIN)/dvc push -r demo
 
-clean-store: setup ## delete stored results that were not used for 30 days
+clean-store: install ## delete stored results that were not used for 30 days
 	$(BIN)/bfr prune --days 30

@@ -69,7 +69,7 @@ def adapt(
     All paths are absolute. folder: your LQ photos, aligned face crops; nothing is written there. out: where the results
     go, by default <folder>_adapted; a folder that holds anything but earlier results of bfr is refused. hq: ground
     truth by the same names, if you have it: it is used to score the results and for nothing else; experiment: the entry
-    of params.yaml whose models and settings to use; fit: "crop" takes the centre of photos that are not square,
+    whose models and settings to use; fit: "crop" takes the centre of photos that are not square,
     "aligned" sets them aside; iterations: steps of the fine-tuning, by default the experiment's; is_dry: say what would
     be done, and stop.
     """
@@ -106,6 +106,7 @@ def adapt_photos(
     given, options, <out>/photos and <out>/faces: as in `flows.whole_photos.restore_photos`; all else as in `adapt`.
     """
     check_named(given)
+    options.check()
     settings, chosen = adaptable(experiment, iterations), ChosenPhotos(given)
     root = root_for(chosen, out, "adapted", finetune.name)
     work, details = Drafts(root), Drafts(root / "details")

@@ -7,7 +7,7 @@ from prefect import flow, tags
 from flows import steps
 from flows.cost import estimate, table
 from flows.preflight import check
-from flows.publishing import commit_to_dvc, params_digest, show_report
+from flows.publishing import commit_to_dvc, show_report
 from flows.workspace import Workspace, check_own, folder_of
 from tasks import nodes
 from tasks.params.load import load_experiment
@@ -18,8 +18,8 @@ check_own(__file__)
 
 @flow(name="benchmark", flow_run_name="{experiment}", log_prints=True, task_runner=nodes.task_runner())
 def benchmark(experiment: str = "demo") -> None:
-    """Run every step of an experiment of params.yaml; what is already in the store is not made again."""
-    settings, params = load_experiment(experiment), params_digest()
+    """Run every step of an experiment; what is already in the store is not made again."""
+    settings = load_experiment(experiment)
     check(settings)
     LOG.info("%s", table(estimate(settings, folder_of(experiment))))
     work = Workspace(folder_of(experiment), nodes.run)
@@ -37,4 +37,4 @@ def benchmark(experiment: str = "demo") -> None:
         work.remove_others(keep="report")
         steps.report(settings, work)
     show_report(work)
-    commit_to_dvc(experiment, params)
+    commit_to_dvc(experiment, settings, work)

@@ -13,7 +13,7 @@ from cyclopts import CycloptsError
 from pydantic import ValidationError
 
 from flows.command import PLAIN, Result, app
-from flows.commands import experiments, files, photos  # noqa: F401 (they register their commands)
+from flows.commands import experiments, files, page, photos  # noqa: F401 (they register their commands)
 from tasks.basics import BadInput
 
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # read when torch is loaded; spinning threads starve one another
@@ -34,6 +34,9 @@ def call(tokens: list[str] | None = None) -> int:
         print(f"error: {'; '.join(wrong)}", file=sys.stderr)
         return 2
     except BadInput as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    except OSError as error:  # the disk or the system refuses: the name and the reason are in it
         print(f"error: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:

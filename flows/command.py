@@ -19,8 +19,8 @@ app = App(
     exit_on_error=False,
 )
 app.register_install_completion_command()
-EXPERIMENTS = Group("Experiments", sort_key=1)
-PHOTOS = Group("Your photos", sort_key=2)
+PHOTOS = Group("Your photos", sort_key=1)
+EXPERIMENTS = Group("Experiments", sort_key=2)
 FILES = Group("Weights and results", sort_key=3)
 
 
@@ -29,11 +29,11 @@ FILES = Group("Weights and results", sort_key=3)
 class Output:
     """What a command says."""
 
-    quiet: Annotated[bool, Parameter(name=["--quiet", "-q"], negative="")] = False
+    quiet: Annotated[bool, Parameter(name=["--quiet", "-q"], negative="", show_default=False)] = False
     "Warnings and results only."
-    verbose: Annotated[bool, Parameter(name=["--verbose", "-v"], negative="")] = False
+    verbose: Annotated[bool, Parameter(name=["--verbose", "-v"], negative="", show_default=False)] = False
     "Everything that happens."
-    json: Annotated[bool, Parameter(negative="")] = False
+    json: Annotated[bool, Parameter(negative="", show_default=False)] = False
     "The result as JSON on standard output."
 
     @property

@@ -1,7 +1,8 @@
 """How long a run will take, said before it starts: images x network evaluations x seconds of one, measured here.
 
-It leaves out what is fast beside the networks (degradation, evaluation, reading and writing), and DifBFSR's two small
-networks. Of a run that the store has whole, nothing is measured; else nothing that it has is subtracted.
+It leaves out what is fast beside the networks (degradation, evaluation, reading and writing), DifBFSR's two small
+networks, and IDM's one pass over its training photos. Of a run that the store has whole, nothing is measured; else
+nothing that it has is subtracted.
 """
 
 import inspect
@@ -19,6 +20,7 @@ from flows.steps import STEPS
 from flows.workspace import Drafts, Run
 from tasks.basics import ROOT, Strict
 from tasks.diffusion.priors import load_prior
+from tasks.diffusion.schedule import Schedule
 from tasks.durations import whole_duration
 from tasks.methods.idm import NETWORKS, IdmNetwork, load_network
 from tasks.metrics.perceptual import lpips_seeded
@@ -146,6 +148,7 @@ def lines_of(experiment: Experiment) -> Iterator[Line]:
     """The parts of a run. The weights of the experiment must be there (`flows.preflight.check`)."""
     parts = len(experiment.parts)
     test, tuned = experiment.dataset.counts
+    tuned *= "adapted" in experiment.methods
     authentic = 2 if experiment.authenticity else 0  # the check restores the restored and the clean photos of one part
     prior = Timed("prior", experiment)
     if (restorer := experiment.restorer) is not None:
@@ -154,10 +157,10 @@ def lines_of(experiment: Experiment) -> Iterator[Line]:
         passes = max(1, methods) * parts + authentic * methods
         yield Line(f"restore ({restorer.arch})", test * passes + tuned * parts, 1, each.speed)
     if targets := experiment.pseudo_targets:
-        tests, adapts = "pseudo_target" in experiment.methods, "adapted" in experiment.methods
+        tests = "pseudo_target" in experiment.methods
         for start in sorted({targets.on(part).evaluations for part in experiment.parts}):
             alike = sum(targets.on(part).evaluations == start for part in experiment.parts)
-            if start and (images := test * (alike + authentic) * tests + tuned * alike * adapts):
+            if start and (images := test * (alike + authentic) * tests + tuned * alike):
                 yield Line("pseudo_targets", images, start, prior.speed)
     if "adapted" in experiment.methods and (recipe := experiment.finetune):
         yield Line("finetune", recipe.iterations * recipe.batch * parts, 1, Timed("finetune", experiment).speed)
@@ -165,6 +168,10 @@ def lines_of(experiment: Experiment) -> Iterator[Line]:
         idm = Timed(cleaning.method.arch, experiment)
         models = 1 if cleaning.weights else 2
         yield Line("clean (training)", cleaning.iterations * cleaning.batch * models, BACKWARD, idm.speed)
+        if down := cleaning.downstream:
+            steps = len(Schedule.linear().respace(down.respacing))
+            yield Line("downstream (training)", 2 * down.iterations * down.batch, BACKWARD, prior.speed)
+            yield Line("downstream (drawing)", 2 * down.count, steps, prior.speed)
     authentic_names = [row.name for row in authentic_rows(experiment)]
     for name, entry in experiment.compare.items():
         if isinstance(entry, Comparison) and entry.method.evaluations > 1:

@@ -1,4 +1,4 @@
-"""Training a network of the section `models` of params.yaml."""
+"""Training a network as a file data/weights/NAME.yaml says."""
 
 import shutil
 from pathlib import Path
@@ -19,7 +19,7 @@ from tasks.weights.checkpoint import read_state_dict, write_state_dict
 
 
 def train_model(name: str, run_stage: Run = run_here) -> Path:
-    """Train a model of params.yaml and publish it as data/weights/<name>.safetensors, with its card and its losses.
+    """Train a network and publish it as data/weights/<name>.safetensors, with its card and its losses.
 
     Raises BadInput, before any work, if other files than those of an earlier training are there.
     """

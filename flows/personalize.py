@@ -10,10 +10,10 @@ from flows import cost
 from flows.restore import say_what_is_known
 from flows.rows import prior_checks, run_comparison
 from flows.whole_photos import Options, Outcome, Part, Whole, check_named, check_usable, outcome, root_for
-from flows.workspace import TRAINED, Drafts, Run, Workspace, absolute, results_folder, run_here, say_set_aside
+from flows.workspace import TRAINED, Drafts, Run, Workspace, results_folder, run_here, say_set_aside
 from tasks.basics import ROOT, BadInput, Strict, suggestion
 from tasks.data.chosen import ChosenPhotos
-from tasks.data.ingest import PhotoFolder
+from tasks.data.ingest import PhotoFolder, discover
 from tasks.durations import whole_duration
 from tasks.methods.gen2res import NoiseDenoise
 from tasks.params.experiment import Comparison, Experiment, given
@@ -85,7 +85,8 @@ def personalize(
     the same names: it enters the report.
     """
     settings = with_prior(experiment)
-    root, paths = results_folder(out, "personal", {"folder": folder, "album": album}, personalize_stage.name)
+    folders = {"folder": folder, "album": album, "beside": beside}
+    root, paths = results_folder(out, "personal", folders, personalize_stage.name)
     work, details = Drafts(root, run_stage), Drafts(root / "details", run_stage)
     intake = IngestParams(size=settings.dataset.size, fit=fit)
     photos, lq = (
@@ -93,10 +94,12 @@ def personalize(
         for at, name in (("album", "album"), ("lq", "folder"))
     )
     say_set_aside(photos, lq)
+    others = PhotoFolder(paths["beside"]) if beside else None
+    if others:
+        discover(others.path)  # now: the fine-tuning takes hours
     personal = Personal(settings, tuning or Tuning(), work, details)
     restored = personal.restored()
-    if beside:
-        others = PhotoFolder(absolute(beside, "beside"))
+    if others:
         details.make("beside", external, ExternalParams(size=settings.dataset.size), folder=others, lq=lq)
     personal.write_report(f"{paths['folder'].name}, restored for one person")
     work.publish_photos(restored, paths["folder"])
@@ -113,6 +116,7 @@ def personalize_photos(
     given, options, <out>/photos and <out>/faces: as in `flows.whole_photos.restore_photos`.
     """
     check_named(given)
+    options.check()
     settings = with_prior(experiment)
     size, known, chosen = settings.dataset.size, ChosenPhotos(album), ChosenPhotos(given)
     root = root_for(chosen, out, "personal", personalize_stage.name)

@@ -58,5 +58,5 @@ def personalize(
 
 @flow(name="train", flow_run_name="{name}", log_prints=True)
 def train(name: str) -> None:
-    """Train an entry of the section `models` of params.yaml. A killed run goes on."""
+    """Train a network as data/weights/NAME.yaml says. A killed run goes on."""
     train_model(name, nodes.run)

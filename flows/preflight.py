@@ -6,9 +6,10 @@ from functools import partial
 from pathlib import Path
 
 from flows.rows import Check, Row, rows_of
-from tasks.basics import ROOT, BadInput
+from tasks.basics import ROOT, BadInput, with_home
 from tasks.data.datasets import Dataset, Split
 from tasks.data.ingest import PhotoFolder, discover
+from tasks.degradation.camera import load_camera
 from tasks.params.experiment import Experiment
 from tasks.weights.fetch import required
 
@@ -24,7 +25,7 @@ def check(
     if rows is None:
         needs += other_checks(experiment)
     folders = photo_folders(experiment.dataset)
-    counted = {ROOT / folder.expanduser() for folder, _ in experiment.dataset.expectations} if rows is None else set()
+    counted = {ROOT / with_home(folder) for folder, _ in experiment.dataset.expectations} if rows is None else set()
     wanted = [folder.path for split in splits for folder in folders.get(split, {}).values()]
     needs += [partial(discover, folder) for folder in wanted if folder not in counted]
     missing: dict[str, None] = {}
@@ -46,8 +47,20 @@ def other_checks(experiment: Experiment) -> Iterator[Check]:
             yield partial(discover, ROOT / reference.images)
         elif reference.statistics:
             yield partial(required, ROOT / reference.statistics, f"the reference set {name!r}")
+    for degradation in experiment.degradations.values():
+        if degradation.camera:
+            yield partial(camera_is_valid, ROOT / degradation.camera)
     for folder, expected in experiment.dataset.expectations:
-        yield partial(photo_count_is, ROOT / folder.expanduser(), expected)
+        yield partial(photo_count_is, ROOT / with_home(folder), expected)
+
+
+def camera_is_valid(path: Path) -> None:
+    """Raises BadInput unless a camera file can be read."""
+    if path.exists() and not path.is_file():
+        raise BadInput(
+            f"camera file {path}: expected a JSON file, found a folder, a pipe or a device. Correct the path."
+        )
+    load_camera(path)
 
 
 def photo_count_is(folder: Path, expected: int | None) -> None:
@@ -63,6 +76,6 @@ def photo_count_is(folder: Path, expected: int | None) -> None:
 def photo_folders(dataset: Dataset) -> dict[Split, dict[str, PhotoFolder]]:
     """What the stage `photos` reads for each split; nothing for rendered heads."""
     return {
-        split: {"folder": PhotoFolder(ROOT / path.expanduser())} if path else {}
+        split: {"folder": PhotoFolder(ROOT / with_home(path))} if path else {}
         for split, path in dataset.sources.items()
     }

@@ -109,7 +109,9 @@ def check_weights(settings: Experiment, row: Row) -> None:
     try:
         preflight.check(settings, splits=(), rows=[row])
     except BadInput as error:
-        raise BadInput(f"{error}\nOr name a file that you have: --weights FILE.") from error
+        raise BadInput(
+            f"{error}\nOr say --yes to fetch what is missing, or name a file that you have: --weights FILE."
+        ) from error
     say_what_is_known(settings)
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from flows.workspace import TRAINED, Workspace
-from tasks.basics import ROOT, WEIGHTS, BadInput
+from tasks.basics import ROOT, WEIGHTS, BadInput, with_home
 from tasks.data.ingest import PhotoFolder, discover
 from tasks.methods.feed_forward import FeedForward
 from tasks.metrics.registry import METRICS
@@ -217,7 +217,7 @@ class Foreign(Row):
 
     def folder(self, part: str) -> Path:
         """Where the other program's images of a part are."""
-        return ROOT / Path(self.entry.images.replace("{degradation}", part)).expanduser()
+        return ROOT / with_home(Path(self.entry.images.replace("{degradation}", part)))
 
     def run(self, work: Workspace, lq: ImageFolder, part: str, at: str) -> ImageFolder:
         params = ExternalParams(size=self.experiment.dataset.size)

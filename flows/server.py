@@ -6,10 +6,12 @@ and comes back.
 """
 
 import fcntl
+import http.client
 import json
 import os
 import platform
 import re
+import socket
 import subprocess
 import sys
 import time
@@ -33,7 +35,7 @@ from tasks.store.keys import digest
 from tasks.store.locks import locked
 
 HOME = ROOT / "data" / ".prefect"
-API = os.environ.get("PREFECT_API_URL", "http://127.0.0.1:4200/api")
+API = (os.environ.get("PREFECT_API_URL") or "http://127.0.0.1:4200/api").rstrip("/")
 START_TIMEOUT_S = 180
 LOST_SERVER_S = 120  # how long a lost server may take to come back
 POLL_S = 1.0
@@ -73,16 +75,31 @@ def settings() -> dict[str, str]:
     }
 
 
+def address_of_server() -> urllib.parse.SplitResult:
+    """The parts of `API`. Raises BadInput where it is no address of a server."""
+    try:
+        address = urllib.parse.urlsplit(API)
+        is_valid = address.scheme in ("http", "https") and address.hostname and address.port != 0
+    except ValueError:  # no number, or too large a one, as the port
+        is_valid = False
+    if not is_valid or re.search(r"\s", API):
+        raise BadInput(
+            f"PREFECT_API_URL: expected an address like http://127.0.0.1:4200/api, found {API!r}. Correct or unset it."
+        )
+    return address
+
+
 def origins() -> list[str]:
     """Whose pages may use the server: its own. Prefect's default lets any page start flows that a browser has open."""
-    address = urllib.parse.urlsplit(API)
+    address = address_of_server()
     hosts = LOOPBACK if address.hostname in LOOPBACK else (address.hostname,)
-    return [f"{address.scheme}://{host}:{address.port}" for host in hosts]
+    port = f":{address.port}" if address.port else ""
+    return [f"{address.scheme}://{host}{port}" for host in hosts]
 
 
 def ask(path: str, query: Any = None) -> Any:
     """JSON of an API address (POST if there is a query); None while it does not answer with success."""
-    with suppress(urllib.error.URLError, TimeoutError, ConnectionError):
+    with suppress(OSError, http.client.HTTPException, json.JSONDecodeError):  # away, or something else is at its port
         try:
             return _reply(path, query)
         except urllib.error.HTTPError as error:
@@ -136,12 +153,27 @@ def serving() -> Iterator[None]:
 
 
 def _start_server() -> None:
-    """Start a Prefect server at `API` if none answers there."""
+    """Start a Prefect server at `API` if none answers there. Raises BadInput where that is another machine."""
+    address = address_of_server()
     if ask("health") is True:
         return
-    address = urllib.parse.urlsplit(API)
-    command = [PREFECT, "server", "start", "--host", str(address.hostname), "--port", str(address.port)]
+    if not _is_here(str(address.hostname)):
+        raise BadInput(
+            f"No Prefect server answers at {API} (PREFECT_API_URL), and it cannot be started from here. Start it there,"
+            " or unset PREFECT_API_URL to use one of this machine."
+        )
+    command = [PREFECT, "server", "start", "--host", str(address.hostname), "--port", str(address.port or 80)]
     _start("server", command, lambda: ask("health") is True)
+
+
+def _is_here(host: str) -> bool:
+    """Whether a host is this machine: its name or one of its addresses."""
+    with suppress(OSError):
+        family, *_, address = socket.getaddrinfo(host, 0, type=socket.SOCK_STREAM)[0]
+        with socket.socket(family) as listener:
+            listener.bind(address)
+            return True
+    return False
 
 
 def _start(name: str, command: list[str], is_there: Callable[[], bool]) -> None:
@@ -208,7 +240,7 @@ def serve() -> None:
             os.chdir(ROOT)
             from flows.deployments import serve_all  # Prefect reads its settings from the environment on import
 
-            with pages.served(HOME / "pages", first_port=(urllib.parse.urlsplit(API).port or 4200) + 1):
+            with pages.served(HOME / "pages", first_port=(address_of_server().port or 4200) + 1):
                 serve_all(CHECKOUT)
         finally:
             with locked(HOME / "users.lock", wait=False) as is_last:

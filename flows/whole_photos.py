@@ -10,7 +10,7 @@ from typing import Literal
 from flows.restore import check_weights, chosen, for_photos, suffix_of
 from flows.rows import Row, rows_of
 from flows.workspace import Drafts, hide_from_git, remove_results, results_folder
-from tasks.basics import BadInput, Strict, suggestion
+from tasks.basics import WEIGHTS, BadInput, Strict, suggestion
 from tasks.data.chosen import ChosenPhotos
 from tasks.params.experiment import Comparison, Experiment
 from tasks.params.load import load_experiment
@@ -25,10 +25,11 @@ from tasks.store.ownership import manifest_of
 from tasks.store.publish import Growing, publish
 from tasks.weights.fetch import known, required
 from tasks.weights.file import WeightFile
+from tasks.weights.official import PARSENET, REALESRGAN_X2, RETINAFACE
 
 LOG = logging.getLogger(__name__)
 
-METHODS = {  # what the official models are called, and where params.yaml has them: experiment and row of its table
+METHODS = {  # what the official models are called, and where they stand: experiment and row of its table
     "gfpgan": ("difface_celeba_test", "gfpgan"),
     "codeformer": ("difface_celeba_test", "codeformer"),
     "restoreformer": ("difface_celeba_test", "restoreformer"),
@@ -41,6 +42,7 @@ METHODS = {  # what the official models are called, and where params.yaml has th
     "demo": ("demo", "pretrained"),
 }
 DEFAULT = "gfpgan"
+LANCZOS, REALESRGAN = "lanczos", "realesrgan"  # how the background is enlarged
 AT_ONCE = 32  # photos that are worked on together
 
 
@@ -54,6 +56,31 @@ class Options(Strict):
     strength: float = 1.0
     upscale: Literal[1, 2, 4] = 1
     keep_crops: bool = False
+    detector: Literal["mtcnn", "retinaface"] = "mtcnn"
+    background: str = LANCZOS
+    parsing: bool = False
+
+    @property
+    def finders(self) -> dict[str, Path]:
+        """The weights that `find_faces` needs, by its inputs."""
+        return {"retinaface": WEIGHTS / RETINAFACE.place} if self.detector == "retinaface" else {}
+
+    @property
+    def pasters(self) -> dict[str, Path]:
+        """The weights that `paste_faces` needs, by its inputs."""
+        found = {"parsenet": WEIGHTS / PARSENET.place} if self.parsing else {}
+        if self.background != LANCZOS:
+            is_ours = self.background == REALESRGAN
+            found["background"] = WEIGHTS / REALESRGAN_X2.place if is_ours else Path(self.background)
+        return found
+
+    def check(self) -> None:
+        """Raises BadInput where weights of these are missing or changed."""
+        for name, path in (self.finders | self.pasters).items():
+            required(path, name)
+
+
+AS_USUAL = Options()
 
 
 @dataclass(frozen=True)
@@ -105,11 +132,11 @@ def named(method: str | None, experiment: str | None) -> tuple[str, str]:
     return METHODS[name]
 
 
-def files_of(method: str) -> list[WeightFile]:
-    """The registered weight files that a method of `METHODS` needs."""
-    experiment, name = METHODS[method]
-    checks = rows_of(for_photos(load_experiment(experiment)))[name].checks()
+def files_of(experiment: str, method: str, options: Options = AS_USUAL) -> list[WeightFile]:
+    """The registered weight files that a row of an experiment's table and the options need."""
+    checks = rows_of(for_photos(load_experiment(experiment)))[method].checks()
     needed = [check.args[0] for check in checks if isinstance(check, partial) and check.func is required]
+    needed += [*options.finders.values(), *options.pasters.values()]
     return [file for path in needed if (file := known(path))]
 
 
@@ -127,13 +154,14 @@ def restore_photos(
     """Whole photos in <out>/photos by their own names and kinds; <out>/faces/faces.json says what was done.
 
     given: files, folders, patterns; nothing is written there. out: by default <first>_restored_<method>, beside it.
-    experiment, method: a row of a table of params.yaml, see `METHODS`. fidelity: CodeFormer's w. All else is as in
+    experiment, method: a row of its table, see `METHODS`. fidelity: CodeFormer's w. All else is as in
     `flows.restore.restore`. Photos appear in <out>/photos group by group. A killed run goes on with the photos that it
     has not finished.
     """
     check_named(given)
     settings = with_fidelity(chosen(experiment, method, weights, seed), method, fidelity)
     row = checked_row(settings, experiment, method)
+    options.check()
     photos = ChosenPhotos(given)
     root = root_for(photos, out, suffix_of(method, seed))
     whole = Whole(photos, names_of(photos, options.max_megapixels), row.label, options, settings.dataset.size)
@@ -202,8 +230,7 @@ class Whole:
 
     def found(self, photos: ChosenPhotos) -> Part:
         """The faces of some of the photos; says which were set aside."""
-        params = FindFacesParams(size=self.size, **self.options.model_dump(include=set(FindFacesParams.model_fields)))
-        part = Part(photos, find_faces(params, photos=photos))
+        part = Part(photos, found_faces(photos, self.size, self.options))
         for file, reason in part.faces.quarantine:
             LOG.warning("Set aside: %s: %s", file, reason)
         for image_id, photo in part.photo_faces.items():
@@ -215,7 +242,9 @@ class Whole:
         """The photos of a part with their restored faces."""
         names = {image_id: self.names[image_id] for image_id in part.photo_faces}
         how = self.options.model_dump(include=set(PasteFacesParams.model_fields))
-        return paste_faces(PasteFacesParams(names=names, **how), photos=part.photos, **part.inputs)
+        return paste_faces(
+            PasteFacesParams(names=names, **how), photos=part.photos, **part.inputs, **self.options.pasters
+        )
 
     def told(self, parts: Sequence[Part]) -> ImageFolder:
         """What was done to each face."""
@@ -235,6 +264,12 @@ class Whole:
         inputs = {"photos": digest({self.photos.labels[i]: str(path) for i, path in self.photos.paths.items()})}
         key = digest([paste_faces.name, described, inputs])
         return Manifest(stage=paste_faces.name, key=key, params=described, inputs=inputs, code="", files={})
+
+
+def found_faces(photos: ChosenPhotos, size: int, options: Options) -> ImageFolder:
+    """The faces of photos, their crops of `size` pixels, see `find_faces`."""
+    params = FindFacesParams(size=size, **options.model_dump(include=set(FindFacesParams.model_fields)))
+    return find_faces(params, photos=photos, **options.finders)
 
 
 def check_named(given: Sequence[Path]) -> None:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
-from tasks.basics import ROOT, BadInput, Strict
+from tasks.basics import ROOT, BadInput, Strict, with_home
 from tasks.data.holes import hole_shares
 from tasks.data.ingest import discover, image_ids, named_otherwise, own_names
 from tasks.running.stage import Source, Stage, default_store
@@ -107,7 +107,7 @@ def beside(folder: str | None, suffix: str) -> str:
 def absolute(path: str, name: str) -> Path:
     """An absolute path, links followed. Raises BadInput for one that no file can have, and for a relative one: it means
     another place to every process."""
-    if not (found := Path(path).expanduser()).is_absolute():
+    if not (found := with_home(Path(path))).is_absolute():
         raise BadInput(f"{name}: expected an absolute path, found {path!r}. Say the whole path.")
     try:
         found.exists()

@@ -29,14 +29,28 @@ class BadInput(ValueError):
     """Something that the user gave us cannot be used; the message names it, what was expected and what to do."""
 
 
+def with_home(path: Path) -> Path:
+    """A path with its ~ or ~NAME replaced. Raises BadInput where NAME is nobody here."""
+    try:
+        return path.expanduser()
+    except RuntimeError as error:
+        raise BadInput(f"{path}: {error} Write the whole path, or ./~… for a name that begins so.") from error
+
+
 class Strict(BaseModel):
     """Base of every typed record: unknown keys and infinite numbers are errors, values cannot be changed."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
+RESERVED = re.compile("con|prn|aux|nul|(com|lpt)[0-9]", re.IGNORECASE)
+"""Names of devices on Windows, whose disks WSL and file shares write to: no file can be called so there."""
+
+
 def checked_name(name: str) -> str:
     """The name itself. Raises ValueError, with a name to use instead, unless it is safe as a folder's name anywhere."""
+    if RESERVED.fullmatch(name):
+        raise ValueError(f"Windows keeps this name for a device. Say '{name.lower()}_1'.")
     if not re.fullmatch("[a-z0-9_][a-z0-9_-]{0,99}", name):
         plain = re.sub("[^a-z0-9_-]+", "_", name.lower()).strip("_-")[:100]
         advice = f" Say {plain!r}." if plain else ""
@@ -45,7 +59,7 @@ def checked_name(name: str) -> str:
 
 
 Name = Annotated[str, AfterValidator(checked_name)]
-"""What params.yaml calls an experiment, a degradation, a method, a set, …: folders are named by it."""
+"""What settings call an experiment, a degradation, a method, a set, …: folders are named by it."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,12 +1,27 @@
 """What every test shares: a store of its own, so that a test neither reads nor leaves results in data/.store."""
 
 import os
+import sys
 from pathlib import Path
 
 import pytest
 
 # One thread a process, before torch is imported: pytest-xdist runs a process a core.
 os.environ |= {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "passive"}
+# Where it is set (containers do), every process that a test starts would compile torch and Prefect anew.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
+
+# What takes minutes comes first, so that the processes of `pytest -n 2 --dist loadfile` end together.
+LONGEST = (
+    "flows/test_checkout.py",
+    "flows/test_pipeline.py",
+    "golden/",
+    "devices/",
+    "running/",
+    "training/",
+    "metrics/",
+)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -15,13 +30,18 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """What is marked `gpu` is there to be run where there is one."""
+    """The longest files first; what is marked `gpu` is there to be run where there is one."""
     import torch
 
     on_gpu = [item for item in items if item.get_closest_marker("gpu")]
     if on_gpu and not torch.cuda.is_available():
         config.hook.pytest_deselected(items=on_gpu)
         items[:] = [item for item in items if item not in on_gpu]
+    items.sort(key=_place)
+
+
+def _place(item: pytest.Item) -> int:
+    return next((n for n, start in enumerate(LONGEST) if item.nodeid.startswith(f"tests/{start}")), len(LONGEST))
 
 
 @pytest.fixture(autouse=True)

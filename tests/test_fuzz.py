@@ -16,13 +16,13 @@ import torch
 import yaml
 from PIL import Image
 from torch import nn
+from written import all_entries
 
-from tasks.basics import ROOT, BadInput
+from tasks.basics import BadInput
 from tasks.data.ingest import to_square
 from tasks.data.masks import hole_of, read_mask
 from tasks.data.photo import FORMATS, read_photo
 from tasks.params.load import load
-from tasks.params.reading import read_yaml
 from tasks.weights.checkpoint import fill, read_state_dict
 
 TRIES = int(os.environ.get("BFR_FUZZ", "150"))
@@ -152,7 +152,7 @@ def changed(tree: object, rng: random.Random) -> object:
 
 def test_any_parameters_are_valid_or_explained(tmp_path):
     rng = random.Random(SEED + 2)
-    whole = read_yaml(ROOT / "params.yaml")
+    whole = all_entries()
     small = {
         "experiments": {
             name: whole["experiments"][name] for name in ("demo", "demo_methods", "difface_sr", "difface_real")

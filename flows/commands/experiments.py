@@ -25,7 +25,7 @@ def run(experiment: str, *, output: Output = PLAIN) -> Result:
     Parameters
     ----------
     experiment
-        An entry of params.yaml. It runs as the Prefect flow `benchmark`.
+        Its name: demo, or a file data/experiments/NAME.yaml. It runs as the Prefect flow `benchmark`.
     """
     from flows.preflight import check
     from flows.server import run as run_flow
@@ -56,7 +56,7 @@ def train(model: str, *, output: Output = PLAIN) -> Result:
     Parameters
     ----------
     model
-        An entry of the section `models` of params.yaml.
+        Its name: a file data/weights/NAME.yaml.
     """
     from flows.models import train_model
 
@@ -73,7 +73,7 @@ def stage(name: str, *, experiment: str, output: Output = PLAIN) -> Result:
     name
         photos, degrade, restore, pseudo_targets, finetune, clean, compare, authenticity, references, evaluate, report.
     experiment
-        An entry of params.yaml.
+        Its name: demo, or a file data/experiments/NAME.yaml.
     """
     from flows.preflight import check
     from flows.steps import STEPS
@@ -106,7 +106,7 @@ def cost(experiment: str, *, output: Output = PLAIN) -> Result:
     Parameters
     ----------
     experiment
-        An entry of params.yaml.
+        Its name: demo, or a file data/experiments/NAME.yaml.
     """
     from flows.cost import estimate, table
     from flows.preflight import check

@@ -1,15 +1,20 @@
 """Commands for weight files, stored results and reports."""
 
+import shutil
+import textwrap
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
-from cyclopts.types import NonNegativeFloat
+from cyclopts import Parameter
+from cyclopts.types import NonNegativeFloat, PositiveInt
 
 from flows.command import FILES, PLAIN, Output, Result, app
-from tasks.basics import ROOT, BadInput
+from tasks.basics import ROOT, BadInput, with_home
+
+Flag = Annotated[bool, Parameter(negative="", show_default=False)]
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
     from tasks.params.experiment import Experiment
     from tasks.store.store import Found, Store
@@ -20,13 +25,16 @@ if TYPE_CHECKING:
 def fetch(*files: str, output: Output = PLAIN) -> Result:
     """Download official weights into data/weights, verified by their SHA-256; a broken download goes on.
 
+    By it you agree with their terms, which are shown. BFR_MIRROR names another server that has the files by these
+    names; with BFR_OFFLINE or HF_HUB_OFFLINE nothing is downloaded.
+
     Parameters
     ----------
     files
         As `bfr weights` lists them, or methods of `bfr restore`: gfpgan, codeformer ...
     """
     from flows.whole_photos import METHODS, files_of
-    from tasks.basics import suggestion
+    from tasks.basics import WEIGHTS, suggestion
     from tasks.weights.fetch import fetch as fetch_file
     from tasks.weights.official import OFFICIAL
 
@@ -37,8 +45,8 @@ def fetch(*files: str, output: Output = PLAIN) -> Result:
         if name not in OFFICIAL and name not in METHODS:
             near = suggestion(name, [*OFFICIAL, *METHODS])
             raise BadInput(f"There is no registered file {name!r}.{near} `bfr weights` lists them.")
-        places |= dict.fromkeys([name] if name in OFFICIAL else [file.place for file in files_of(name)])
-    paths = {place: str(fetch_file(OFFICIAL[place])) for place in places}
+        places |= dict.fromkeys([name] if name in OFFICIAL else [file.place for file in files_of(*METHODS[name])])
+    paths = {place: str(fetch_file(OFFICIAL[place], WEIGHTS)) for place in places}
     return Result("\n".join(f"{path} ({OFFICIAL[name].licence})" for name, path in paths.items()), paths, output=output)
 
 
@@ -54,8 +62,9 @@ def weights(*, output: Output = PLAIN) -> Result:
     text = [f"{_mebibytes(sizes[name]):>11} {_full(file)} {name}  ({file.licence})" for name, file in known.items()]
     params = load()
     lacking = {name: missing_weights(experiment, params.models) for name, experiment in params.experiments.items()}
-    text += ["", *(f"{name} lacks {_summed(files)}" for name, files in lacking.items() if files)]
-    text += ["", "To get one, if you agree with its licence: bfr fetch FILE. What is trained here: bfr train NAME"]
+    text += ["", *_lacking_lines(lacking, shutil.get_terminal_size().columns)]
+    text += ["", "To get one, if you agree with its terms: bfr fetch FILE, or METHOD of bfr restore."]
+    text += ["What is trained here: bfr train NAME"]
     files = {
         name: {"bytes": sizes[name], "full_bytes": file.size or None, "licence": file.licence, "url": file.url}
         for name, file in known.items()
@@ -71,7 +80,7 @@ def missing_weights(experiment: "Experiment", models: "Iterable[str]") -> dict[s
     from tasks.weights.official import OFFICIAL
 
     own = [ROOT / path for path in experiment.weights]
-    of_metrics = [WEIGHTS / file.place for metric in experiment.metrics for file in find(metric).needs]
+    of_metrics = [WEIGHTS / file.place for metric in experiment.all_metrics for file in find(metric).needs]
     trained = {WEIGHTS / f"{name}.safetensors": name for name in models}
     found: dict[str, int | str | None] = {}
     for path in dict.fromkeys([*own, *of_metrics]):
@@ -82,11 +91,24 @@ def missing_weights(experiment: "Experiment", models: "Iterable[str]") -> dict[s
     return found
 
 
+def _lacking_lines(lacking: "Mapping[str, Mapping[str, int | str | None]]", columns: int) -> "Iterator[str]":
+    """What experiments lack; those that lack the same are named together."""
+    alike: dict[frozenset[str], list[str]] = {}
+    for name, files in lacking.items():
+        if files:
+            alike.setdefault(frozenset(files), []).append(name)
+    for names in alike.values():
+        text = f"{', '.join(names)} {'lacks' if len(names) == 1 else 'lack'} {_summed(lacking[names[0]])}"
+        yield from textwrap.wrap(
+            text, columns, subsequent_indent="    ", break_long_words=False, break_on_hyphens=False
+        )
+
+
 def _summed(files: "Mapping[str, int | str | None]") -> str:
     sizes = [size for size in files.values() if isinstance(size, int)]
     unknown = sum(size is None for size in files.values())
     rest = f" and {unknown} of unknown size" if unknown else ""
-    names = [f"{place} ({size})" if isinstance(size, str) else Path(place).name for place, size in files.items()]
+    names = [f"{place} ({size})" if isinstance(size, str) else place for place, size in files.items()]
     return f"{len(files)} files, about {sum(sizes) / 2**20:.0f} MiB{rest}: {', '.join(names)}"
 
 
@@ -108,7 +130,7 @@ def usage(*, output: Output = PLAIN) -> Result:
 
 
 @app.command(group=FILES)
-def verify(*, dry_run: bool = False, output: Output = PLAIN) -> Result:
+def verify(*, dry_run: Flag = False, output: Output = PLAIN) -> Result:
     """Hash every stored result anew; delete those that are damaged.
 
     Parameters
@@ -123,7 +145,7 @@ def verify(*, dry_run: bool = False, output: Output = PLAIN) -> Result:
 
 
 @app.command(group=FILES)
-def prune(*, days: NonNegativeFloat, dry_run: bool = False, output: Output = PLAIN) -> Result:
+def prune(*, days: NonNegativeFloat, dry_run: Flag = False, output: Output = PLAIN) -> Result:
     """Delete stored results that were not used lately.
 
     Parameters
@@ -155,8 +177,10 @@ def diff(old: Path, new: Path, *, out: Path, output: Output = PLAIN) -> Result:
 
     Parameters
     ----------
-    old, new
-        Experiment folders, like data/demo.
+    old
+        An experiment's folder, like data/demo.
+    new
+        Another one.
     out
         The page.
     """
@@ -177,7 +201,7 @@ def index(*, output: Output = PLAIN) -> Result:
 
 @app.command(group=FILES)
 def ballot(
-    *folders: str, out: Path, lq: Path | None = None, trials: int = 40, seed: int = 0, output: Output = PLAIN
+    *folders: str, out: Path, lq: Path | None = None, trials: PositiveInt = 40, seed: int = 0, output: Output = PLAIN
 ) -> Result:
     """Write a page for a blind side-by-side vote.
 
@@ -199,7 +223,9 @@ def ballot(
     wrong = [text for text in folders if "=" not in text]
     if wrong or len(folders) < 2:
         raise BadInput(f"expected at least two NAME=FOLDER, found {' '.join(folders) or 'nothing'}")
-    named = {name: Path(folder) for name, _, folder in (text.partition("=") for text in folders)}
+    named = {name: with_home(Path(folder)) for name, _, folder in (text.partition("=") for text in folders)}
+    if len(named) < len(folders) or "" in named:
+        raise BadInput(f"expected another NAME for each FOLDER, found {' '.join(folders)}")
     write_ballot(named, out, trials, seed, lq)
     page, key = out / "vote.html", out / "key.json"
     return Result(f"{page} is for the voters, {key} for you", {"page": str(page), "key": str(key)}, output=output)

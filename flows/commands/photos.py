@@ -11,7 +11,7 @@ from cyclopts.validators import Number
 
 from flows.command import PHOTOS, PLAIN, Output, Result, app
 from flows.commands.experiments import report_of
-from tasks.basics import BadInput
+from tasks.basics import BadInput, with_home
 
 if TYPE_CHECKING:
     from flows.whole_photos import Options
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 Fit = Literal["aligned", "crop"]
 OUT = Parameter(name=["--out", "-o"])
 Share = Annotated[float, Parameter(validator=Number(gte=0, lte=1))]
-Flag = Annotated[bool, Parameter(negative="")]
+Flag = Annotated[bool, Parameter(negative="", show_default=False)]
 Level = Annotated[int, Parameter(validator=Number(gte=1, lte=1000))]
 
 
@@ -49,7 +49,13 @@ class Faces:
     strength: Share = 1.0
     "How much of the change to make, 0 to 1."
     upscale: Literal[1, 2, 4] = 1
-    "Enlarge the photo, the background by Lanczos."
+    "Enlarge the photo."
+    background: str = "lanczos"
+    "lanczos (nothing but enlarged), realesrgan, or the file of another ESRGAN network: the whole photo is enhanced."
+    detector: Literal["mtcnn", "retinaface"] = "mtcnn"
+    "mtcnn needs no download; retinaface (GFPGAN's) finds more turned and hidden faces, and is slower."
+    parsing: Flag = False
+    "Change nothing but faces and their hair, as ParseNet sees them."
     keep_crops: Flag = False
     "Keep the aligned faces before and after in OUT/faces."
 
@@ -64,6 +70,7 @@ def restore(
     method: str | None = None,
     experiment: str | None = None,
     weights: Given | None = None,
+    yes: Flag = False,
     fidelity: Share | None = None,
     seed: int | None = None,
     aligned: Flag = False,
@@ -83,12 +90,14 @@ def restore(
     out
         Where the results go: photos/ and faces/faces.json; default: FIRST_restored_METHOD.
     method
-        gfpgan (the default), codeformer, restoreformer, swinir, difface, pseudo_target, gen2res, difbfsr: they need
-        official weights; demo knows rendered faces only. With --experiment: a row of its table.
+        gfpgan (the default), codeformer, restoreformer, swinir, difface, dt_bfr_swinir, pseudo_target, gen2res,
+        difbfsr: they need official weights; demo knows rendered faces only. With --experiment: a row of its table.
     experiment
-        An entry of params.yaml whose models and settings to use.
+        The experiment (demo, or data/experiments/NAME.yaml) whose models and settings to use.
     weights
         Another checkpoint for the method, like OUT/model/model.safetensors of `bfr adapt`.
+    yes
+        Agree with the terms of the weights that the method needs, and fetch those that are missing.
     fidelity
         CodeFormer's w, 0 (quality) to 1 (fidelity).
     seed
@@ -104,19 +113,36 @@ def restore(
 
     found = whole_photos.named(method, experiment)
     if aligned:
+        if yes:
+            _fetch(*found)
         return _restore_aligned(photos, found, weights, seed, masks, out, fit, output)
     if masks:
         raise BadInput("masks: only aligned face crops can be filled. Say --aligned.")
+    options = _options(faces)
+    if yes:
+        _fetch(*found, options)
     done = whole_photos.restore_photos(
-        _all(photos), _given(out), *found, _options(faces), weights=_given(weights), seed=seed, fidelity=fidelity
+        _all(photos), _given(out), *found, options, weights=_given(weights), seed=seed, fidelity=fidelity
     )
     return Result(done.line, done.data, output=output)
 
 
-def _options(faces: Faces) -> "Options":
-    from flows.whole_photos import Options
+def _fetch(*needed: Any) -> None:
+    """`bfr fetch` of what `files_of` names."""
+    from flows.whole_photos import files_of
+    from tasks.basics import WEIGHTS
+    from tasks.weights.fetch import fetch
 
-    return Options(**asdict(faces))
+    for file in files_of(*needed):
+        fetch(file, WEIGHTS)
+
+
+def _options(faces: Faces) -> "Options":
+    from flows.whole_photos import LANCZOS, REALESRGAN, Options
+
+    is_own = faces.background not in (LANCZOS, REALESRGAN)
+    background = str(_given(Path(faces.background))) if is_own else faces.background
+    return Options(**asdict(faces) | {"background": background})
 
 
 def _restore_aligned(
@@ -178,7 +204,7 @@ def adapt(
     method
         What to adapt: swinir (the default) or codeformer, which need official weights; demo knows rendered faces only.
     experiment
-        An entry of params.yaml whose models and settings to use, in place of a method.
+        The experiment (demo, or data/experiments/NAME.yaml) whose models and settings to use, in place of a method.
     iterations
         Steps of the fine-tuning; default: as published.
     dry_run
@@ -250,7 +276,7 @@ def personalize(
     method
         Whose prior: gen2res (the default) needs official weights; demo knows rendered faces only.
     experiment
-        An entry of params.yaml whose prior to use, in place of a method.
+        The experiment (demo, or data/experiments/NAME.yaml) whose prior to use, in place of a method.
     iterations, batch, lr
         Of the fine-tuning; published: 5000, 4, 1e-5.
     start_t
@@ -297,4 +323,4 @@ def _all(photos: Sequence[Path]) -> list[Path]:
 
 def _given(path: Path | None) -> str | None:
     """A path of the command line, as seen from where the command was typed."""
-    return None if path is None else str(path.expanduser().absolute())
+    return None if path is None else str(with_home(path).absolute())

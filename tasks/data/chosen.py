@@ -79,15 +79,18 @@ class ChosenPhotos:
         label = PurePosixPath(self.labels[image_id])
         is_kept = label.suffix.lower() in suffixes
         stem = label.stem if label.suffix.lower() in EXTENSIONS else label.name
-        last = label.name if is_kept else f"{stem}{suffixes[0]}"
-        return "/".join(safe_name(part) for part in (*label.parts[:-1], last))
+        last = f"{safe_name(stem)}{label.suffix if is_kept else suffixes[0]}"
+        return "/".join([*map(safe_name, label.parts[:-1]), last])
 
 
 def expanded(path: Path) -> list[Path]:
     """A path, or those that it stands for with * and ?. Raises BadInput where there are none."""
-    if path.exists() or not glob.has_magic(str(path)):
-        return [path]
-    found = sorted(map(Path, glob.glob(str(path), recursive=True)))
+    try:
+        if path.exists() or not glob.has_magic(str(path)):
+            return [path]
+        found = sorted(map(Path, glob.glob(str(path), recursive=True)))
+    except OSError as error:  # a name that is too long, a folder that may not be entered
+        raise BadInput(f"{path} cannot be used as a path ({error.strerror}). Correct it.") from error
     if not found:
         raise BadInput(f"No file is called like {path}. Correct the path.")
     return found
@@ -101,7 +104,7 @@ def labels_of(given: Sequence[Path]) -> dict[str, Path]:
         for photo in discover(path):
             alone = Path(photo.name) if path.is_file() else photo.relative_to(path)
             label = Path(path.name) / alone if len(folders) > 1 and path in folders else alone
-            labelled.setdefault(photo.absolute(), label)
+            labelled.setdefault(photo.parent.resolve() / photo.name, label)  # whatever way led there
     uses = Counter(str(label).casefold() for label in labelled.values())
     found = {
         str(label if uses[str(label).casefold()] == 1 else Path(*photo.parts[-2:])): photo

@@ -120,8 +120,9 @@ class RealPhotos(DataSet):
 
     @property
     def counts(self) -> tuple[int, int]:
-        mean = sum(photos.expected or 500 for photos in self.sets.values()) // len(self.sets)
-        return mean, mean
+        tests = [photos.expected or 500 for photos in self.sets.values()]
+        tuned = [photos.expected_finetune or photos.expected or 500 for photos in self.sets.values()]
+        return sum(tests) // len(tests), sum(tuned) // len(tuned)
 
 
 Dataset = Annotated[Heads | Folders | RealPhotos, Field(discriminator="kind")]

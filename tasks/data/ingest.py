@@ -21,14 +21,14 @@ from typing import Literal, NamedTuple, TypeVar
 import numpy as np
 from PIL import Image
 
-from tasks.basics import BadInput
-from tasks.data.masks import hole_of, read_mask
+from tasks.basics import RESERVED, BadInput
+from tasks.data.masks import hole_of, read_mask, refuse_black
 from tasks.data.photo import EXTENSIONS, FORMATS, MAX_MEGAPIXELS, has_image_signature, read_photo
 from tasks.data.registration import check_aspects, check_registered
 from tasks.store.artifact import MANIFEST
 from tasks.store.files import QUARANTINE, Quarantined
 from tasks.store.keys import digest, file_digest
-from tasks.store.ownership import is_published
+from tasks.store.ownership import published_manifest
 
 Fit = Literal["aligned", "crop"]
 Role = Literal["HQ", "mask"]
@@ -64,9 +64,9 @@ class PhotoFolder:
 
 def content_of(path: Path) -> str:
     """Digest of a file; of one that cannot be read, the reason, which it will be quarantined for."""
-    if path.exists() and not path.is_file():  # a pipe would be waited for
-        return "not a regular file"
     try:
+        if path.exists() and not path.is_file():  # a pipe would be waited for
+            return "not a regular file"
         return file_digest(path)
     except OSError as error:
         return str(error.strerror)
@@ -87,12 +87,14 @@ class Ingest:
 
     size: side in pixels. fit: what to do with photos that are not square, see `to_square`.
     max_megapixels: photos with more are refused unread; a thread needs about 12 bytes for each pixel of its photo.
+    is_lq: they are to be restored, so those that are black nearly everywhere are set aside.
     """
 
     folder: Path
     size: int
     fit: Fit = "aligned"
     max_megapixels: float = MAX_MEGAPIXELS
+    is_lq: bool = False
     paths: dict[str, Path] = field(init=False)
     quarantine: list[Quarantined] = field(init=False, default_factory=list)
     cropped: list[Cropped] = field(init=False, default_factory=list)
@@ -125,7 +127,10 @@ class Ingest:
     def _read(self, item: tuple[str, Path]) -> tuple[np.ndarray, tuple[int, ...]] | BadInput:
         try:
             photo = _read_own(item[1], read_photo, self.max_megapixels)
-            return to_square(photo, self.size, self.fit), photo.shape[:2]
+            face = to_square(photo, self.size, self.fit)
+            if self.is_lq:
+                refuse_black(face)
+            return face, photo.shape[:2]
         except BadInput as reason:
             return reason
 
@@ -185,6 +190,7 @@ class PairedIngest:
     def _fitted(self, lq: np.ndarray, second: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         with _named("LQ"):
             face = to_square(lq, self.size, self.fit)
+            refuse_black(face)
         with _named(self.role):
             square = to_square(second, self.size, self.fit)
             if self.role == "mask":
@@ -312,8 +318,9 @@ def discover(folder: Path) -> list[Path]:
     """Every file below a folder that is an image by its name or by its first bytes, sorted by path; or the one photo.
 
     Linked folders are followed. Hidden folders and system folders are passed over, and so are files that do not even
-    pretend to be images. Hidden files with an image's name are listed, so that their quarantine is seen. Results of
-    bfr below the folder are passed over too, which the log says once: they are made of photos that are there already.
+    pretend to be images. Hidden files with an image's name are listed, so that their quarantine is seen. The files of
+    results of bfr below the folder are passed over too, which the log says once: they are made of photos that are there
+    already. What a user has put beside them is not.
     Raises BadInput if the folder is missing or a part of it cannot be listed.
     """
     photos, results = _walked(folder)
@@ -329,7 +336,7 @@ def results_below(folder: Path) -> list[Path]:
 
 @cache
 def _say_passed_over(folder: Path) -> None:
-    logging.getLogger(__name__).warning("%s is a result of bfr: what is in it is not taken as photos.", folder)
+    logging.getLogger(__name__).warning("%s is a result of bfr: its files are not taken as photos.", folder)
 
 
 def _walked(folder: Path) -> tuple[list[Path], list[Path]]:
@@ -340,6 +347,7 @@ def _walked(folder: Path) -> tuple[list[Path], list[Path]]:
         raise BadInput(f"{folder} is not a folder; expected a folder of photos, or one photo. Correct the path.")
     found: list[Path] = []
     results: list[Path] = []
+    made: set[Path] = set()
     seen: set[tuple[int, int]] = set()
     for root, folders, files in os.walk(folder, onerror=_cannot_list, followlinks=True):
         status = os.stat(root)
@@ -347,13 +355,12 @@ def _walked(folder: Path) -> tuple[list[Path], list[Path]]:
             folders.clear()
             continue
         seen.add((status.st_dev, status.st_ino))
-        if Path(root) != folder and MANIFEST in files and is_published(Path(root)):
+        if Path(root) != folder and MANIFEST in files and (manifest := published_manifest(Path(root))):
             results.append(Path(root))
-            folders.clear()
-            continue
+            made.update(Path(root, name) for name in manifest.files)
         folders[:] = sorted(name for name in folders if not name.startswith(".") and name not in SYSTEM_FOLDERS)
         found += [path for name in files if _looks_like_image(path := Path(root, name))]
-    return sorted(found), sorted(results)
+    return sorted(path for path in found if path not in made), sorted(results)
 
 
 def _cannot_list(error: OSError) -> None:
@@ -401,6 +408,9 @@ def _id_with_digest(relative: Path) -> str:
 def safe_name(name: str) -> str:
     visible = "".join("_" if unicodedata.category(c)[0] == "C" else c for c in unicodedata.normalize("NFC", name))
     plain = re.sub(r'[<>:"/\\|?*]', "_", visible).strip(" ").rstrip(" .") or "_"
+    first, dot, rest = plain.partition(".")
+    if RESERVED.fullmatch(first):
+        plain = f"{first}_{dot}{rest}"
     if len(plain.encode()) <= LONGEST_ID:
         return plain
     return f"{plain.encode()[:LONGEST_ID].decode(errors='ignore')}-{_short_digest(name)}"

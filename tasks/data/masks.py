@@ -63,3 +63,13 @@ def hole_of(mask: np.ndarray) -> np.ndarray:
             " White is what is to be filled: is the mask inverted?"
         )
     return hole
+
+
+def refuse_black(photo: np.ndarray) -> None:
+    """Raises BadInput for an LQ photo, uint8 [H, W, 3], that is black nearly everywhere: there it is a hole."""
+    share = float((photo == 0).all(axis=2).mean())
+    if share > LARGEST_HOLE:
+        raise BadInput(
+            f"truly black in {share:.1%} of it, which is a hole: at most {LARGEST_HOLE:.0%} can be filled, and there is"
+            " nothing to restore from. Export the photo again."
+        )

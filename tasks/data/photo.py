@@ -93,6 +93,8 @@ def explained(path: Path, max_megapixels: float) -> Iterator[None]:
         raise BadInput(
             f"too large (a decompression bomb?), the limit is {max_megapixels:g} megapixels: {error}"
         ) from None
+    except MemoryError as error:
+        raise BadInput("there is not enough memory to decode it: free some, or shrink the photo") from error
     except UnidentifiedImageError:
         raise BadInput(_why_unidentified(path)) from None
     except Exception as error:  # damaged bytes make decoders raise nearly anything
@@ -110,9 +112,9 @@ def has_image_signature(path: Path) -> bool:
 
 
 def _refuse_other_files(path: Path) -> None:
-    if not path.is_file():
-        raise BadInput("not a regular file (a link that leads nowhere?)")
     try:
+        if not path.is_file():
+            raise BadInput("not a regular file (a link that leads nowhere?)")
         start = _first_bytes(path)
     except OSError as error:
         raise BadInput(f"cannot be opened: {error.strerror}") from error
@@ -121,7 +123,7 @@ def _refuse_other_files(path: Path) -> None:
     if path.suffix.lower() in CAMERA_RAW:  # most of them would pass for a TIFF of thumbnail size
         raise BadInput("camera raw file: develop it to PNG, TIFF or JPEG first")
     if "HEIF" not in FORMATS and start[4:8] == b"ftyp" and any(brand in start[8:] for brand in HEIC_BRANDS):
-        raise BadInput("HEIC photo: install its reader (pip install pi-heif), or export it as PNG or JPEG")
+        raise BadInput("HEIC photo: install its reader (pip install 'bfr[heic]'), or export it as PNG or JPEG")
     for prefix, reason in OTHER_FILES.items():
         if start.lstrip().lower().startswith(prefix):
             raise BadInput(reason)
@@ -167,7 +169,7 @@ def decode(path: Path, max_megapixels: float) -> Image.Image:
     """Upright, 8 bits per channel at most, any colour mode, with its profile; without metadata that hinder."""
     try:
         return _decode(path, max_megapixels)
-    except (BadInput, Image.DecompressionBombError):
+    except (BadInput, MemoryError, Image.DecompressionBombError):
         raise
     except Exception:
         for data in with_less_metadata(path.read_bytes()):
@@ -182,6 +184,7 @@ def _decode(file: Path | IO[bytes], max_megapixels: float) -> Image.Image:
     """`decode` of a file whose metadata are sound."""
     with Image.open(file, formats=FORMATS) as header:
         _check_header(header, max_megapixels)
+        _say_frames(header)
         if header.format == "PNG":
             header.verify()  # the decoder itself does not look at the checksums
     with Image.open(file, formats=FORMATS) as image:
@@ -212,6 +215,14 @@ def _check_header(header: Image.Image, max_megapixels: float) -> None:
         )
     if _tiff_tag(header, TIFF_PLANES) == 2 and _tiff_tag(header, TIFF_BITS)[0] > 8:  # Pillow makes noise of these
         raise BadInput("TIFF with separate planes of more than 8 bits: save it interleaved, or as PNG")
+
+
+def _say_frames(header: Image.Image) -> None:
+    """Say that an animation, or a TIFF of several pages, has more to it than is read. (Phones hide pictures in MPO.)"""
+    with suppress(Exception):  # of damaged frames, of which none but the first matters
+        if header.format in ("GIF", "PNG", "TIFF", "WEBP") and (count := getattr(header, "n_frames", 1)) > 1:
+            logger.warning("a photo has %d frames or pages, of which the first is taken", count)
+        header.seek(0)
 
 
 def _tiff_tag(image: Any, tag: int) -> Any:

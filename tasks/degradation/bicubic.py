@@ -2,7 +2,7 @@
 
 Both shrink by the "MATLAB" bicubic: Keys' cubic with a = -0.5, stretched when shrinking, borders mirrored with the edge
 pixel repeated. The photo is enlarged to its old size again, bicubic, as DifFace's preparation script writes it (its
-text says nearest neighbour); DifBFSR's method itself takes the small photo, `difbfsr_small`.
+text says nearest neighbour); DifBFSR's method shrinks it once more, which is not quite the small photo again.
 """
 
 from dataclasses import dataclass

@@ -112,7 +112,7 @@ def _pyiqa(metric: str) -> Any:
         import pyiqa
     except ImportError as error:
         raise MissingPackage(
-            f"{metric} needs the package pyiqa, which cannot be imported ({error}). Install it: pip install pyiqa. "
-            f"Its licence, PolyForm Noncommercial 1.0.0, allows non-commercial use only."
+            f"{metric} needs the package pyiqa, which cannot be imported ({error}). Its licence, PolyForm "
+            f"Noncommercial 1.0.0, allows non-commercial use only; if you agree with it: pip install 'bfr[metrics]'"
         ) from error
     return pyiqa

@@ -1,4 +1,4 @@
-"""An entry of the section `models` of params.yaml: a network trained from scratch."""
+"""How a network is trained from scratch: data/weights/NAME.yaml."""
 
 from typing import Annotated
 

@@ -1,4 +1,4 @@
-"""All kinds of training that the section `models` of params.yaml can name. To add one: its file, and its entry here."""
+"""All kinds of training that data/weights/NAME.yaml can name. To add one: its file, and its entry here."""
 
 from typing import Annotated
 

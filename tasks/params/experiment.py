@@ -1,4 +1,4 @@
-"""An experiment of params.yaml: its schema, and the checks that its sections fit together."""
+"""An experiment's settings: their schema, and the checks that the sections fit together."""
 
 import typing
 from collections.abc import Collection
@@ -75,7 +75,9 @@ class Comparison(Strict):
 class External(Strict):
     """A method that ran elsewhere: its images enter the table, matched by image id."""
 
-    images: str = Field(description="folder of images named by image id; {degradation} is replaced by its name")
+    images: str = Field(
+        min_length=1, description="folder of images named by image id; {degradation} is replaced by its name"
+    )
     label: str | None = None
 
 
@@ -192,7 +194,7 @@ class Experiment(Strict):
     references: dict[ReferenceName, Reference] = Field(default_factory=dict)
     cleaning: Cleaning | None = None
     authenticity: Authenticity | None = None
-    claims: tuple[Claim, ...] = Field(default=(), description="to be checked here; of data/published, not params.yaml")
+    claims: tuple[Claim, ...] = Field(default=(), description="to be checked here; of data/published alone")
     published: tuple[Published, ...] = Field(default=(), description="the papers' numbers; of data/published too")
 
     @model_validator(mode="after")
@@ -274,6 +276,15 @@ class Experiment(Strict):
             if reference.statistics:
                 found[reference.statistics] = f"the reference set {name!r}"
         return found
+
+    @property
+    def all_metrics(self) -> tuple[str, ...]:
+        """The metrics of its table and of its checks, and its loss that is one."""
+        downstream = self.cleaning and self.cleaning.downstream
+        checks = [check.metrics for check in (self.cleaning, downstream, self.authenticity) if check]
+        loss = self.finetune and self.finetune.perceptual
+        names = [*self.metrics, *(name for metrics in checks for name in metrics), *([loss] if loss else [])]
+        return tuple(dict.fromkeys(names))
 
     @property
     def splits(self) -> tuple[Split, ...]:

@@ -1,6 +1,6 @@
-"""`extends: NAME`: an entry of a section starts from another one of the same section."""
+"""`extends: NAME`: an entry starts from another one of the same section."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -8,11 +8,20 @@ from tasks.basics import BadInput, suggestion
 
 
 @dataclass(frozen=True)
-class Entry:
-    """An entry with what it extends filled in. section: as messages call it; parents: the nearest first."""
+class Written:
+    """Where an entry is written. place: by its file, as messages call it; joint: between it and a key."""
 
-    section: str
+    place: str
+    joint: str
+    read: Callable[[], Any]
+
+
+@dataclass(frozen=True)
+class Entry:
+    """An entry with what it extends filled in. parents: the nearest first."""
+
     name: str
+    written: Written
     parents: tuple[str, ...]
     settings: Mapping[str, Any]
 
@@ -20,21 +29,21 @@ class Entry:
         """A fault (key, what is wrong) with the whole path of the key."""
         key, text = fault
         extends = f" (extends {', which extends '.join(self.parents)})" if self.parents else ""
-        joint = (": " if self.parents else ".") if key else ""
-        return f"{self.section}.{self.name}{extends}{joint}{key}: {text}"
+        joint = (": " if self.parents else self.written.joint) if key else ""
+        return f"{self.written.place}{extends}{joint}{key}: {text}"
 
 
-def resolved(section: str, entries: Mapping[str, Any], name: str) -> Entry:
+def resolved(entries: Mapping[str, Written], name: str) -> Entry:
     """The entry `name` of a section. Raises BadInput for a parent that is not there, and for a circle."""
     chain, layers = [name], []
     while True:
-        layer = entries[chain[-1]]
-        if not isinstance(layer, dict):
-            raise BadInput(f"{section}.{chain[-1]}: expected settings (key: value), found {layer!r:.80}")
+        written = entries[chain[-1]]
+        if not isinstance(layer := written.read(), dict):
+            raise BadInput(f"{written.place}: expected settings (key: value), found {layer!r:.80}")
         layers.append({key: value for key, value in layer.items() if key != "extends"})
         if (parent := layer.get("extends")) is None:
             break
-        at = f"{section}.{chain[-1]}.extends"
+        at = f"{written.place}{written.joint}extends"
         if not isinstance(parent, str) or parent not in entries:
             near = suggestion(str(parent), entries)
             raise BadInput(f"{at}: there is no {parent!r:.80}.{near} Valid: {', '.join(entries)}")
@@ -46,7 +55,7 @@ def resolved(section: str, entries: Mapping[str, Any], name: str) -> Entry:
     settings = layers.pop()
     while layers:
         settings = merged(settings, layers.pop())
-    return Entry(section, name, tuple(chain[1:]), settings)
+    return Entry(name, entries[name], tuple(chain[1:]), settings)
 
 
 def merged(parent: dict[str, Any], child: dict[str, Any]) -> dict[str, Any]:

@@ -64,45 +64,44 @@ def unknown_experiments(known: Collection[str], papers: Papers) -> Iterator[str]
     for file, raw in papers.items():
         for name in raw:
             if name not in known:
-                yield f"{file}: {name}: there is no such experiment in params.yaml.{suggestion(name, known)}"
+                yield f"{file}: {name}: there is no such experiment.{suggestion(name, known)}"
 
 
 def _check_joins(tables: tuple[Published, ...], experiment: Experiment) -> None:
     """Every number stands beside one of ours, but for those that the table says are not had here."""
     faults = []
     for position, table in enumerate(tables):
-        named = _names(table)
-        cleaning = experiment.cleaning
-        here: dict[str, tuple[str, ...]] = {
-            "degradation": (*experiment.parts, *experiment.means, *((CLEANING,) if cleaning else ())),
-            "method": (*experiment.table, *(("before", "after") if cleaning else ())),
-            "metric": (*experiment.metrics, *(cleaning.metrics if cleaning else ())),
-        }
-        for kind, names in named.items():
-            for name in names:
-                if name not in here[kind] and name not in table.elsewhere:
-                    text = (
-                        f"the experiment has no {kind} {name!r}.{suggestion(name, here[kind])}"
-                        f" Correct it, or name it in `elsewhere`. Valid: {', '.join(here[kind])}"
-                    )
-                    faults.append((f"tables.{position}", text))
+        had: dict[str, str] = {}  # of each name, what it is that we have; "" for nothing
+        for where, kind, name, valid in _names(table, experiment):
+            had[name] = kind if name in valid else had.get(name, "")
+            if name not in valid and name not in table.elsewhere:
+                text = (
+                    f"{where}there is no {kind} {name!r}.{suggestion(name, valid)}"
+                    f" Correct it, or name it in `elsewhere`. Valid: {', '.join(valid)}"
+                )
+                faults.append((f"tables.{position}", text))
         for name in table.elsewhere:
-            ours = [kind for kind, names in named.items() if name in names and name in here[kind]]
-            if ours or not any(name in names for names in named.values()):
-                text = f"the experiment has this {ours[0]}: take it out" if ours else "the table has no such name"
+            if kind := had.get(name, "name"):
+                text = f"the experiment has this {kind}: take it out" if name in had else "the table has no such name"
                 faults.append((f"tables.{position}.elsewhere", f"{name!r}: {text}"))
     if faults:
-        raise Faults(faults)
+        raise Faults([*dict.fromkeys(faults)])
 
 
-def _names(table: Published) -> dict[str, dict[str, None]]:
-    """The degradations, methods and metrics that a table names."""
-    rows = [(part, method) for part, methods in table.scores.items() for method in methods]
-    return {
-        "degradation": dict.fromkeys(table.scores),
-        "method": dict.fromkeys([*(method for _, method in rows), *table.seconds]),
-        "metric": dict.fromkeys(metric for part, method in rows for metric in table.scores[part][method]),
-    }
+def _names(table: Published, experiment: Experiment) -> Iterator[tuple[str, str, str, Collection[str]]]:
+    """Where each name of a table stands, what it names, the name, and what the experiment has of the kind there."""
+    cleaning = experiment.cleaning
+    parts = (*experiment.parts, *experiment.means, *((CLEANING,) if cleaning else ()))
+    for part, rows in table.scores.items():
+        yield "", "degradation", part, parts
+        methods, metrics = experiment.table, experiment.metrics
+        if cleaning and part == CLEANING:
+            methods, metrics = ("before", "after"), cleaning.metrics
+        for method, values in rows.items():
+            yield f"{part}: ", "method", method, methods
+            yield from ((f"{part}: ", "metric", metric, metrics) for metric in values)
+    for method in table.seconds:
+        yield "seconds: ", "method", method, experiment.table
 
 
 def _check_claims(claims: tuple[Claim, ...], experiment: Experiment) -> None:

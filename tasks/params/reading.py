@@ -13,7 +13,7 @@ import yaml
 from yaml.composer import ComposerError
 from yaml.constructor import ConstructorError
 
-from tasks.basics import BadInput
+from tasks.basics import BadInput, shown_path
 
 LONGEST = 1_000_000  # characters of a file
 SCALARS = {
@@ -35,6 +35,8 @@ class _Loader(yaml.SafeLoader):
         event = self.peek_event()  # type: ignore[no-untyped-call]
         if getattr(event, "anchor", None) is not None:
             raise ComposerError(None, None, NOT_SHARED, event.start_mark)
+        if getattr(event, "tag", None) is not None:
+            raise ComposerError(None, None, f"tags ({event.tag}) cannot be used here: leave it out", event.start_mark)
         return super().compose_node(parent, index)
 
     def construct_mapping(self, node: Any, deep: bool = False) -> dict[Hashable, Any]:
@@ -59,6 +61,8 @@ def read_yaml(path: Path) -> Any:
         if len(text) > LONGEST:
             raise BadInput(f"{path} has {len(text)} characters: expected at most {LONGEST}.")
         return yaml.load(text, _Loader)
+    except BadInput:
+        raise
     except FileNotFoundError as error:
         raise BadInput(f"{path} is missing. Restore it: git checkout -- {path.name}") from error
     except UnicodeDecodeError as error:
@@ -66,6 +70,8 @@ def read_yaml(path: Path) -> Any:
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark
         where = f", line {mark.line + 1}, column {mark.column + 1}" if mark else ""
-        raise BadInput(f"{path.name}{where}: {error.problem}.") from error
-    except (yaml.YAMLError, RecursionError) as error:
+        raise BadInput(f"{shown_path(path)}{where}: {error.problem}.") from error
+    except OSError as error:
+        raise BadInput(f"{path} cannot be read ({error.strerror}). Correct its permissions, or restore it.") from error
+    except (yaml.YAMLError, RecursionError, ValueError) as error:  # as for a number of 5000 digits
         raise BadInput(f"{path} is not valid YAML: {error}") from error

@@ -10,9 +10,11 @@ import pandas as pd
 from tasks.report.content import MetricInfo, ReportData
 from tasks.report.results import Results, scores_of
 from tasks.report.text import decimals, digits_for, heading, number
+from tasks.report.ticks import Tick, ticks
 
-WIDTH, HEIGHT, MARGIN = 320.0, 220.0, 34.0  # of a plot, in its own units
+LEFT, RIGHT, TOP, BOTTOM = 34.0, 286.0, 34.0, 186.0  # of a plot of 320 x 220, in its own units
 LABEL_GAP = 11.0  # between the numbers at the ends of lines
+PERFECT_SHARE = 0.8  # of an axis, for the finite values where one is infinite
 LOSS_POINTS = 80  # of a training curve: means over equal runs of steps
 
 
@@ -40,14 +42,14 @@ class Point:
 
 @dataclass(frozen=True)
 class Scatter:
-    """One degradation: better is to the right and further up, whichever way the metrics run. ends: of both axes."""
+    """One degradation: better is to the right and further up, whichever way the metrics run."""
 
     label: str
     x_metric: MetricInfo
     y_metric: MetricInfo
     points: Sequence[Point]
-    x_ends: tuple[str, str]
-    y_ends: tuple[str, str]
+    x_ticks: Sequence[Tick]
+    y_ticks: Sequence[Tick]
 
 
 @dataclass(frozen=True)
@@ -63,13 +65,13 @@ class Line:
 
 @dataclass(frozen=True)
 class LinePlot:
-    """Lines over one axis; ends: of the axes, left to right and bottom to top."""
+    """Lines over one axis."""
 
     title: str
     x_label: str
     lines: Sequence[Line]
-    x_ends: tuple[str, str]
-    y_ends: tuple[str, str]
+    x_ticks: Sequence[Tick]
+    y_ticks: Sequence[Tick]
 
 
 def severity_plots(data: ReportData, results: Results) -> list[LinePlot]:
@@ -91,11 +93,8 @@ def severity_plots(data: ReportData, results: Results) -> list[LinePlot]:
     if len(measured) < 3:
         return []
     severities = {name: severity for severity, name in sorted(measured)}
-    ends = [number(sign * severity, decimals(results, x_metric.name)) for severity in severities.values()]
     x_label = f"{x_metric.label} of the {lq.label}"
-    return [
-        _severity_plot(data, results, metric, severities, x_label, (ends[0], ends[-1])) for metric in data.shown_metrics
-    ]
+    return [_severity_plot(data, results, metric, severities, x_label, sign) for metric in data.shown_metrics]
 
 
 def _severity_plot(
@@ -104,7 +103,7 @@ def _severity_plot(
     metric: MetricInfo,
     severities: Mapping[str, float],
     x_label: str,
-    x_ends: tuple[str, str],
+    sign: int,
 ) -> LinePlot:
     points = {}
     for n, method in enumerate(data.methods):
@@ -112,7 +111,7 @@ def _severity_plot(
         values = [(severities[name], r.mean) for name, r in found.items() if r is not None and math.isfinite(r.mean)]
         if len(values) > 1:
             points[n + 1, method.label] = np.array(values)
-    return _line_plot(heading(metric), x_label, points, x_ends, decimals(results, metric.name))
+    return _line_plot(heading(metric), x_label, points, decimals(results, metric.name), sign)
 
 
 def sweep_plots(data: ReportData) -> dict[str, list[LinePlot]]:
@@ -133,7 +132,7 @@ def _sweep_plot(data: ReportData, name: str, scales: Mapping[int, Sequence[str]]
         if len(values) > 1:
             points[n + 1, method.label] = np.array(values, dtype=float)
     digits = digits_for(float(np.median(np.concatenate([line[:, 1] for line in points.values()])))) if points else 2
-    return _line_plot(heading(metric), "scale", points, (f"x{min(scales)}", f"x{max(scales)}"), digits)
+    return _line_plot(heading(metric), "scale", points, digits, prefix="x")
 
 
 def loss_plots(data: ReportData) -> dict[str, list[LinePlot]]:
@@ -144,18 +143,18 @@ def loss_plots(data: ReportData) -> dict[str, list[LinePlot]]:
 def _loss_plot(frame: pd.DataFrame, loss: str) -> LinePlot:
     runs = np.array_split(frame[["step", loss]].to_numpy(dtype=float), min(LOSS_POINTS, len(frame)))
     points = np.array([run.mean(axis=0) for run in runs])
-    ends = (f"{frame['step'].iloc[0]:.0f}", f"{frame['step'].iloc[-1]:.0f}")
-    return _line_plot(loss, "step", {(0, loss): points}, ends, 4)
+    return _line_plot(loss, "step", {(0, loss): points}, 4)
 
 
 def _line_plot(
     title: str,
     x_label: str,
     points: Mapping[tuple[int, str], np.ndarray],
-    x_ends: tuple[str, str],
     digits: int,
+    sign: int = 1,
+    prefix: str = "",
 ) -> LinePlot:
-    """points: by number and label, (x, y) [N, 2] in order."""
+    """points: by number and label, (x, y) [N, 2] in order; sign and prefix: of the texts below the x axis."""
     everything = np.concatenate([*points.values()]) if points else np.zeros((1, 2))
     low, reach = everything.min(axis=0), np.ptp(everything, axis=0)
     scale = np.where(reach > 0, reach, 1.0)
@@ -163,13 +162,14 @@ def _line_plot(
     taken = -math.inf
     for (index, label), values in sorted(points.items(), key=lambda item: -item[1][-1, 1]):  # from the top down
         x, y = ((values - low) / scale).T
-        places = np.stack([MARGIN + x * (WIDTH - 2 * MARGIN), HEIGHT - MARGIN - y * (HEIGHT - 2 * MARGIN)], axis=1)
+        places = np.stack([LEFT + x * (RIGHT - LEFT), BOTTOM + y * (TOP - BOTTOM)], axis=1)
         path = "M" + "L".join(f"{px:.1f} {py:.1f}" for px, py in places)
         text = ", ".join(number(value, digits) for value in (values[0, 1], values[-1, 1]))
         taken = max(taken + LABEL_GAP, float(places[-1, 1]))
         lines.append(Line(index, label, path, (float(places[-1, 0]), taken), text))
-    y_ends = (number(low[1], digits), number(low[1] + reach[1], digits))
-    return LinePlot(title, x_label, lines, x_ends, y_ends)
+    high = low + reach
+    x_ticks = ticks(float(low[0]), float(high[0]), LEFT, RIGHT, sign, prefix)
+    return LinePlot(title, x_label, lines, x_ticks, ticks(float(low[1]), float(high[1]), BOTTOM, TOP))
 
 
 def heat_maps(data: ReportData, results: Results) -> list[HeatMap]:
@@ -195,7 +195,7 @@ def _heat_map(data: ReportData, results: Results, metric: MetricInfo) -> HeatMap
 def _scaled(values: Sequence[float], metric: MetricInfo) -> list[float | None]:
     """0 for the worst, 1 for the best; None for what is missing. An infinite one is the best, well above the others."""
     perfect = metric.sign * math.inf
-    share = 0.8 if perfect in values else 1.0
+    share = PERFECT_SHARE if perfect in values else 1.0
     finite = [value for value in values if math.isfinite(value)]
     low, high = min(finite, default=0.0), max(finite, default=0.0)
     reach = high - low or 1.0
@@ -228,22 +228,32 @@ def _scatters(data: ReportData, results: Results, x_metric: MetricInfo, y_metric
         kept = [n for n, m in enumerate(data.methods) if is_measured[n] and m.kind != "input"]
         if len(kept) < 2:
             continue
-        axes, ends, texts = [], [], []
+        axes, texts = [], []
         for axis, metric in enumerate((x_metric, y_metric)):
             values = [means[n][axis] for n in kept]
             axes.append([goodness or 0.0 for goodness in _scaled(values, metric)])
-            worst, best = sorted((min(values), max(values)), reverse=metric.direction == "lower")
-            digits = decimals(results, metric.name)
-            ends.append((number(worst, digits), number(best, digits)))
-            texts.append([number(value, digits) for value in values])
+            texts.append([number(value, decimals(results, metric.name)) for value in values])
         points = [
             Point(
                 n + 1,
                 data.methods[n].label,
-                MARGIN + x * (WIDTH - 2 * MARGIN),
-                HEIGHT - MARGIN - y * (HEIGHT - 2 * MARGIN),
+                LEFT + x * (RIGHT - LEFT),
+                BOTTOM + y * (TOP - BOTTOM),
                 f"{x_text}, {y_text}",
             )
             for n, x, y, x_text, y_text in zip(kept, *axes, *texts, strict=True)
         ]
-        yield Scatter(label, x_metric, y_metric, points, ends[0], ends[1])
+        x_ticks = _judged_ticks([means[n][0] for n in kept], x_metric, LEFT, RIGHT)
+        y_ticks = _judged_ticks([means[n][1] for n in kept], y_metric, BOTTOM, TOP)
+        yield Scatter(label, x_metric, y_metric, points, x_ticks, y_ticks)
+
+
+def _judged_ticks(values: Sequence[float], metric: MetricInfo, worst: float, best: float) -> list[Tick]:
+    """Ticks of an axis from the worst value to the best, as `_scaled` places them."""
+    finite = [value for value in values if math.isfinite(value)]
+    share = PERFECT_SHARE if len(finite) < len(values) else 1.0
+    start, end = worst, worst + share * (best - worst)
+    if metric.direction == "lower":
+        start, end = end, start
+    found = [*ticks(min(finite), max(finite), start, end)] if finite else []
+    return [*found, Tick(best, number(metric.sign * math.inf, 0))] if len(finite) < len(values) else found

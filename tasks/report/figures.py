@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import pandas as pd
 from PIL import Image
 
 from tasks.report.content import ReportData
@@ -84,32 +85,37 @@ def galleries(data: ReportData) -> dict[str, Gallery]:
 
 
 def strips(data: ReportData) -> dict[str, list[Picture]]:
-    """Each degradation's first photo in every role, small, to go with its finding."""
+    """The first photo of each degradation's gallery in every role, small, to go with its finding."""
     found = {}
     for name, _ in data.degradations:
-        images = [(role, data.image(name, role, image_id)) for image_id in data.ids[:1] for role in data.roles]
+        images = [
+            (role, data.image(name, role, image_id)) for image_id, _ in chosen(data, name)[:1] for role in data.roles
+        ]
         found[name] = [thumbnail(role, image) for role, image in images if image is not None]
     return found
 
 
 def chosen(data: ReportData, degradation: str) -> list[tuple[str, str]]:
-    """(image id, why) of the photos to show: the first ones, and those that the subject of the findings changed most,
-    by the first metric of single photos."""
-    subject = subject_of(data)
-    metric = next(iter(data.photo_metrics), None)
-    plain = [(image_id, "") for image_id in data.ids]
-    if subject is None or metric is None or len(plain) <= MAX_PHOTOS or data.scores.empty:
-        return plain[:MAX_PHOTOS]
+    """(image id, why) of the photos to show, by the gain of the subject of the findings in the first metric of single
+    photos: the middle one, then the first ones, then those that it changed most."""
+    gain, metric = _gain(data, degradation)
+    if gain.empty:
+        return [(image_id, "") for image_id in data.ids[:MAX_PHOTOS]]
+    ranked = list(gain.sort_values().index)
+    middle, few = ranked[len(ranked) // 2], min(EXTREMES, (len(ranked) - 1) // 2)
+    told = dict.fromkeys(ranked[::-1][:few], f"gains most in {metric}")
+    told |= dict.fromkeys(ranked[:few], f"gains least in {metric}")
+    rest = [(image_id, "") for image_id in data.ids if image_id != middle and image_id not in told]
+    return [(middle, f"the middle one by its gain in {metric}"), *rest[: MAX_PHOTOS - 1 - len(told)], *told.items()]
+
+
+def _gain(data: ReportData, degradation: str) -> tuple[pd.Series, str]:
+    """By image id, how much better than the baseline the subject is, and in which metric; empty without such scores."""
+    subject, metric = subject_of(data), next(iter(data.photo_metrics), None)
+    if subject is None or metric is None or data.scores.empty:
+        return pd.Series(dtype=float), ""
     ours, theirs = (scores_of(data.scores, degradation, m.name, metric.name) for m in (subject, data.baseline))
-    gain = (ours - theirs).dropna().sort_values()
-    gain = gain if metric.direction == "higher" else -gain[::-1]
-    worst, best = list(gain.index[:EXTREMES]), list(gain.index[::-1][:EXTREMES])
-    told = [
-        *((image_id, f"gains most in {metric.label}") for image_id in best),
-        *((image_id, f"gains least in {metric.label}") for image_id in worst if image_id not in best),
-    ]
-    rest = [pair for pair in plain if pair[0] not in {*best, *worst}]
-    return rest[: MAX_PHOTOS - len(told)] + told
+    return metric.sign * (ours - theirs).dropna(), metric.label
 
 
 def _photo(image_id: str, why: str, roles: Sequence[str], images: Sequence[np.ndarray | None]) -> Photo:

@@ -3,12 +3,18 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
+from tasks.metrics.metric import Kind
 from tasks.report.content import Method, MetricInfo, ReportData
 from tasks.report.results import ALPHA, DECIDABLE, VERDICTS, Result, Results, Verdict
 from tasks.report.text import decimals, interval, number, photo_count
 
+MEANINGS: dict[Kind, str] = {
+    "full_reference": "nearer to its original",
+    "no_reference": "judged by itself",
+    "distribution": "as a set, more like the reference photos",
+}
 ROUGH = 20  # photos; below this the report says that its intervals are rough
 
 
@@ -47,8 +53,16 @@ def finding(data: ReportData, results: Results, degradation: str) -> Finding:
     return Finding(sentence, _tone(judged))
 
 
-def leaders(data: ReportData, results: Results, degradation: str) -> list[tuple[str, str]]:
-    """(metric, the best restoring method by its mean, and those that these photos cannot tell from it), as text.
+class Leader(NamedTuple):
+    """As text; meaning: of better; methods: the best one, and those that these photos cannot tell from it."""
+
+    metric: str
+    meaning: str
+    methods: str
+
+
+def leaders(data: ReportData, results: Results, degradation: str) -> list[Leader]:
+    """The best restoring method of each metric by its mean.
 
     Nothing where there are fewer than three methods to choose from.
     """
@@ -62,7 +76,8 @@ def leaders(data: ReportData, results: Results, degradation: str) -> list[tuple[
         label, best = max(here, key=lambda pair: pair[1].goodness(metric.sign))
         is_tested = best.p_best == 1  # the tests are against the column's best, which may be the input itself
         tied = [other for other, r in here if is_tested and r is not best and r.p_best > ALPHA]
-        found.append((metric.label, label + (f" (≈ {', '.join(tied)})" if tied else "")))
+        best_ones = label + (f" (≈ {', '.join(tied)})" if tied else "")
+        found.append(Leader(metric.label, MEANINGS[metric.kind], best_ones))
     return found
 
 

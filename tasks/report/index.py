@@ -25,7 +25,7 @@ def write_index(out: Path) -> Path:
     lines = [
         "# Results",
         "",
-        "The tables of the experiments of params.yaml that have run, as their reports have them; renewed by",
+        "The tables of the experiments that have run, as their reports have them; renewed by",
         "`bfr index`. Best: of the methods that restore, by the mean.",
         "",
         "| Experiment | Degradation | Photos | Metric | Best | Value | Commit | Device |",

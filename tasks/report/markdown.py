@@ -19,7 +19,9 @@ def results_markdown(data: ReportData, results: Results) -> str:
     for name, label in data.tables:
         parts += [f"## {_plain(label)}", _plain(finding(data, results, name).sentence)]
         if best := leaders(data, results, name):
-            parts += ["Best by: " + "; ".join(f"{_plain(metric)}: {_plain(method)}" for metric, method in best) + "."]
+            parts += [
+                "Best by: " + "; ".join(f"{_plain(leader.metric)}: {_plain(leader.methods)}" for leader in best) + "."
+            ]
         parts += [_markdown_table(data, results, name)]
         parts += [f"*{_plain(text)}*" for text in (*identical(data, results, name), *cautions(results, name))]
     parts += [

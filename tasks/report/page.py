@@ -9,7 +9,7 @@ from tasks.metrics.metric import Kind
 from tasks.report.charts import heat_maps, loss_plots, scatters, severity_plots, sweep_plots
 from tasks.report.content import Method, ReportData
 from tasks.report.figures import Gallery, Picture, galleries, strips
-from tasks.report.findings import Finding, cautions, finding, identical, leaders
+from tasks.report.findings import Finding, Leader, cautions, finding, identical, leaders
 from tasks.report.results import DECIDABLE, Results
 from tasks.report.settings import setting_groups
 from tasks.report.tables import Cell, published_rows, table_rows
@@ -35,7 +35,7 @@ class Section:
     label: str
     finding: Finding
     strip: Sequence[Picture]
-    leaders: Sequence[tuple[str, str]]
+    leaders: Sequence[Leader]
     cautions: Sequence[str]
     rows: Sequence[tuple[Method, Sequence[Cell]]]
     counts: Sequence[str]

@@ -8,38 +8,16 @@ const clamp = (value, low, high) => Math.min(Math.max(value, low), high);
 
 /* ---------------------------------------------------------------- before and after */
 
-function startCompare(box, grid) {
+/* Two images, one over the other, and how much of each is seen. Returns what puts a row's two columns there. */
+function startStage(box, grid) {
   const find = (name) => box.querySelector(`[data-${name}]`);
-  const [stage, photo, left, right, divider] = ["stage", "photo", "left", "right", "divider"].map(find);
-  const rows = rowsOf(grid);
+  const [stage, divider] = ["stage", "divider"].map(find);
   const roles = rolesOf(grid);
-
-  const put = (img, source) => {
-    img.src = source.src;
-    img.alt = source.alt;
-    img.className = source.className;
-  };
-
-  /* Roles that this photo does not have cannot be chosen; a choice that vanished moves to one that exists. */
-  const limit = (select, row) => {
-    for (const option of select.options) option.disabled = !imageAt(row, option.value);
-    if (select.selectedOptions[0].disabled) select.value = [...select.options].find((option) => !option.disabled).value;
-  };
+  let shown = [0, 0];
 
   const move = () => {
     stage.style.setProperty("--cut", `${divider.value}%`);
-    divider.setAttribute("aria-valuetext", `${divider.value} % ${roles[left.value]}, then ${roles[right.value]}`);
-  };
-
-  const show = () => {
-    const row = rows[photo.value];
-    limit(left, row);
-    limit(right, row);
-    put(find("over"), imageAt(row, left.value));
-    put(find("under"), imageAt(row, right.value));
-    find("tag-left").textContent = roles[left.value];
-    find("tag-right").textContent = roles[right.value];
-    move();
+    divider.setAttribute("aria-valuetext", `${divider.value} % ${roles[shown[0]]}, then ${roles[shown[1]]}`);
   };
 
   const drag = (event) => {
@@ -56,16 +34,60 @@ function startCompare(box, grid) {
   });
   stage.addEventListener("pointermove", (event) => stage.hasPointerCapture(event.pointerId) && drag(event));
   divider.addEventListener("input", move);
+
+  return (row, left, right) => {
+    for (const [name, column] of [["over", left], ["under", right]]) {
+      const source = imageAt(row, column);
+      Object.assign(find(name), { src: source.src, alt: source.alt, className: source.className });
+    }
+    find("tag-left").textContent = roles[left];
+    find("tag-right").textContent = roles[right];
+    shown = [left, right];
+    move();
+  };
+}
+
+/* The columns to begin with: before and after, where there are both. */
+function pairOf(roles) {
+  const place = (role, otherwise) => (roles.includes(role) ? roles.indexOf(role) : otherwise);
+  const [left, right] = [place("pre-trained", 0), place("adapted", roles.length - 1)];
+  return left === right ? [right === 0 ? 1 : 0, right] : [left, right];
+}
+
+function startHero(box, grid) {
+  const row = rowsOf(grid)[0];
+  const pair = pairOf(rolesOf(grid));
+  if (!pair.every((column) => imageAt(row, column))) return;
+  startStage(box, grid)(row, ...pair);
+  box.hidden = false;
+}
+
+function startCompare(box, grid) {
+  const find = (name) => box.querySelector(`[data-${name}]`);
+  const [photo, left, right] = ["photo", "left", "right"].map(find);
+  const rows = rowsOf(grid);
+  const put = startStage(box, grid);
+
+  /* Roles that this photo does not have cannot be chosen; a choice that vanished moves to one that exists. */
+  const limit = (select, row) => {
+    for (const option of select.options) option.disabled = !imageAt(row, option.value);
+    if (select.selectedOptions[0].disabled) select.value = [...select.options].find((option) => !option.disabled).value;
+  };
+
+  const show = () => {
+    const row = rows[photo.value];
+    limit(left, row);
+    limit(right, row);
+    put(row, left.value, right.value);
+  };
+
   for (const select of [photo, left, right]) select.addEventListener("change", show);
   find("swap").addEventListener("click", () => {
     [left.value, right.value] = [right.value, left.value];
     show();
   });
 
-  const place = (role, otherwise) => (roles.includes(role) ? roles.indexOf(role) : otherwise);
-  left.value = place("pre-trained", 0);
-  right.value = place("adapted", roles.length - 1);
-  if (left.value === right.value) left.value = right.value === "0" ? 1 : 0;
+  [left.value, right.value] = pairOf(rolesOf(grid));
   box.hidden = false;
   show();
 }
@@ -206,7 +228,10 @@ for (const section of document.querySelectorAll("[data-degradation]")) {
   const grid = section.querySelector("[data-grid]");
   if (!grid) continue;
   const box = section.querySelector("[data-compare]");
-  if (box) startCompare(box, grid);
+  if (box) {
+    startCompare(box, grid);
+    startHero(document.querySelector(`[data-hero="${section.id}"]`), grid);
+  }
   for (const button of grid.querySelectorAll(".open")) {
     button.addEventListener("click", () => openZoom(grid, Number(button.closest("[data-row]").dataset.row)));
   }

@@ -35,7 +35,10 @@ def write_ballot(folders: Mapping[str, Path], out: Path, trials: int, seed: int,
     if len(folders) < 2:
         raise BadInput("A vote compares at least two folders, given as name=folder.")
     named = {**folders, "the inputs": lq} if lq else dict(folders)
-    names = [{path.stem for path in folder.glob("*.png")} for folder in named.values() if folder]
+    for name, folder in named.items():
+        if not folder.is_dir():
+            raise BadInput(f"{name}: {folder} is not a folder; expected one of PNGs. Correct the path.")
+    names = [{path.stem for path in folder.glob("*.png")} for folder in named.values()]
     photos = sorted(set.intersection(*names))
     if not photos:
         raise BadInput(f"No photo is in all of {', '.join(map(str, named.values()))}: expected PNGs of equal names.")
@@ -83,6 +86,11 @@ class Preference:
 def tally(key: Path, ballots: Sequence[Path]) -> list[Preference]:
     """What the saved answers say of each pair of methods. Raises BadInput for a file that is no answer to `key`."""
     asked = _read(key)
+    trials = asked.get("trials")
+    if not isinstance(trials, list) or not all(isinstance(t, dict) and {"left", "right"} <= t.keys() for t in trials):
+        raise BadInput(f"{key}: trials: expected pairs {{left, right}}; is it the key.json of a ballot?")
+    if len({path.resolve() for path in ballots}) < len(ballots):
+        raise BadInput("One of the answers is named twice, and would count twice. Name each file once.")
     counts: dict[tuple[str, str], np.ndarray] = {}
     for path in ballots:
         answer = _read(path)
@@ -90,11 +98,11 @@ def tally(key: Path, ballots: Sequence[Path]) -> list[Preference]:
             raise BadInput(f"{path} answers another ballot than {key}.")
         votes = answer.get("votes")
         if not isinstance(votes, dict) or not all(
-            n.isdecimal() and int(n) < len(asked["trials"]) and choice in CHOICES for n, choice in votes.items()
+            n.isdecimal() and int(n) < len(trials) and choice in CHOICES for n, choice in votes.items()
         ):
             raise BadInput(f"{path}: votes: expected {{trial: {' | '.join(CHOICES)}}} for trials of {key}.")
         for n, choice in votes.items():
-            trial = asked["trials"][int(n)]
+            trial = trials[int(n)]
             pair = tuple(sorted((trial["left"], trial["right"])))
             place = 2 if choice == "neither" else pair.index(trial[choice])
             counts.setdefault((pair[0], pair[1]), np.zeros(3, int))[place] += 1

@@ -60,12 +60,15 @@ def restoreformer_pp_network() -> nn.Module:
 
 
 def load_restoreformer_pp(path: Path) -> nn.Module:
-    """RestoreFormer++ in evaluation mode, frozen. The official file also holds what it was trained with: that is left.
+    """RestoreFormer++ in evaluation mode, frozen. What its training left in the file is passed by: other networks, and
+    the count of how often each code was used, which the released file has.
 
     Raises BadInput when the file is missing or holds another network.
     """
     state, network = read_state_dict(path), restoreformer_pp_network()
-    fill(network, without(state, "vqvae.") or state, path, "RestoreFormer++")
+    state = without(state, "vqvae.") or state
+    state.pop("quantize.utility_counter", None)
+    fill(network, state, path, "RestoreFormer++")
     return network.eval().requires_grad_(False)
 
 

@@ -40,3 +40,27 @@ class Bar:
 
     def __exit__(self, *_: object) -> None:
         self._bar.close()
+
+
+class Amount:
+    """Progress of a download, in bytes: `with Amount(what, total, begun) as amount: … amount.add(1000)`.
+
+    total: 0 where it is not known; begun: what was there before.
+    """
+
+    def __init__(self, what: str, total: int, begun: int) -> None:
+        self.what, self.total, self.done = what, total, begun
+
+    def __enter__(self) -> "Amount":
+        self._bar = tqdm(total=self.total or None, initial=self.done, desc=self.what, unit="B", unit_scale=True)
+        self._tell = listener.get()
+        return self
+
+    def add(self, count: int) -> None:
+        self.done += count
+        self._bar.update(count)
+        if self._tell:
+            self._tell(self.what, self.done, self.total)
+
+    def __exit__(self, *_: object) -> None:
+        self._bar.close()

@@ -129,6 +129,6 @@ def source_digest(name: str, source: Source) -> str:
         return source.digest
     if not source.is_file():
         raise BadInput(
-            f"{source} is missing (needed as {name}). Put the file there, or correct its path in params.yaml."
+            f"{source} is missing (needed as {name}). Put the file there, or correct its path in the settings."
         )
     return contents_digest(source)

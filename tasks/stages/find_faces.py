@@ -14,8 +14,9 @@ from tasks.data.chosen import ChosenPhotos
 from tasks.data.original import Original, read_original
 from tasks.data.photo import MAX_MEGAPIXELS
 from tasks.faces.align import cut_out, similarity
-from tasks.faces.detector import Faces
+from tasks.faces.detector import Detector, Faces
 from tasks.faces.mtcnn import LEAST, Mtcnn
+from tasks.faces.retinaface import RetinaFace
 from tasks.running.shards import shards
 from tasks.running.stage import shared_stage
 from tasks.store.artifact import Artifact, Manifest
@@ -64,8 +65,14 @@ class FoundPhoto(Strict):
 
 
 @shared_stage
-def find_faces(out: Path, params: FindFacesParams, record: Manifest, photos: ChosenPhotos) -> None:
-    """A PNG for each face, faces.json (`FoundPhoto` by image id), quarantine.csv with what cannot be used."""
+def find_faces(
+    out: Path, params: FindFacesParams, record: Manifest, photos: ChosenPhotos, retinaface: Path | None = None
+) -> None:
+    """A PNG for each face, faces.json (`FoundPhoto` by image id), quarantine.csv with what cannot be used.
+
+    retinaface: its weights, to search with it in place of the embedded detector.
+    """
+    detector = RetinaFace(retinaface) if retinaface else Mtcnn()
 
     def make(folder: Path, ids: list[str]) -> None:
         found: dict[str, Any] = {}
@@ -76,7 +83,7 @@ def find_faces(out: Path, params: FindFacesParams, record: Manifest, photos: Cho
             except BadInput as reason:
                 aside.append(Quarantined(photos.labels[image_id], str(reason)))
                 continue
-            photo = searched(original, image_id, params)
+            photo = searched(original, image_id, params, detector)
             for crop_id, crop in crops_of(original, photo, params.size):
                 write_png(folder / f"{crop_id}.png", crop)
             found[image_id] = photo.model_dump(mode="json")
@@ -100,10 +107,10 @@ def read_own(path: Path, max_megapixels: float) -> Original:
     return original
 
 
-def searched(original: Original, image_id: str, params: FindFacesParams) -> FoundPhoto:
+def searched(original: Original, image_id: str, params: FindFacesParams, detector: Detector) -> FoundPhoto:
     """What there is to be seen in a photo, and which faces get a crop."""
     height, width = original.shown.shape[:2]
-    faces = Mtcnn().detect(original.shown, max(LEAST, SLACK * params.min_face))
+    faces = detector.detect(original.shown, max(LEAST, SLACK * params.min_face))
     listed = []
     for n, why in enumerate(reasons_against(faces, width, height, params), start=1):
         listed.append(

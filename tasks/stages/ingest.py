@@ -53,7 +53,7 @@ def ingest(
         write_holes(out, shares)
         write_cropped(out, masked.cropped)
     elif hq is None:
-        alone = Ingest(folder.path, params.size, params.fit)
+        alone = Ingest(folder.path, params.size, params.fit, is_lq=True)
         write_photos(out, alone, alone.quarantine)
         write_cropped(out, alone.cropped)
     else:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import platform
 from collections.abc import Iterable, Mapping, Sequence
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -276,7 +276,14 @@ def quarantine(results: Iterable[ImageFolder]) -> list[Quarantined]:
 def environment() -> dict[str, str]:
     """What the numbers were made with."""
     here = {"python": platform.python_version(), "device": device(), "commit": commit()}
-    return here | {name: version(name) for name in PACKAGES}
+    return here | {name: _version(name) for name in PACKAGES}
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "not installed"
 
 
 def published(params: ReportParams) -> pd.DataFrame:

@@ -92,7 +92,9 @@ def disk_explained(root: Path, full: str, shut: str) -> Iterator[None]:
         yield
     except OSError as error:
         if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS) and _concerns(root, error.filename):
-            raise BadInput(f"{error.filename}: this user may not write there ({error.strerror}). {shut}") from error
+            raise BadInput(
+                f"{error.filename}: this user may not read or write there ({error.strerror}). {shut}"
+            ) from error
         if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
             raise
         where = next(path for path in (root, *root.parents) if path.exists())

@@ -51,6 +51,23 @@ def locked_for(purpose: str, path: Path, on_wait: Callable[[], None]) -> Iterato
         yield
 
 
+@contextmanager
+def locked_folder(folder: Path) -> Iterator[bool]:
+    """Hold an exclusive flock on a folder itself while the block runs; yields False if another process does.
+
+    Where folders cannot be locked (NFS) nobody is taken to hold one.
+    """
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        try:
+            is_held = _taken(descriptor, wait=False)
+        except OSError:
+            is_held = True
+        yield is_held
+    finally:
+        os.close(descriptor)
+
+
 def _text(descriptor: int) -> str:
     return os.pread(descriptor, os.fstat(descriptor).st_size, 0).decode()
 

@@ -4,7 +4,9 @@ import logging
 import os
 import re
 import stat
+import time
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -26,12 +28,11 @@ def manifest_of(folder: Path) -> Manifest | None:
         return None
 
 
-def is_published(folder: Path) -> bool:
-    """Whether a folder has a manifest of ours that can be read."""
-    try:
-        return manifest_of(folder) is not None
-    except OSError:
-        return False
+def published_manifest(folder: Path) -> Manifest | None:
+    """The manifest of a folder with a result of ours, if it can be read."""
+    with suppress(OSError):
+        return manifest_of(folder)
+    return None
 
 
 def published_below(root: Path) -> tuple[list[Path], list[str]]:
@@ -116,8 +117,8 @@ ADVICE = "Nothing there was touched: move it away, or delete it yourself, and ru
 
 def _is_changed(folder: Path, name: str, old: Manifest | None, known: Sequence[dict[str, FileRecord]]) -> bool:
     path = folder / name
-    if not path.exists():  # a link to nowhere
-        return False
+    if not path.exists():  # a link to nowhere: DVC's, into a cache that has lost the file, or a user's
+        return path.is_symlink() and not re.search("files/md5/[0-9a-f]{2}/[0-9a-f]{30}$", os.readlink(path))
     status = path.stat()
     records = [files[name] for files in known if name in files and files[name].bytes == status.st_size]
     if status.st_size == 0 and old and name in old.files:  # cut off: nothing is in it
@@ -126,7 +127,7 @@ def _is_changed(folder: Path, name: str, old: Manifest | None, known: Sequence[d
         return True
     if old and old.files.get(name) in records:
         made = (folder / MANIFEST).stat().st_mtime_ns  # written last
-        if max(status.st_mtime_ns, status.st_ctime_ns) < made:
+        if max(status.st_mtime_ns, status.st_ctime_ns) < made <= time.time_ns():  # by a clock that was right
             return False
     return file_digest(path) not in {record.sha256 for record in records}
 

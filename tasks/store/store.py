@@ -23,7 +23,7 @@ from typing import Any, NamedTuple
 from tasks.basics import BadInput
 from tasks.store.artifact import MANIFEST, Manifest, damage, file_records, is_whole
 from tasks.store.files import disk_explained, read_json, write_json
-from tasks.store.locks import locked
+from tasks.store.locks import locked, locked_folder
 from tasks.store.marker import KEY, OWN, STAGE, check_store, is_result, mark_store
 from tasks.store.ownership import foreign_names, manifest_of, names_below, remove_files, shown
 from tasks.store.provenance import USED, circumstances
@@ -185,7 +185,8 @@ class Store:
     def _work_folder(self, record: Manifest) -> Iterator[Path]:
         work = Path(tempfile.mkdtemp(prefix=f"{record.stage}-", dir=_made(self.root / "tmp")))
         try:
-            yield work
+            with locked_folder(work):  # for `prune` to see that it is in use
+                yield work
         finally:
             shutil.rmtree(work, ignore_errors=True)
 
@@ -263,14 +264,24 @@ class Store:
         if dry_run:
             return Found(path, reason, False)
         if owner is None:
-            shutil.rmtree(path) if path.is_dir() else path.unlink()
-            return Found(path, reason, True)
+            return self._dispose_left_over(path, reason)
         with self._locked(owner, wait=False) as is_ours:
             if not is_ours:
                 return Found(path, "is being made", False)
             if others := foreign_names(path, [*owner.files, MANIFEST]):
                 return Found(path, f"{reason}, but holds files that are not its own: {shown(others)}", False)
             remove_files(path, owner.files)
+        return Found(path, reason, True)
+
+    def _dispose_left_over(self, path: Path, reason: str) -> Found:
+        """Delete work that was left behind, unless somebody is at it."""
+        key = re.search(KEY, path.name)
+        with ExitStack() as stack:
+            locks = [locked(lock, wait=False) for lock in (self.root / "locks").glob(f"*-{key[0]}")] if key else []
+            locks += [locked_folder(path)] if path.is_dir() else []
+            if not all(stack.enter_context(lock) for lock in locks):
+                return Found(path, "is being made", False)
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
         return Found(path, reason, True)
 
     def artifacts(self) -> Iterator[Path]:

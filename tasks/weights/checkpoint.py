@@ -2,9 +2,11 @@
 
 import os
 import re
+import zipfile
 from collections.abc import Collection, Mapping
+from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import safetensors
 import safetensors.torch
@@ -20,6 +22,8 @@ PREFIXES = re.compile(r"(?:(?:module|model|generator|net_g|netG|_orig_mod)\.)*")
 HEAD = 1024  # bytes that tell what a file is
 SHOWN = 6  # differences in an error message
 LONGEST_REASON = 300  # letters of another library's message
+UNPACKED = 20  # times its size: tensors hardly pack, and torch.save does not try
+PACKED = (b"\x1f\x8b", b"BZh", b"\xfd7zXZ", b"7z\xbc\xaf", b"Rar!", b"\x28\xb5\x2f\xfd")  # gz, bz2, xz, 7z, rar, zst
 
 
 def write_state_dict(path: Path, state: Mapping[str, Tensor]) -> None:
@@ -63,8 +67,10 @@ def read_state_dict(path: Path) -> dict[str, Tensor]:
 
 def read_contents(path: Path) -> Any:
     """What torch.save or safetensors wrote, on the CPU; no code in it is run. Raises BadInput for any other file."""
-    if not path.is_file():
+    if not path.exists():
         raise BadInput(f"{path} is missing: expected restorer weights there. Put the file there or correct the path.")
+    if not path.is_file():
+        raise BadInput(f"{path}: expected a file of weights, found a folder, a pipe or a device. Name the file.")
     try:
         with path.open("rb") as file:
             head = file.read(HEAD)
@@ -74,9 +80,33 @@ def read_contents(path: Path) -> Any:
         if head[8:9] == b"{":  # behind the length of the header
             return safetensors.torch.load_file(path)
         with path.open("rb") as file:  # by its path, torch would go by its suffix
+            _refuse_archives(file)
             return torch.load(file, map_location="cpu", weights_only=True)
+    except BadInput as error:
+        raise BadInput(f"{path}: expected a file of tensors, found {error}") from error
     except Exception as error:
         raise BadInput(f"{path}: expected a file of tensors, found {_other_kind(head, error)}") from error
+
+
+def _refuse_archives(file: BinaryIO) -> None:
+    """Raises BadInput for a zip that torch.save has not written: of other files, or packed to fill the memory."""
+    if entries := _entries(file):
+        size, unpacked = file.seek(0, os.SEEK_END), sum(entry.file_size for entry in entries)
+        if unpacked > UNPACKED * size + 2**20:
+            raise BadInput(
+                f"an archive of {size} bytes that unpacks to {unpacked}. Take the file of the network itself."
+            )
+        if not any(entry.filename.endswith(".pkl") for entry in entries):
+            names = ", ".join(entry.filename for entry in entries[:SHOWN])
+            raise BadInput(f"an archive of other files ({names}). Unpack it, and take the file in it.")
+    file.seek(0)
+
+
+def _entries(file: BinaryIO) -> list[zipfile.ZipInfo]:
+    """What is in a zip; nothing where it is damaged, of which torch says more."""
+    with suppress(Exception):  # damaged bytes make zipfile raise nearly anything
+        return zipfile.ZipFile(file).infolist()
+    return []
 
 
 def _other_kind(head: bytes, error: Exception) -> str:
@@ -97,6 +127,10 @@ def _other_kind(head: bytes, error: Exception) -> str:
         )
     if "TorchScript" in str(error):
         return "a TorchScript program. Take the file of its weights."
+    if head.startswith(PACKED) or head[257:262] == b"ustar":
+        return "a packed archive. Unpack it, and take the file in it."
+    if (letters := text.decode("ascii", "replace")).isprintable() or letters.startswith(("{", "[")):
+        return f"a text ({letters[:40]!r}). Get the file itself."
     return f"a damaged one or another kind ({type(error).__name__}). Get it again."
 
 
@@ -155,20 +189,22 @@ def spandrel_network(path: Path, architecture: str) -> nn.Module:
 
     architecture: the name of its class. Raises BadInput when the file is missing or holds another network.
     """
-    from spandrel import ModelLoader, UnsupportedModelError  # here, not above: takes seconds
+    from spandrel import ModelLoader  # here, not above: takes seconds
 
     state, model = read_state_dict(path), None
     for prefix in prefixes(state):
         try:
             model = ModelLoader().load_from_state_dict(without(state, prefix)).model
             break
-        except (UnsupportedModelError, RuntimeError) as error:
+        except Exception as error:  # some of a network's tensors alone make spandrel raise nearly anything
             reason = error
     if model is None:
-        why = " ".join(str(reason).split())[:LONGEST_REASON] or "of no architecture that is known"
+        text = f"{reason} is missing" if isinstance(reason, KeyError) else str(reason)
+        why = " ".join(text.split())[:LONGEST_REASON] or "of no architecture that is known"
         raise BadInput(f"{path}: expected the weights of {architecture}, found other tensors: {why}") from reason
     if type(model).__name__ != architecture:
         raise BadInput(f"{path}: expected the weights of {architecture}, found those of {type(model).__name__}.")
+    _refuse_other_numbers(model, without(state, prefix), path)
     return model
 
 
@@ -189,3 +225,24 @@ def fill(model: nn.Module, state: Mapping[str, Tensor], path: Path, what: str) -
         first = "\n  ".join(differences[:SHOWN])
         raise BadInput(f"{path}: expected the weights of {what}; {len(differences)} tensors differ, first:\n  {first}")
     model.load_state_dict(dict(state))
+    _refuse_other_numbers(model, state, path)
+
+
+def _refuse_other_numbers(model: nn.Module, state: Mapping[str, Tensor], path: Path) -> None:
+    """Raises BadInput unless the parameters that a network has taken are finite, and were as real as its own.
+
+    Integers are weights that were quantised: without their scale they are others.
+    """
+    own = dict(model.named_parameters())
+    whole = [key for key in own if key in state and not state[key].is_floating_point()]
+    if whole:
+        kind = str(state[whole[0]].dtype).removeprefix("torch.")
+        raise BadInput(
+            f"{path}: expected real numbers, found {whole[0]} of {kind} ({len(whole)} such tensors): quantised weights"
+            " cannot be used. Take the file that they were made from."
+        )
+    if broken := [key for key, value in own.items() if not bool(torch.isfinite(value).all())]:
+        raise BadInput(
+            f"{path}: expected finite numbers, found NaN or infinite ones in {broken[0]} ({len(broken)} such tensors):"
+            " its training has diverged, or the file is damaged. Take an earlier one, or get it again."
+        )

@@ -32,6 +32,11 @@ class WeightFile:
     sha256: str = ""
     size: int = 0
 
+    @property
+    def shown_size(self) -> str:
+        """How large it is, in words."""
+        return f"{self.size / 2**20:.0f} MiB" if self.size else "of unknown size"
+
     def find(self, weights_dir: Path, metric: str) -> Path:
         """Where the file is. Raises MissingWeights (with its source and licence, for `metric`) when it is not there."""
         path = Path(weights_dir) / self.place

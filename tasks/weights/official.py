@@ -73,7 +73,7 @@ REALESRGAN_X2 = WeightFile(
     sha256="49fafd45f8fd7aa8d31ab2a22d14d91b536c34494a5cfe31eb5d89c2fa266abb",
     size=67061725,
 )
-WHOLE_PHOTOS = (RETINAFACE, PARSENET, REALESRGAN_X2)  # to find, paste back and enlarge; of no experiment
+WHOLE_PHOTOS = (RETINAFACE, PARSENET, REALESRGAN_X2)  # the official tools' own; bfr needs none of them
 
 DT_BFR = "https://github.com/SamsungLabs/DT-BFR/releases/download/v1.0.0"
 GFPGAN = "https://github.com/TencentARC/GFPGAN/releases/download"
@@ -121,6 +121,7 @@ OFFICIAL: dict[str, WeightFile] = {
             "RestoreFormer++.ckpt",
             "https://github.com/wzhouxiff/RestoreFormerPlusPlus/releases/download/v1.0.0/RestoreFormer++.ckpt",
             "RestoreFormer++, Apache-2.0",
+            sha256="613fe52805f86bf8c2bffff08ae9f7a0b99f408be1bf221767af6183038be3a2",
             size=294028815,
         ),
     )

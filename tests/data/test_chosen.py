@@ -39,6 +39,18 @@ def test_a_photo_that_is_named_twice_is_there_once(album):
     assert labels(album / "album/a.jpg", album / "album/a.jpg") == {"a.jpg"}
 
 
+def test_a_photo_that_is_named_by_two_ways_is_there_once(album):
+    (album / "link").symlink_to(album / "album")
+    assert labels(album / "album/a.jpg", album / "other/../album/a.jpg", album / "link/a.jpg") == {"a.jpg"}
+
+
+@pytest.mark.parametrize("name", ["x" * 300, "missing/?.png"])
+def test_what_no_file_can_be_called_is_refused_with_its_name(album, name):
+    with pytest.raises(BadInput, match=r"is called like|cannot be used as a path") as said:
+        expanded(album / name)
+    assert str(album / name) in str(said.value)
+
+
 def test_patterns_stand_for_files(album):
     assert expanded(album / "album" / "*.png") == [album / "album" / "b.png"]
     with pytest.raises(BadInput, match="No file is called like"):
@@ -65,6 +77,17 @@ def test_results_have_the_photos_names_and_the_suffix_of_what_is_written(album):
         "b.heic": "b_heic.png",
         "b.png": "b_png.png",
     }
+
+
+@pytest.mark.parametrize("name", ["ä" * 125 + ".png", "x" * 251 + ".PNG", "con.png", "LPT1.old.png", "a .png"])
+def test_a_result_keeps_its_suffix_and_is_a_name_on_every_system(tmp_path, name):
+    (tmp_path / name).write_bytes(b"x")
+    photos = ChosenPhotos([tmp_path])
+    (result,) = photos.result_names({photos.ids[0]: (".png",)}).values()
+    assert Path(result).suffix == Path(name).suffix
+    assert len(result.encode()) <= 200
+    assert Path(result).stem.partition(".")[0].lower() not in ("con", "lpt1")
+    assert not Path(result).stem.endswith(" ")
 
 
 def test_the_digest_covers_names_and_contents(album):

@@ -1,5 +1,6 @@
 import base64
 import csv
+import errno
 import io
 import json
 import logging
@@ -276,7 +277,7 @@ pKivpEd+trIsId8bwmmu80XF/m0e7XQq14Yjj2cznrWBR+Sks3sAAAAGRXhpZgAATU0AKgAAAAgAAQES
 def test_a_heic_photo_is_read_where_its_reader_is_installed(tmp_path):
     (tmp_path / "a.heic").write_bytes(base64.b64decode(HEIC))
     if "HEIF" not in FORMATS:
-        assert "pip install pi-heif" in reason(tmp_path / "a.heic")
+        assert "pip install 'bfr[heic]'" in reason(tmp_path / "a.heic")
         return
     y, x = np.mgrid[:48, :64]
     assert_shows(tmp_path / "a.heic", np.dstack([4 * x, 5 * y, 255 - 2 * x - 2 * y]), 8)
@@ -834,6 +835,58 @@ def test_the_share_of_each_hole_is_recorded(tmp_path, own_store):
         shares = {row["image_id"]: float(row["share"]) for row in csv.DictReader(file)}
     assert shares.keys() == {"a", "sound"}
     assert shares["a"] == HOLE.mean()
+
+
+@pytest.mark.parametrize("suffix", [".gif", ".png", ".webp", ".tif"])
+def test_further_frames_of_a_photo_are_said_not_to_be_taken(tmp_path, caplog, suffix):
+    frames = [Image.new("RGB", (32, 32), colour) for colour in ("red", "green", "blue")]
+    frames[0].save(tmp_path / f"photo{suffix}", save_all=True, append_images=frames[1:])
+    assert read_photo(tmp_path / f"photo{suffix}").mean(axis=(0, 1)) == pytest.approx((255, 0, 0), abs=8)
+    assert "a photo has 3 frames or pages, of which the first is taken" in caplog.text
+
+
+def test_a_photo_that_may_not_be_looked_at_is_set_aside(tmp_path, monkeypatch):
+    for name in ("a", "b"):
+        Image.new("RGB", (32, 32)).save(tmp_path / f"{name}.png")
+    is_file = Path.is_file
+
+    def closed(path: Path) -> bool:
+        if path.name == "a.png":
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return is_file(path)
+
+    monkeypatch.setattr(Path, "is_file", closed)
+    assert PhotoFolder(tmp_path).digest
+    found = Ingest(tmp_path, 32)
+    assert [image_id for image_id, _ in found] == ["b"]
+    assert found.quarantine == [("a.png", "cannot be opened: Permission denied")]
+
+
+@pytest.mark.parametrize("with_hq", [False, True])
+def test_a_photo_that_is_black_nearly_everywhere_is_no_hole_to_fill(tmp_path, own_store, with_hq):
+    photo = np.full((64, 64, 3), 120, np.uint8)
+    photo[:32] = 60
+    for folder in ("lq", "hq"):
+        (tmp_path / folder).mkdir()
+        for name in ("black", "dark", "whole"):
+            save(tmp_path / folder / f"{name}.png", photo)
+    save(tmp_path / "lq" / "black.png", np.where(np.arange(64)[:, None, None] < 2, photo, 0).astype(np.uint8))
+    save(tmp_path / "lq" / "dark.png", np.maximum(photo // 20, 1).astype(np.uint8))
+    folders = {name: PhotoFolder(tmp_path / name) for name in (("hq",) if with_hq else ())}
+    taken = ingest_stage(IngestParams(size=64, fit="crop"), folder=PhotoFolder(tmp_path / "lq"), **folders)
+    assert taken.ids == ["dark", "whole"]
+    assert "truly black in 96.9% of it" in taken.quarantine[0].reason
+
+
+def test_a_photo_for_which_the_memory_does_not_suffice_is_not_called_damaged(tmp_path, monkeypatch):
+    Image.new("RGB", (32, 32)).save(tmp_path / "photo.png")
+
+    def full(*_: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr(ImageFile.ImageFile, "load", full)
+    with pytest.raises(BadInput, match="not enough memory"):
+        read_photo(tmp_path / "photo.png")
 
 
 def test_holes_are_said_and_without_any_nothing_is_filled(tmp_path, own_store, caplog):

@@ -1,6 +1,6 @@
 """Every sampler and method on a pretended GPU (the second of two) and on Apple's; no wait inside a sampler's loop."""
 
-from functools import partial
+from functools import cache, partial
 
 import pytest
 import torch
@@ -49,18 +49,27 @@ def networks_of(name):
     )
 
 
-@pytest.mark.parametrize("name", METHODS)
-@pytest.mark.parametrize("kind", DEVICES)
-def test_a_method_stays_on_its_device_and_gives_what_the_cpu_gives(pretend, kind, name):
+def restored(name: str, device: torch.device) -> torch.Tensor:
     lq = torch.rand(2, 3, 64, 64, generator=torch.Generator().manual_seed(0))
     lq[:, :, 10:30, 10:40] = 0
     method = TypeAdapter(Settings).validate_python(METHODS[name])
-    expected = method.build(networks_of(name), 0, torch.device("cpu"))(lq, IDS)
+    return method.build(networks_of(name), 0, device)(lq.to(device), IDS)
+
+
+@cache
+def restored_on_the_cpu(name: str) -> torch.Tensor:
+    return restored(name, torch.device("cpu"))
+
+
+@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize("kind", DEVICES)
+def test_a_method_stays_on_its_device_and_gives_what_the_cpu_gives(pretend, kind, name):
+    expected = restored_on_the_cpu(name)
     its, device = pretend(kind), DEVICES[kind]
     with its.devices():
-        restored = method.build(networks_of(name), 0, device)(lq.to(device), IDS)
-        assert restored.device == device
-        found = restored.cpu()
+        made = restored(name, device)
+        assert made.device == device
+        found = made.cpu()
     torch.testing.assert_close(found, expected, rtol=0, atol=1e-4)
 
 

@@ -17,8 +17,8 @@ from tasks.basics import ROOT
 from tasks.store.files import write_json
 
 COMMANDS = (
-    *("adapt", "ballot", "compare", "cost", "demo", "diff", "fetch", "index", "personalize", "prune", "restore", "run"),
-    *("serve", "stage", "tally", "train", "usage", "verify", "weights"),
+    *("adapt", "app", "ballot", "compare", "cost", "demo", "diff", "fetch", "index", "personalize", "prune"),
+    *("restore", "run", "serve", "stage", "tally", "train", "usage", "verify", "weights"),
 )
 
 
@@ -70,6 +70,12 @@ def test_the_help_lists_every_command(capsys):
         (["restore", "/no/such/folder", "--method", "gfpgn"], 1, "Did you mean 'gfpgan'?"),
         (["restore", "f", "--experiment", "demo", "--method", "pretraind"], 1, "Did you mean 'pretrained'?"),
         (["ballot", "one", "--out", "x"], 1, "expected at least two NAME=FOLDER"),
+        (["ballot", "a=f", "a=g", "b=h", "--out", "x"], 1, "expected another NAME for each FOLDER"),
+        (["ballot", "=f", "b=g", "--out", "x"], 1, "expected another NAME for each FOLDER"),
+        (["ballot", "a=/no/such", "b=f", "--out", "x"], 1, "a: /no/such is not a folder"),
+        (["ballot", "a=f", "b=g", "--out", "x", "--trials", "-3"], 2, "Must be > 0"),
+        (["restore", "~nobody-at-all/f", "--method", "demo"], 1, "Write the whole path"),
+        (["diff", "old", "new", "--out", "x" * 300], 1, "File name too long"),
     ],
 )
 def test_what_is_wrong_is_said_with_the_nearest_name_and_ends_as_documented(words, code, said, capsys):
@@ -96,6 +102,19 @@ def test_results_for_programs_are_json(capsys):
     assert listed["files"]["codeformer.pth"]["licence"].startswith("S-Lab")
     assert listed["lacking"]["difbfsr"]["RestoreFormer++.ckpt"] == 294_028_815
     assert listed["lacking"]["difface_celeba_test"]["difface/srcnn.safetensors"] == "bfr train difface/srcnn"
+
+
+def test_what_an_experiment_lacks_counts_its_checks_and_fits_a_terminal(capsys, monkeypatch):
+    """IDM's cleaning is scored by NIMA, its downstream test by FID; many experiments of a paper lack the same files."""
+    monkeypatch.setenv("COLUMNS", "80")
+    assert call(["weights"]) == 0
+    lines = capsys.readouterr().out.split("\n\n")[1].splitlines()
+    assert max(map(len, lines)) <= 80
+    text = " ".join(" ".join(lines).split())
+    assert "gen2res, gen2res_k, gen2res_skip lack 3 files, about 594 MiB and 1 of unknown size: base_256.pt, " in text
+    idm = text[text.index("idm, idm_clean_test lack 9 files") :]
+    for name in ("hub/pyiqa/musiq_koniq_ckpt", "hub/pyiqa/NIMA_InceptionV2_ava", "hub/checkpoints/pt_inception"):
+        assert name in idm
 
 
 def test_several_photos_are_personalized_each_to_a_folder_of_its_own(tmp_path, monkeypatch, capsys):

@@ -32,3 +32,23 @@ def test_what_others_take_of_the_processors_is_what_is_not_ours(monkeypatch, bus
     speed = cost.quickest(lambda: torch.rand(300, 300) @ torch.rand(300, 300), torch.device("cpu"))
     assert others[0] <= speed.others <= others[1]
     assert speed.seconds > 0
+
+
+def lines_by_name(experiment, monkeypatch):
+    monkeypatch.setattr(Timed, "speed", Speed(1.0, 0.0))
+    return {line.what: line for line in cost.lines_of(load_experiment(experiment))}
+
+
+def test_photos_to_adapt_on_count_where_something_is_adapted(monkeypatch):
+    assert lines_by_name("difface_celeba_test", monkeypatch)["restore (swinir)"].images == 4000
+    assert lines_by_name("dt_bfr_swinir", monkeypatch)["restore (swinir)"].images == 4 * (2 * 500 + 2500)
+    adapted = lines_by_name("dt_bfr_wider", monkeypatch)
+    assert adapted["restore (codeformer)"].images == 2 * 200 + 970
+    assert adapted["pseudo_targets"].images == 200 + 970
+
+
+def test_idm_s_downstream_test_is_the_larger_part_of_what_its_prior_does(monkeypatch):
+    lines = lines_by_name("idm", monkeypatch)
+    training, drawing = lines["downstream (training)"], lines["downstream (drawing)"]
+    assert (training.images, training.evaluations) == (2 * 20000 * 8, cost.BACKWARD)
+    assert (drawing.images, drawing.evaluations) == (2 * 5000, 250)

@@ -3,6 +3,7 @@
 And DVC deletes no results for an experiment that cannot run.
 """
 
+import json
 import os
 import re
 import shutil
@@ -14,13 +15,15 @@ import pytest
 import yaml
 from recording import asked_by, calls_of
 
+from flows.publishing import FOLLOWED, follow
 from flows.rows import OWN
 from flows.steps import STEPS
 from tasks.basics import ROOT
 from tasks.params.experiment import Experiment
-from tasks.params.load import load
+from tasks.params.load import load, load_experiment
 from tasks.store.keys import code_of, data_of
 
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 ALWAYS = {"flows/steps.py", "flows/rows.py", "tasks/store/keys.py"}  # the wiring, and what keys are made of
 
 
@@ -121,6 +124,29 @@ def test_collecting_garbage_in_one_project_leaves_the_results_of_the_other(tmp_p
     assert (others / "result.txt").read_text() == "of experiments"
 
 
+@pytest.mark.slow
+def test_dvc_shows_the_experiments_that_it_follows_and_no_others(tmp_path):
+    """`dvc status` and `exp show` of the papers' project are about what was run; nothing else fills them."""
+    shutil.copytree(ROOT / "data" / "published", tmp_path / "published")
+    others = tmp_path / "experiments"
+    (others / ".dvc").mkdir(parents=True)
+    for name in (".dvc/config", "dvc.yaml", "demo_inpainting.yaml", "idm.yaml"):
+        shutil.copy(ROOT / "data" / "experiments" / name, others / name)
+    (others / FOLLOWED).write_text('{"followed": []}')
+    dvc(others, "config", "core.no_scm", "true")
+    assert "no data or pipelines tracked" in dvc(others, "status")
+    follow("demo_inpainting", others / FOLLOWED)
+    follow("demo_inpainting", others / FOLLOWED)
+    assert json.loads((others / FOLLOWED).read_text()) == {"followed": ["demo_inpainting"]}
+    stages = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
+    for out in (out for stage in stages.values() for out in stage["do"]["outs"]):
+        (others / next(iter(out)).replace("data/${item}", "demo_inpainting")).mkdir(parents=True)
+    (others / "demo_inpainting" / "metrics.json").write_text("{}")
+    dvc(others, "commit", "--force", *(f"{step}@demo_inpainting" for step in STEPS))
+    wanted = [line for step in STEPS for line in (f"{step}@demo_inpainting:", "\talways changed")]
+    assert dvc(others, "status").splitlines() == wanted
+
+
 def dvc(folder: Path, *words: str) -> str:
     """What a DVC command says. Fails where it fails."""
     command = [Path(sys.executable).with_name("dvc"), *words]
@@ -129,14 +155,55 @@ def dvc(folder: Path, *words: str) -> str:
     return done.stdout
 
 
+def test_the_plots_are_of_what_the_demo_writes():
+    plots = {
+        name: plot for one in yaml.safe_load((ROOT / "dvc.yaml").read_text())["plots"] for name, plot in one.items()
+    }
+    places = {place for plot in plots.values() for place in plot["y"]}
+    losses = [f"data/demo/adapted_models/{part}/losses.csv" for part in load_experiment("demo").parts]
+    assert places == {"data/demo/report/results.csv", *losses}
+
+
+@pytest.fixture(scope="module")
+def plots(tmp_path_factory) -> Path:
+    """The page that `dvc plots show` writes, of a table of results and of losses."""
+    folder = tmp_path_factory.mktemp("plots")
+    shutil.copytree(ROOT / ".dvc", folder / ".dvc", ignore=shutil.ignore_patterns("cache", "tmp"))
+    (folder / "losses.csv").write_text("step,l1\n1,0.5\n2,0.25\n")
+    rows = [
+        "degradation,method,metric,mean",
+        "mild,lq,psnr,20",
+        "hard,lq,psnr,10",
+        "mild,lq,ssim,0.5",
+        "hard,lq,ssim,0.4",
+    ]
+    (folder / "results.csv").write_text("\n".join(rows))
+    plots = [
+        {"results": {"x": "degradation", "y": {"results.csv": "mean"}}},
+        {"fine-tuning": {"x": "step", "y": {"losses.csv": ["l1"]}}},
+    ]
+    (folder / "dvc.yaml").write_text(yaml.safe_dump({"plots": plots}))
+    dvc(folder, "config", "core.no_scm", "true")
+    dvc(folder, "plots", "show", "--out", "page")
+    return folder / "page" / "index.html"
+
+
 @pytest.mark.slow
-def test_the_page_of_plots_needs_no_network(tmp_path):
-    shutil.copytree(ROOT / ".dvc", tmp_path / ".dvc", ignore=shutil.ignore_patterns("cache", "tmp"))
-    (tmp_path / "losses.csv").write_text("step,l1\n1,0.5\n2,0.25\n")
-    plot = {"fine-tuning": {"x": "step", "y": {"losses.csv": ["l1"]}}}
-    (tmp_path / "dvc.yaml").write_text(yaml.safe_dump({"plots": [plot]}))
-    dvc(tmp_path, "config", "core.no_scm", "true")
-    dvc(tmp_path, "plots", "show", "--out", "page")
-    page = (tmp_path / "page" / "index.html").read_text()
+def test_the_page_of_plots_needs_no_network(plots):
+    page = plots.read_text()
     assert '"l1": "0.25"' in page
     assert not re.findall("(?:src|href)=", page), "no script of another place"
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here (apt-get install chromium)")
+def test_results_are_drawn_by_metric_and_losses_by_step(plots):
+    with pytest.importorskip("playwright.sync_api").sync_playwright() as started:
+        chromium = started.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"])
+        page = chromium.new_page()
+        page.goto(plots.as_uri())
+        assert page.locator("h2, h3").all_inner_texts() == ["results", "psnr", "ssim", "fine-tuning", ""]
+        assert page.locator("li").all_inner_texts() == ["lq", "lq", "l1"]
+        lines = [line.get_attribute("points").split() for line in page.locator("polyline").all()]
+        assert [len(line) for line in lines] == [2, 2, 2]
+        chromium.close()

@@ -7,6 +7,7 @@ import torch
 from PIL import Image
 
 from flows.personalize import Tuning, personalize
+from tasks.basics import BadInput
 from tasks.data.ingest import PhotoFolder
 from tasks.heads.render import render
 from tasks.metrics import arcface
@@ -51,6 +52,16 @@ def test_the_report_has_a_row_for_before_after_and_the_other_method(folders, wei
     assert rows.loc["prior", "mean"] != rows.loc["restored", "mean"]
     assert "ID to the album (cosine)" in text
     assert "The personal prior" in text
+
+
+def test_the_other_method_s_photos_are_looked_for_before_the_fine_tuning(folders):
+    def run(stage, params, at="", **inputs):
+        assert at in ("album", "lq"), f"{at} was made first"
+        return stage(params, **inputs)
+
+    paths = [str(folders / name) for name in ("album", "photos")]
+    with pytest.raises(BadInput, match="missing is not a folder"):
+        personalize(*paths, beside=str(folders / "missing"), run_stage=run)
 
 
 def test_without_the_network_s_weights_the_score_is_absent_and_says_why(folders, tmp_path, monkeypatch):

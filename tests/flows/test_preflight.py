@@ -67,3 +67,22 @@ def test_another_number_of_photos_than_the_published_set_is_warned_of(kind, tmp_
         "hq has 1 photos, the published set 4000" if kind == "folders" else "tuned has 1 photos, the published set 970"
     )
     assert place in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        (
+            {"degradations": {"mine": {"preset": "raw_x2_moderate", "camera": "/dev/zero", "iso": 100}}},
+            "found a folder, a",
+        ),
+        (
+            {"degradations": {"mine": {"preset": "raw_x2_moderate", "camera": "no.json", "iso": 100}}},
+            "no.json is missing",
+        ),
+        ({"compare": {"mine": {"images": "~nobody-at-all/x"}}}, "Write the whole path"),
+    ],
+)
+def test_files_that_settings_name_are_looked_at_before_any_work(changes, said):
+    demo = load_experiment("demo")
+    assert said in missing(lambda: check(type(demo).model_validate(demo.model_dump() | changes)))

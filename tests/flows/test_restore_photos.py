@@ -282,7 +282,7 @@ def test_missing_weights_are_one_message_with_the_ways_to_get_them(album, tmp_pa
     ],
 )
 def test_a_method_names_the_files_that_it_needs(method, files):
-    assert [file.place for file in files_of(method)] == files
+    assert [file.place for file in files_of(*named(method, None))] == files
 
 
 @pytest.mark.parametrize("method", METHODS)

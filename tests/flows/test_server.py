@@ -128,6 +128,39 @@ def test_durations_are_said_in_units_of_their_size(seconds, text):
     assert whole_duration(seconds) == text
 
 
+@pytest.mark.parametrize(
+    "address",
+    ["http://127.0.0.1:port/api", "http://h:99999/api", "127.0.0.1:4200/api", "http:///api", "http://a b/api"],
+)
+def test_what_is_no_address_of_a_server_is_said(monkeypatch, address):
+    monkeypatch.setattr(server, "API", address)
+    with pytest.raises(BadInput, match="PREFECT_API_URL: expected an address like"):
+        server._start_server()
+
+
+def test_a_server_of_another_machine_is_not_started_here(monkeypatch):
+    monkeypatch.setattr(server, "API", "http://192.0.2.1:4200/api")
+    monkeypatch.setattr(server, "ask", lambda path: None)
+    with pytest.raises(BadInput, match="cannot be started from here"):
+        server._start_server()
+
+
+@pytest.mark.parametrize("reply", [b"SSH-2.0-OpenSSH\r\n", b"HTTP/1.0 200 OK\r\n\r\n<html>", b""])
+def test_what_is_no_prefect_server_does_not_answer(monkeypatch, reply):
+    with socket.create_server(("127.0.0.1", 0)) as other:
+
+        def answer() -> None:
+            with other.accept()[0] as caller:
+                caller.recv(4096)
+                caller.sendall(reply)
+
+        thread = threading.Thread(target=answer)
+        thread.start()
+        monkeypatch.setattr(server, "API", f"http://127.0.0.1:{other.getsockname()[1]}/api")
+        assert server.ask("health") is None
+        thread.join()
+
+
 def test_loopback_never_goes_through_a_proxy(monkeypatch):
     monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
     monkeypatch.setenv("no_proxy", "example.org")

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from golden.weights import arrays, digest, fill_module, load_manifest, noise, sample
+from golden.weights import arrays, digest, load_manifest, noise, sample
 from torch import Tensor
 
 from tasks.diffusion.lowpass import low_pass, resize, resize_matrix
@@ -56,7 +56,10 @@ def config_of(manifest: dict[str, Any]) -> UNetConfig:
 
 def prior(folder: Path, name: str, gain: float | None = None) -> UNet:
     manifest = load_manifest(folder / f"manifest_{name}.json")
-    return fill_module(UNet(config_of(manifest)), manifest, gain=gain).eval().requires_grad_(False)
+    with torch.device("meta"):  # no time for random weights
+        model = UNet(config_of(manifest))
+    model.load_state_dict({key: tensor(value) for key, value in arrays(manifest, gain=gain).items()}, assign=True)
+    return model.eval().requires_grad_(False)
 
 
 def tiny(case: Path, family: str = "tiny") -> UNet:

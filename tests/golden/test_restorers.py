@@ -32,11 +32,18 @@ def image(manifest: dict[str, Any], tag: str, height: int, width: int) -> Tensor
     return torch.from_numpy(values).permute(2, 0, 1)[None].float() / 255
 
 
-def checkpoint(tmp_path: Path, manifest: dict[str, Any]) -> Path:
-    """The stand-in weights as an official file, under the official keys."""
-    path = tmp_path / "official.pth"
-    torch.save({key: torch.from_numpy(value) for key, value in arrays(manifest).items()}, path)
-    return path
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Callable[[dict[str, Any]], Path]:
+    """checkpoint(manifest): the stand-in weights as an official file, under the official keys."""
+    folder = tmp_path_factory.mktemp("checkpoints")
+
+    def write(manifest: dict[str, Any]) -> Path:
+        path = folder / f"{manifest['network']}_{manifest['salt']}.pth"
+        if not path.exists():
+            torch.save({key: torch.from_numpy(value) for key, value in arrays(manifest).items()}, path)
+        return path
+
+    return write
 
 
 def check(near: Callable[..., None], file: Any, name: str, output: Tensor) -> None:
@@ -80,9 +87,9 @@ def test_swinir(case, near, tmp_path):
 
 
 @pytest.mark.golden("restorers/networks/srcnn.npz")
-def test_srcnn(case, near, tmp_path):
+def test_srcnn(case, near, checkpoint):
     file, manifest = np.load(case), manifest_of(case)
-    model = srcnn.load(checkpoint(tmp_path, manifest)).eval()
+    model = srcnn.load(checkpoint(manifest)).eval()
     assert sum(parameter.numel() for parameter in model.parameters()) == manifest["parameters"]
     for name in {key.split("_")[0] for key in file.files}:
         side = int(name.removeprefix("out"))
@@ -91,9 +98,9 @@ def test_srcnn(case, near, tmp_path):
 
 
 @pytest.mark.golden("restorers/networks/lama.npz")
-def test_lama(case, near, tmp_path):
+def test_lama(case, near, checkpoint):
     file, manifest = np.load(case), manifest_of(case)
-    model = lama.load(checkpoint(tmp_path, manifest))
+    model = lama.load(checkpoint(manifest))
     for name in {key.split("_")[0] for key in file.files}:
         side = int(name.removeprefix("out"))
         mask = torch.zeros(1, 1, side, side)
@@ -102,9 +109,9 @@ def test_lama(case, near, tmp_path):
 
 
 @pytest.mark.golden("restorers/networks/gfpgan_clean.npz")
-def test_gfpgan(case, near, tmp_path):
+def test_gfpgan(case, near, checkpoint):
     file, manifest = np.load(case), manifest_of(case)
-    model = official.load(checkpoint(tmp_path, manifest), "GFPGANv1Clean")
+    model = official.load(checkpoint(manifest), "GFPGANv1Clean")
     x = image(manifest, "gfpgan512", 512, 512)
     with torch.no_grad():
         output = model(2 * x - 1, randomize_noise=False)[0]
@@ -113,9 +120,9 @@ def test_gfpgan(case, near, tmp_path):
 
 
 @pytest.mark.golden("restorers/networks/restoreformer.npz")
-def test_restoreformer(case, near, tmp_path):
+def test_restoreformer(case, near, checkpoint):
     file, manifest = np.load(case), manifest_of(case)
-    model = official.load(checkpoint(tmp_path, manifest), "RestoreFormer")
+    model = official.load(checkpoint(manifest), "RestoreFormer")
     x = image(manifest, "restoreformer512", 512, 512)
     with torch.no_grad():
         output = model(2 * x - 1)[0]
@@ -124,10 +131,10 @@ def test_restoreformer(case, near, tmp_path):
 
 
 @pytest.mark.golden("restorers/networks/codeformer.npz")
-def test_codeformer(case, near, tmp_path):
+def test_codeformer(case, near, checkpoint):
     pytest.importorskip("spandrel_extra_arches", reason="CodeFormer's package (extra `codeformer`) is not installed")
     file, manifest = np.load(case), manifest_of(case)
-    model = official.load_codeformer(checkpoint(tmp_path, manifest))
+    model = official.load_codeformer(checkpoint(manifest))
     assert sum(parameter.numel() for parameter in model.parameters()) == manifest["parameters"]
     x = image(manifest, "codeformer512", 512, 512)
     with torch.no_grad():
@@ -140,9 +147,9 @@ def test_codeformer(case, near, tmp_path):
 
 
 @pytest.mark.golden("restorers/networks/arcface18.npz")
-def test_arcface(case, near, tmp_path):
+def test_arcface(case, near, checkpoint):
     file, manifest = np.load(case), manifest_of(case)
-    model = arcface.load(checkpoint(tmp_path, manifest))
+    model = arcface.load(checkpoint(manifest))
     assert sum(parameter.numel() for parameter in model.parameters()) == manifest["parameters"]
     faces = torch.cat([image(manifest, f"arc{n}", 128, 128)[:, :1] * 2 - 1 for n in range(len(file["embedding"]))])
     with torch.no_grad():
@@ -210,10 +217,10 @@ def norm_of(tensors: Any) -> float:
 
 
 @pytest.mark.golden("restorers/finetune/codeformer_step.npz")
-def test_two_steps_of_codeformer(case, near, tmp_path):
+def test_two_steps_of_codeformer(case, near, checkpoint, tmp_path):
     pytest.importorskip("spandrel_extra_arches", reason="CodeFormer's package (extra `codeformer`) is not installed")
     file, manifest = np.load(case), manifest_of(case, "codeformer")
-    model = official.load_codeformer(checkpoint(tmp_path, manifest))
+    model = official.load_codeformer(checkpoint(manifest))
     start = {name: parameter.detach().clone() for name, parameter in model.named_parameters()}
     batch = image(manifest, "cf_lq", 512, 512), image(manifest, "cf_gt", 512, 512)
     modules = sorted(key.partition("/")[2] for key in file.files if key.startswith("grad_norm/"))

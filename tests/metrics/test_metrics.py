@@ -508,7 +508,7 @@ def test_missing_weights_are_named_with_source_licence_and_place(metric, tmp_pat
 def test_without_pyiqa_its_metrics_say_what_to_install_and_under_which_licence(tmp_path, monkeypatch):
     save({}, tmp_path, official.MUSIQ_KONIQ)
     monkeypatch.setitem(sys.modules, "pyiqa", None)
-    with pytest.raises(MissingPackage, match=r"pip install pyiqa.*non-commercial use only"):
+    with pytest.raises(MissingPackage, match=r"non-commercial use only.*pip install 'bfr\[metrics\]'"):
         registry.find("musiq").build(tmp_path, CPU)
 
 

@@ -1,26 +1,30 @@
 """params.yaml: whatever is wrong is named with its path and the nearest valid name, before any work starts."""
 
 import copy
+import json
 import shutil
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 from dvc.utils.hydra import apply_overrides
+from dvc.utils.serialize import modify_yaml
+from written import all_entries, files
 
 from tasks.basics import ROOT, BadInput
 from tasks.params.experiment import Experiment
 from tasks.params.extends import merged
-from tasks.params.load import PARAMS_FILE, experiment_names, load, load_experiment
+from tasks.params.load import PARAMS_FILE, entries, load, load_experiment, load_model
 from tasks.params.reading import read_yaml
 
 
 @pytest.fixture
 def raw() -> dict[str, Any]:
-    return copy.deepcopy(read_yaml(PARAMS_FILE))
+    return all_entries()
 
 
 @pytest.fixture
@@ -147,6 +151,12 @@ def test_a_missing_file_says_how_to_get_it_back(tmp_path):
         load(tmp_path / "params.yaml")
 
 
+def test_a_file_that_cannot_be_read_is_said(tmp_path):
+    (tmp_path / "params.yaml").mkdir()
+    with pytest.raises(BadInput, match=r"params\.yaml cannot be read \(Is a directory\)"):
+        load(tmp_path / "params.yaml")
+
+
 def test_an_unknown_experiment_is_named_with_the_nearest():
     with pytest.raises(BadInput, match=r"there is no 'dem'\. Did you mean 'demo'\?"):
         load_experiment("dem")
@@ -195,9 +205,9 @@ def test_mappings_merge_lists_replace_and_null_removes(parent, child, expected):
 
 def test_every_extends_of_the_repository_changes_what_it_says():
     whole = load()
-    for section, entries in read_yaml(PARAMS_FILE).items():
+    for section, written in all_entries().items():
         resolved = getattr(whole, section)
-        for name, entry in entries.items():
+        for name, entry in written.items():
             if parent := entry.get("extends"):
                 before, after = (resolved[which].model_dump(mode="json") for which in (parent, name))
                 changed = {key for key in before if before[key] != after[key]} - {"claims", "published"}
@@ -243,7 +253,7 @@ def test_a_fault_of_one_experiment_stops_no_other(tmp_path):
         tmp_path, small(wrong={"extends": "base", "seed": "x"}, lost={"extends": "nobody"}, good={"extends": "base"})
     )
     assert isinstance(load_experiment("good", path), Experiment)
-    assert experiment_names(path) == ("base", "wrong", "lost", "good")
+    assert tuple(entries("experiments", path)) == ("base", "wrong", "lost", "good")
     with pytest.raises(BadInput, match="wrong") as caught:
         load_experiment("wrong", path)
     assert "lost" not in str(caught.value)
@@ -256,6 +266,9 @@ def test_a_fault_of_one_experiment_stops_no_other(tmp_path):
         ("experiments:\n  a: {seed: 1}\n  b:\n    <<: *a\n", "line 4, column 9: anchors and aliases"),
         ("experiments: {a: {}, a: {}}", "the key 'a' comes twice"),
         ("experiments: {[a]: 1}", "a key is a name"),
+        *((f"experiments: {tag} x", "line 1, column 14: tags (") for tag in ("!!int", "!!timestamp", "!!bool", "!foo")),
+        (f"experiments: {'1' * 5000}", "is not valid YAML: Exceeds the limit"),
+        ("experiments: {con: {}}", "experiments.con: Windows keeps this name for a device"),
         ("experiments: [a]", "experiments: expected entries (name: settings), found ['a']"),
         ("experimets: {}", "experimets: unknown key. Did you mean 'experiments'?"),
     ],
@@ -280,8 +293,7 @@ def test_a_scalar_is_what_dvc_reads_too(tmp_path, text, value):
     assert read_yaml(write(tmp_path, f"{text or 'x'}: {text}")) == {text or "x": value}
 
 
-def test_a_model_may_have_one_folder(error):
-    raw = copy.deepcopy(read_yaml(PARAMS_FILE))
+def test_a_model_may_have_one_folder(raw, error):
     raw["models"]["a/b/c"] = raw["models"]["../x"] = raw["models"]["demo/prior"]
     message = error(yaml.dump(raw, Dumper=type("Plain", (yaml.SafeDumper,), {"ignore_aliases": lambda *_: True})))
     assert "models.a/b/c: a name is" in message
@@ -317,7 +329,7 @@ def test_what_the_papers_say_belongs_to_its_experiment_alone_in_their_order(tmp_
         (f"base: {{claims: [{CLAIM.replace('psnr', 'psrn')}]}}", "base.claims.0.metric: unknown metric 'psrn'."),
         (f"base: {{tables: [{TABLE.replace('20', 'much')}]}}", "base.tables.0.scores.raw_x2_severe.lq.psnr: Input"),
         (f"base: {{table: [{TABLE}]}}", "base.table: unknown key. Did you mean 'tables'?"),
-        (f"bas: {{tables: [{TABLE}]}}", "bas: there is no such experiment in params.yaml. Did you mean 'base'?"),
+        (f"bas: {{tables: [{TABLE}]}}", "bas: there is no such experiment. Did you mean 'base'?"),
         ("base: 5", "base: Input should be an object"),
         ("[]", "expected experiments (name: tables and claims), found []"),
     ],
@@ -325,6 +337,70 @@ def test_what_the_papers_say_belongs_to_its_experiment_alone_in_their_order(tmp_
 def test_what_is_wrong_in_a_paper_names_its_file(tmp_path, error, text, expected):
     published(tmp_path, "kuai.yaml", text)
     assert f"{Path('data', 'published', 'kuai.yaml')}: {expected}" in error(small())
+
+
+EXPERIMENTS = "data/experiments"
+
+
+def file_of_its_own(tmp_path: Path, name: str, text: str, folder: str = EXPERIMENTS) -> Path:
+    file = tmp_path / folder / f"{name}.yaml"
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(text, encoding="utf-8")
+    return tmp_path / "params.yaml"
+
+
+def test_an_experiment_may_be_a_file_and_start_from_one_of_another(tmp_path):
+    write(tmp_path, small(child={"extends": "middle", "seed": 5}))
+    file_of_its_own(tmp_path, "middle", "extends: base\ntitle: middle")
+    path = file_of_its_own(tmp_path, "grandchild", "extends: child\ndataset: {test: 3}")
+    found = load(path).experiments
+    assert (found["child"].title, found["grandchild"].title, found["grandchild"].seed) == ("middle", "middle", 5)
+    assert found["grandchild"].dataset.test == 3
+    assert load_experiment("grandchild", path) == found["grandchild"]
+    assert tuple(entries("experiments", path)) == ("base", "child", "grandchild", "middle")
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (
+            "extends: base\nfinetune: {lrr: 1}",
+            "mine.yaml (extends base): finetune.lrr: unknown key. Did you mean 'lr'?",
+        ),
+        ("title: x\nsed: 1", "mine.yaml: sed: unknown key. Did you mean 'seed'?"),
+        ("extends: bas", "mine.yaml: extends: there is no 'bas'. Did you mean 'base'?"),
+        ("extends: mine", "mine.yaml: extends: a circle: mine extends mine."),
+        ("- 1", "mine.yaml: expected settings (key: value), found [1]"),
+        ("", "mine.yaml: expected settings (key: value), found None"),
+        ("a: [", "mine.yaml, line 1, column 5: "),
+    ],
+)
+def test_what_is_wrong_in_a_file_of_its_own_names_the_file_and_stops_no_other(tmp_path, text, expected):
+    write(tmp_path, small())
+    path = file_of_its_own(tmp_path, "mine", text)
+    assert load_experiment("base", path)
+    for read in (load, partial(load_experiment, "mine")):
+        with pytest.raises(BadInput) as caught:
+            read(path)
+        assert f"data/experiments/{expected}" in str(caught.value)
+
+
+def test_an_entry_that_is_written_twice_is_refused_and_both_places_named(tmp_path):
+    write(tmp_path, small(mine={"extends": "base"}))
+    path = file_of_its_own(tmp_path, "mine", "extends: base")
+    assert load_experiment("base", path)
+    for read in (load, partial(load_experiment, "mine")):
+        with pytest.raises(BadInput, match=r"params\.yaml: experiments\.mine and data/experiments/mine\.yaml have one"):
+            read(path)
+
+
+def test_a_network_to_train_is_a_file_too(tmp_path, raw):
+    write(tmp_path, small())
+    path = file_of_its_own(tmp_path, "demo/prior", yaml.safe_dump(raw["models"]["demo/prior"]), "data/weights")
+    file_of_its_own(tmp_path, "own", "extends: demo/prior\nphotos: {count: 9}", "data/weights")
+    assert load_model("own", path).photos.count == 9
+    with pytest.raises(BadInput, match=r"models: there is no 'ow'\. Did you mean 'own'\?"):
+        load_model("ow", path)
 
 
 SECTIONS = {
@@ -337,6 +413,27 @@ SECTIONS = {
     "finetune.lr": "1e-4",
     "title": "another",
 }
+OTHERS = {  # the kinds of sections that the demo has not, and one of the settings in each
+    "demo_methods": {
+        "compare.difface.method.eta": "0.25",
+        "compare.gen2res.method.lr": "2e-4",
+        "compare.idm_uncleaned.weights": "other.pth",
+        "compare.difface.label": "another",
+        "cleaning.lr": "2e-4",
+        "cleaning.method.steps": "9",
+        "authenticity.degradation": "raw_x2_severe",
+        "metrics.0": "niqe",
+        "dataset.flawed": "0.2",
+        "extends": "demo_cleaning",
+    },
+    "demo_cleaning": {"cleaning.downstream.count": "32", "cleaning.downstream.metrics.0": "fid"},
+    "dt_bfr_wider": {"dataset.sets.wider_test_200.expected": "100", "references.official.count": "9"},
+    "dt_bfr_codeformer": {
+        "means.raw_x8_mean_of_both.0": "raw_x4_severe",
+        "pseudo_targets.at.raw_x4_severe.factor": "4",
+    },
+    "difface_celeba_test": {"compare.difface_srcnn.estimator.arch": "swinir"},
+}
 
 
 def changed_lines(before: str, after: str) -> list[tuple[str, str]]:
@@ -344,30 +441,63 @@ def changed_lines(before: str, after: str) -> list[tuple[str, str]]:
     return [pair for pair in zip(before.splitlines(), after.splitlines(), strict=True) if pair[0] != pair[1]]
 
 
-def test_the_file_is_laid_out_as_dvc_writes_it_and_has_at_most_1000_lines(tmp_path):
+def test_the_settings_are_laid_out_as_dvc_writes_them(tmp_path):
+    """So that a changed value is all that differs; and no file of them is long."""
+    for file in files():
+        text = file.read_text(encoding="utf-8")
+        assert len(text.splitlines()) <= 120, file
+        path = write(tmp_path, text)
+        with modify_yaml(path):
+            pass
+        assert path.read_text(encoding="utf-8") == text, file
+
+
+def test_every_kind_of_section_can_be_set(tmp_path):
+    """At the level of what `dvc exp run -S` does to a file: one line of it for each value."""
     text = PARAMS_FILE.read_text(encoding="utf-8")
-    assert len(text.splitlines()) <= 1000
     path = write(tmp_path, text)
     apply_overrides(path, [f"experiments.demo.{key}={value}" for key, value in SECTIONS.items()])
     assert len(changed_lines(text, path.read_text(encoding="utf-8"))) == len(SECTIONS)
     assert load_experiment("demo", path).pseudo_targets.factor == 8
+    named = set(SECTIONS)
+    for name, changes in OTHERS.items():
+        text = (ROOT / EXPERIMENTS / f"{name}.yaml").read_text(encoding="utf-8")
+        path = write(tmp_path, text)
+        apply_overrides(path, [f"{key}={value}" for key, value in changes.items()])
+        assert len(changed_lines(text, path.read_text(encoding="utf-8"))) == len(changes), name
+        named |= set(changes)
+    written = {key for entry in all_entries()["experiments"].values() for key in entry}
+    assert written - {key.partition(".")[0] for key in named} <= {"methods"}
 
 
 @pytest.mark.slow
 def test_dvc_exp_run_changes_what_it_is_told_and_nothing_else(tmp_path):
-    listed = ["params.yaml", "dvc.yaml", ".dvc/config", ".dvc/.gitignore", ".dvcignore", ".gitignore"]
-    for name in listed:
-        if (ROOT / name).exists():
+    listed = subprocess.run(["git", "ls-files", "-co", "--exclude-standard"], cwd=ROOT, capture_output=True, text=True)
+    for name in listed.stdout.split():
+        if name.endswith((".yaml", "/config", "ignore", "followed.json")) and (ROOT / name).is_file():
             (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(ROOT / name, tmp_path / name)
+    others = tmp_path / EXPERIMENTS
+    (others / "followed.json").write_text(json.dumps({"followed": list(OTHERS)}))
     git = ["git", "-c", "user.name=a", "-c", "user.email=a@example.org"]
     for words in (["init", "-q"], ["add", "-A"], ["commit", "-qm", "start"]):
         subprocess.run([*git, *words], cwd=tmp_path, check=True)
-    before = PARAMS_FILE.read_text(encoding="utf-8")
-    for changes in ({"finetune.lr": "1e-4"}, SECTIONS):
-        options = [word for key, value in changes.items() for word in ("-S", f"experiments.demo.{key}={value}")]
-        dvc = [Path(sys.executable).with_name("dvc"), "exp", "run", "--queue", *options]
-        subprocess.run(dvc, cwd=tmp_path, check=True, capture_output=True)
-        queued = ["git", "show", "refs/exps/celery/stash:params.yaml"]
-        after = subprocess.run(queued, cwd=tmp_path, check=True, capture_output=True, text=True).stdout
-        assert len(changed_lines(before, after)) == len(changes)
+
+    def queued(project: Path, changes: dict[str, dict[str, str]]) -> dict[str, int]:
+        """How many lines of each file an experiment with other values has changed; in the workspace they stay."""
+        before = {file: (project / file).read_text(encoding="utf-8") for file in changes}
+        words = [f"{file}:{key}={value}" for file, values in changes.items() for key, value in values.items()]
+        dvc = [Path(sys.executable).with_name("dvc"), "exp", "run", "--queue"]
+        subprocess.run([*dvc, *(f"--set-param={word}" for word in words)], cwd=project, check=True, capture_output=True)
+        after = {}
+        for file in changes:
+            assert (project / file).read_text(encoding="utf-8") == before[file]
+            show = ["git", "show", f"refs/exps/celery/stash:{(project / file).relative_to(tmp_path)}"]
+            after[file] = subprocess.run(show, cwd=tmp_path, check=True, capture_output=True, text=True).stdout
+        return {file: len(changed_lines(before[file], after[file])) for file in changes}
+
+    demo = {f"experiments.demo.{key}": value for key, value in SECTIONS.items()}
+    assert queued(tmp_path, {"params.yaml": {"experiments.demo.finetune.lr": "1e-4"}}) == {"params.yaml": 1}
+    assert queued(tmp_path, {"params.yaml": demo}) == {"params.yaml": len(SECTIONS)}
+    changes = {f"{name}.yaml": values for name, values in OTHERS.items()}
+    assert queued(others, changes) == {file: len(values) for file, values in changes.items()}

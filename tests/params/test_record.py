@@ -47,6 +47,16 @@ def test_the_numbers_that_join_are_as_many_as_the_papers_print_for_methods_that_
         assert wanted in joined
 
 
+def test_psnr_and_ssim_of_papers_whose_scripts_match_the_channels_stand_beside_ours_that_are_matched_too(params):
+    """DT-BFR's and DifFace's: both take VQFR's script. The others do not say."""
+    for name, experiment in params.experiments.items():
+        for table in experiment.published:
+            metrics = {metric for part in table.scores.values() for row in part.values() for metric in row}
+            is_matched = table.source.startswith(("Kuai", "Yue")) and "ImageNet" not in table.source
+            other = {"psnr", "ssim"} if is_matched else {"psnr_matched", "ssim_matched"}
+            assert not metrics & other, f"{name}: {table.source}"
+
+
 def test_every_file_of_an_experiment_has_an_address_or_is_trained_here(params):
     trained = {WEIGHTS / f"{name}.safetensors" for name in params.models}
     registered = {WEIGHTS / place for place in OFFICIAL}
@@ -62,9 +72,9 @@ def test_every_registered_file_is_used(params):
     assert {WEIGHTS / place for place in OFFICIAL} <= used
 
 
-def table(scores: str, elsewhere: str = "") -> dict[Path, object]:
+def table(scores: str, elsewhere: str = "", part: str = "raw_x4_severe") -> dict[Path, object]:
     method, metric = scores.split()
-    numbers = {"raw_x4_severe": {method: {metric: 1.0}}}
+    numbers = {part: {method: {metric: 1.0}}}
     raw = {"source": "Table 1", "scores": numbers, "elsewhere": elsewhere.split()}
     return {FOLDER / "kuai.yaml": {"one": {"tables": [raw]}}}
 
@@ -73,7 +83,7 @@ def table(scores: str, elsewhere: str = "") -> dict[Path, object]:
     ("scores", "elsewhere", "expected"),
     [
         ("Adapted psnr", "", "no method 'Adapted'. Did you mean 'adapted'? Correct it, or name it in `elsewhere`."),
-        ("adapted pnsr", "", "no metric 'pnsr'. Did you mean 'psnr'?"),
+        ("adapted pnsr", "", "raw_x4_severe: there is no metric 'pnsr'. Did you mean 'psnr'?"),
         ("adapted psnr", "adapted", "tables.0.elsewhere: 'adapted': the experiment has this method: take it out"),
         ("adapted psnr", "VQFR", "tables.0.elsewhere: 'VQFR': the table has no such name"),
     ],
@@ -83,6 +93,21 @@ def test_a_number_that_joins_nothing_is_refused(experiment, scores, elsewhere, e
         with_published("one", experiment, table(scores, elsewhere))
     assert expected in str(caught.value)
     assert str(FOLDER / "kuai.yaml") in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("part", "scores", "expected"),
+    [
+        ("idm", "before nima", "idm: there is no method 'before'"),
+        ("idm", "idm nima", "idm: there is no metric 'nima'"),
+        ("cleaning", "idm nima", "cleaning: there is no method 'idm'"),
+        ("cleaning", "after psnr", "cleaning: there is no metric 'psnr'"),
+    ],
+)
+def test_numbers_of_the_cleaned_photos_and_of_the_table_are_not_mixed(params, part, scores, expected):
+    with pytest.raises(BadInput) as caught:
+        with_published("one", params.experiments["idm"], table(scores, part=part))
+    assert expected in str(caught.value)
 
 
 def test_a_method_that_ran_elsewhere_is_named(experiment):

@@ -153,11 +153,29 @@ def test_the_first_screen_says_which_is_best_how_sure_that_is_and_how_it_looks(r
     text = finding.inner_text()
     assert "SwinIR, adapted beats SwinIR, pre-trained" in text
     assert "+0.95 [0.64, 1.26]" in text
-    shown = finding.locator("img")
+    shown = finding.locator(".strip img")
     assert [image.get_attribute("alt") for image in shown.all()] == ["LQ", "pre-trained", "adapted", "HQ"]
     assert all(image.evaluate("image => image.naturalWidth") == 32 for image in shown.all())
     box = finding.bounding_box()
     assert box["y"] + box["height"] < 900
+
+
+def test_the_first_screen_of_a_phone_shows_the_middle_photo_large_under_a_slider(report, open_page):
+    page = open_page(report / "report" / "report.html", viewport={"width": 390, "height": 844})
+    scores = pd.read_parquet(report / "report" / "scores.parquet").query("degradation == 'light' and metric == 'psnr'")
+    gain = scores.query("method == 'adapted'").set_index("image_id")["value"]
+    gain = gain - scores.query("method == 'pretrained'").set_index("image_id")["value"]
+    middle = gain.sort_values().index[15]
+    hero = page.locator("[data-hero]").first
+    assert [hero.locator(f"[data-{name}]").get_attribute("alt") for name in ("over", "under")] == [
+        f"{middle}, pre-trained",
+        f"{middle}, adapted",
+    ]
+    stage = hero.locator("[data-stage]").bounding_box()
+    assert stage["width"] > 340
+    assert stage["y"] + stage["height"] < 700
+    page.mouse.click(stage["x"] + 0.25 * stage["width"], stage["y"] + 40)
+    assert hero.locator("[data-divider]").input_value() == "25"
 
 
 def test_the_slider_follows_keys_and_pointer(report, open_page):

@@ -280,3 +280,9 @@ def test_votes_become_rates_with_intervals(photos, tmp_path):
     other.write_text(json.dumps({"ballot": key["ballot"], "votes": {"99": "left"}}))
     with pytest.raises(BadInput, match="votes: expected"):
         tally(tmp_path / "vote" / "key.json", [other])
+    with pytest.raises(BadInput, match="would count twice"):
+        tally(tmp_path / "vote" / "key.json", [left, tmp_path / "vote" / ".." / "2.json"])
+    for trials in (None, [{"left": "a"}], ["a"]):
+        other.write_text(json.dumps({"ballot": key["ballot"], "trials": trials}))
+        with pytest.raises(BadInput, match="trials: expected pairs"):
+            tally(other, [left])

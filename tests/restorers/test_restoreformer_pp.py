@@ -6,6 +6,7 @@ from spandrel.architectures.RestoreFormer.__arch.restoreformer_arch import Resto
 
 from tasks.basics import BadInput
 from tasks.restorers.faces import load_restoreformer_pp, restoreformer_pp_network
+from tasks.weights.official import OFFICIAL
 
 
 @pytest.fixture(scope="module")
@@ -22,9 +23,17 @@ def photo() -> torch.Tensor:
 def test_the_official_layout_is_read_and_what_it_was_trained_with_is_left_out(network, photo, tmp_path):
     path = tmp_path / "RestoreFormer++.ckpt"
     state = {f"vqvae.{key}": value for key, value in network.state_dict().items()}
-    torch.save({"state_dict": state | {"loss.discriminator.0.weight": torch.ones(3)}, "global_step": 5}, path)
+    beside = {"vqvae.quantize.utility_counter": torch.ones(1024), "loss.discriminator.0.weight": torch.ones(3)}
+    torch.save({"state_dict": state | beside, "global_step": 5}, path)
     with torch.no_grad():
         assert torch.equal(load_restoreformer_pp(path)(photo)[0], network(photo)[0])
+
+
+def test_the_released_file_has_room_for_this_network_and_for_nothing_else(network):
+    """Its published size: the network's numbers, the counter of the codes, and under 500 bytes a tensor beside them."""
+    tensors = network.state_dict()
+    numbers = sum(tensor.numel() for tensor in tensors.values())
+    assert 0 < OFFICIAL["RestoreFormer++.ckpt"].size - 4 * numbers < 500 * len(tensors)
 
 
 def test_without_its_attention_at_32_it_is_restoreformer_with_four_heads(network, photo, tmp_path):

@@ -14,10 +14,12 @@ from tasks.basics import ROOT, WEIGHTS, BadInput
 from tasks.data.ingest import PhotoFolder
 from tasks.methods.dt_bfr import PseudoTargets
 from tasks.running.stage import default_store
+from tasks.stages.finetune import FineTuneParams
 from tasks.stages.ingest import IngestParams, ingest
 from tasks.stages.pseudo_targets import PseudoTargetParams, pseudo_targets
 from tasks.store.artifact import ImageFolder
 from tasks.store.files import write_png
+from tasks.training.swinir_gan import FineTune
 
 PARAMS = PseudoTargetParams(
     seed=1, arch="demo128", settings=PseudoTargets(respacing="10", start_t=300, stop_t=100, factor=4)
@@ -35,32 +37,55 @@ def photos(tmp_path) -> ImageFolder:
     return ingest(IngestParams(size=64, fit="crop"), folder=PhotoFolder(tmp_path / "photos"))
 
 
+FINE_TUNE = FineTuneParams(
+    seed=1,
+    arch="swinir",
+    settings=FineTune(
+        iterations=2,
+        batch=4,
+        micro_batch=2,
+        lr=1e-4,
+        lr_min=1e-5,
+        lambda_lpips=0.1,
+        lambda_gan=0.1,
+        perceptual="lpips_seeded",
+        discriminator_width=16,
+    ),
+)
+SWINIR = WEIGHTS / "demo" / "swinir.safetensors"
 DASK_JOB = """
 import os
 from pathlib import Path
-from distributed import LocalCluster
+from distributed import Client, LocalCluster
 
 def spread():
     from prefect import flow
     from prefect.testing.utilities import prefect_test_harness
     from tasks import nodes
+    from tasks.stages.finetune import FineTuneParams, finetune
     from tasks.stages.pseudo_targets import PseudoTargetParams, pseudo_targets
     from tasks.store.artifact import ImageFolder
 
     params = PseudoTargetParams.model_validate_json({params!r})
+    training = FineTuneParams.model_validate_json({training!r})
 
     @flow(task_runner=nodes.task_runner())
     def run():
         photos = ImageFolder(Path({photos!r}))
-        return nodes.run(pseudo_targets, params, restored=photos, weights=Path({prior!r})).digest
+        targets = nodes.run(pseudo_targets, params, restored=photos, weights=Path({prior!r}))
+        nodes.run(finetune, training, lq=photos, targets=targets, real=photos, weights=Path({restorer!r}))
+        return targets.digest
 
-    with prefect_test_harness():
+    with prefect_test_harness(server_startup_timeout=250):
         print("digest", run())
 
 if __name__ == "__main__":
     with LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster:
         os.environ["BFR_DASK"] = cluster.scheduler_address
         spread()
+        with Client(cluster) as client:
+            done = client.run(lambda dask_worker: dask_worker.state.executed_count)
+        print("done by workers", sum(done.values()))
 """
 
 
@@ -69,19 +94,23 @@ def output_of(job: Path, text: str, *words: str) -> str:
     job.write_text(text)
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     command = [sys.executable, *words, str(job)]
-    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=300, check=False)
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=600, check=False)
     assert done.returncode == 0, done.stderr[-3000:]
     return done.stdout
 
 
 @pytest.mark.slow
-def test_a_dask_cluster_gives_the_bytes_of_one_worker(photos, tmp_path):
+def test_a_dask_cluster_gives_the_bytes_of_one_worker_and_trains_too(photos, tmp_path):
     alone = pseudo_targets(PARAMS, restored=photos, weights=PRIOR).digest
     for folder in default_store().root.glob("pseudo_targets*"):
         folder.rename(folder.with_name(f"old_{folder.name}"))
-    text = DASK_JOB.format(params=PARAMS.model_dump_json(), photos=str(photos.root), prior=str(PRIOR))
-    assert f"digest {alone}" in output_of(tmp_path / "job.py", text)
+    models = {"prior": str(PRIOR), "restorer": str(SWINIR)}
+    settings = {"params": PARAMS.model_dump_json(), "training": FINE_TUNE.model_dump_json()}
+    said = output_of(tmp_path / "job.py", DASK_JOB.format(photos=str(photos.root), **models, **settings))
+    assert f"digest {alone}" in said
+    assert "done by workers 3" in said, "the shared result by both, the training by one, nothing here"
     assert len(list(default_store().root.glob("pseudo_targets.shard/*"))) == 2
+    assert len(list(default_store().root.glob("finetune/*"))) == 1
 
 
 def test_dask_without_its_package_says_what_to_install(monkeypatch):
@@ -99,13 +128,9 @@ def test_a_training_on_two_processes_is_stored_once(photos, tmp_path):
 from pathlib import Path
 from tasks.stages.finetune import FineTuneParams, finetune
 from tasks.store.artifact import ImageFolder
-from tasks.training.swinir_gan import FineTune
 photos = ImageFolder(Path({str(photos.root)!r}))
-settings = FineTune(iterations=2, batch=4, micro_batch=2, lr=1e-4, lr_min=1e-5, lambda_lpips=0.1, lambda_gan=0.1,
-    perceptual="lpips_seeded", discriminator_width=16)
-weights = Path({str(WEIGHTS / "demo" / "swinir.safetensors")!r})
-made = finetune(FineTuneParams(seed=1, arch="swinir", settings=settings), lq=photos, targets=photos, real=photos,
-    weights=weights)
+params = FineTuneParams.model_validate_json({FINE_TUNE.model_dump_json()!r})
+made = finetune(params, lq=photos, targets=photos, real=photos, weights=Path({str(SWINIR)!r}))
 print("made", made.root)
 """
     said = output_of(tmp_path / "job.py", code, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2")

@@ -4,6 +4,7 @@ import errno
 import json
 import os
 import shutil
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -136,6 +137,27 @@ def test_prune_and_verify_touch_only_what_is_ours(store_folder):
     assert {path: path.read_bytes() for path in mine} == before
 
 
+def test_work_that_is_under_way_is_not_pruned(store_folder):
+    store = default_store()
+    record = Manifest(stage="work", key="7" * 64, params={}, inputs={}, code="", files={})
+    state = store_folder / "training" / f"{record.key}.pt"
+
+    def make(folder: Path) -> None:
+        state.parent.mkdir()
+        state.write_bytes(b"half of a training")
+        found = store.prune(0)
+        assert [(each.path, each.reason, each.is_deleted) for each in found if each.path != store_folder / "locks"] == [
+            (folder, "is being made", False),
+            (state, "is being made", False),
+        ]
+        (folder / "a.txt").write_text("made")
+
+    assert store.has(record.stage, store.build(record, make).name)
+    (store_folder / "tmp" / "work-abcdefgh").mkdir()
+    state.write_bytes(b"of a killed one")
+    assert {each.path.name for each in store.prune(0) if each.is_deleted} >= {"work-abcdefgh", state.name}
+
+
 def test_a_result_that_holds_a_users_file_stays_whatever_happens_to_it(store_folder):
     folder = result()
     (folder / "notes.txt").write_text("mine")
@@ -224,12 +246,24 @@ def test_an_older_result_that_is_whole_or_half_there_is_replaced(tmp_path):
     assert sorted(path.name for path in destination.iterdir()) == ["a.png", "b.png", MANIFEST, "sub"]
 
 
+def test_a_file_that_was_changed_while_the_clock_was_wrong_is_refused(tmp_path):
+    destination = tmp_path / "lq"
+    publish(result("1"), destination)
+    ahead = time.time_ns() + 10**12  # the clock was ahead when this was published, and is right again
+    os.utime(destination / MANIFEST, ns=(ahead, ahead))
+    picture = next(destination.glob("*.png"))
+    picture.write_bytes(picture.read_bytes()[::-1])
+    with unchanged(destination), pytest.raises(BadInput, match="changed after they were made"):
+        publish(result("2"), destination)
+
+
 def test_an_unchanged_folder_is_replaced_without_hashing_it(tmp_path, monkeypatch):
     destination = tmp_path / "lq"
     publish(result("1"), destination)
     later = (destination / MANIFEST).stat().st_mtime_ns + 10**9
     os.utime(destination / MANIFEST, ns=(later, later))
     result("2")
+    monkeypatch.setattr("tasks.store.ownership.time", SimpleNamespace(time_ns=lambda: later))
     monkeypatch.setattr("tasks.store.ownership.file_digest", lambda path: pytest.fail(f"{path} was hashed"))
     publish(result("2"), destination)
 
@@ -392,7 +426,7 @@ def test_results_beside_photos_where_nothing_may_be_written_are_refused_with_adv
 
     folder = photos_in(tmp_path / "in")
     monkeypatch.setattr("tempfile.TemporaryFile", closed)
-    with pytest.raises(BadInput, match=r"this user may not write there .* Name another folder as `out`"):
+    with pytest.raises(BadInput, match=r"this user may not read or write there .* Name another folder as `out`"):
         results_folder(None, "restored", {"folder": str(folder)})
 
 
@@ -436,6 +470,31 @@ def test_results_below_the_input_are_not_taken_as_photos(tmp_path, caplog):
     assert len(discover(root / "photos")) == 2  # named itself, it is a folder like any other
     with pytest.raises(BadInput, match=r"no image files but results of bfr \(details/lq, photos\)"):
         ingest(CROP, folder=PhotoFolder(root))
+
+
+def test_a_users_photo_among_results_below_the_input_is_taken(tmp_path):
+    folder = photos_in(tmp_path / "all" / "grandma", "one.png")
+    root, _ = results_folder(None, "restored", {"folder": str(folder)})
+    restored_like(Workspace(root), folder)
+    shutil.copy(folder / "one.png", root / "photos" / "mine.png")
+    photos_in(root / "photos" / "new", "mine.png")
+    found = [path.relative_to(tmp_path / "all").as_posix() for path in discover(tmp_path / "all")]
+    assert found == ["grandma/one.png", "grandma_restored/photos/mine.png", "grandma_restored/photos/new/mine.png"]
+
+
+@pytest.mark.parametrize("target", ["/away/mine.png", "/cache/files/md5/ab/" + "c" * 30])
+def test_a_users_link_to_a_disk_that_is_away_stays_and_one_of_dvc_is_replaced(target, tmp_path):
+    publish(result("1"), tmp_path / "lq")
+    picture = next((tmp_path / "lq").glob("*.png"))
+    picture.unlink()
+    picture.symlink_to(target)
+    if target.startswith("/cache"):
+        publish(result("2"), tmp_path / "lq")
+        assert not picture.is_symlink()
+    else:
+        with pytest.raises(BadInput, match="changed after they were made"):
+            publish(result("2"), tmp_path / "lq")
+        assert picture.is_symlink()
 
 
 @pytest.mark.parametrize(

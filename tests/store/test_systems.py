@@ -65,7 +65,7 @@ def test_a_folder_that_can_only_be_read_is_an_error_that_says_so(number, tmp_pat
         raise OSError(number, os.strerror(number), str(path))
 
     monkeypatch.setattr(Path, "mkdir", refuse)
-    with pytest.raises(BadInput, match="this user may not write there"):
+    with pytest.raises(BadInput, match="this user may not read or write there"):
         publish(source, tmp_path / "data" / "lq")
 
 

@@ -1,9 +1,11 @@
 """Weights files as users have them: any suffix and wrapping is read, anything else is refused in our words."""
 
+import gzip
 import hashlib
 import io
 import os
 import random
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -17,6 +19,7 @@ from torch import nn
 from tasks.basics import ROOT, BadInput
 from tasks.restorers import srcnn, swinir
 from tasks.weights.checkpoint import fill, read_state_dict, spandrel_network, under_prefix
+from tasks.weights.fetch import required
 
 SWINIR = ROOT / "data" / "weights" / "demo" / "swinir.safetensors"
 STATE = {"head.weight": torch.arange(6.0).reshape(2, 3), "head.bias": torch.ones(2)}
@@ -88,6 +91,13 @@ ENDLESS: dict[str, object] = {}
 ENDLESS["ema"] = ENDLESS
 
 
+def zipped(files):
+    with zipfile.ZipFile(buffer := io.BytesIO(), "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, data in files.items():
+            archive.writestr(name, data)
+    return buffer.getvalue()
+
+
 def saved(contents):
     torch.save(contents, buffer := io.BytesIO())
     return buffer.getvalue()
@@ -109,6 +119,10 @@ def saved(contents):
         (saved({"w": torch.ones(2, 2).to_sparse()}), r"'w' \(sparse_coo\), which is no table of real numbers"),
         (saved({"w": torch.ones(2, device="meta")}), r"'w' \(meta\), which is no table of real numbers"),
         (saved(ENDLESS), "found none of them under 'ema'"),
+        (gzip.compress(saved(STATE)), "a packed archive. Unpack it"),
+        (zipped({"network.pth": saved(STATE)}), r"an archive of other files \(network.pth\). Unpack it"),
+        (zipped({"net/data.pkl": b"\0" * 10**8}), "an archive of .* bytes that unpacks to 100000000"),
+        (b'{"error": "access denied"}', "a text .*access denied"),
         (hashlib.sha256(b"x").digest() * 9, "a damaged one or another kind"),
     ],
 )
@@ -127,6 +141,40 @@ def test_weights_of_another_network_are_said_in_a_few_lines(tmp_path):
         with pytest.raises(BadInput, match=r"expected the weights of SwinIR, found other tensors: .+") as said:
             spandrel_network(tmp_path / f"{name}.pth", "SwinIR")
         assert len(str(said.value)) < 500 + len(str(tmp_path))
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_some_of_a_network_s_tensors_are_no_network(tmp_path, seed):
+    rng, path = random.Random(seed), tmp_path / "net.pth"
+    torch.save({key: value for key, value in load_file(SWINIR).items() if rng.random() < 0.7}, path)
+    with pytest.raises(BadInput, match="expected the weights of SwinIR, found other tensors: "):
+        spandrel_network(path, "SwinIR")
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        (lambda value: (50 * value).to(torch.int8), "found .* of int8 .*: quantised weights cannot be used"),
+        (lambda value: value * float("nan"), "found NaN or infinite ones in .*diverged"),
+    ],
+)
+def test_weights_that_are_no_finite_real_numbers_are_refused(tmp_path, change, reason):
+    state = load_file(SWINIR)
+    torch.save(
+        {key: change(value) if value.is_floating_point() else value for key, value in state.items()},
+        tmp_path / "net.pth",
+    )
+    with pytest.raises(BadInput, match=reason):
+        spandrel_network(tmp_path / "net.pth", "SwinIR")
+    with pytest.raises(BadInput, match=reason):
+        fill(nn.Linear(3, 2), {"weight": change(torch.ones(2, 3)), "bias": torch.ones(2)}, Path("net.pth"), "a network")
+
+
+def test_a_folder_is_no_missing_file(tmp_path):
+    with pytest.raises(BadInput, match="found a folder"):
+        read_state_dict(tmp_path)
+    with pytest.raises(BadInput, match="is a folder"):
+        required(tmp_path, "a method")
 
 
 def garbled(data, rng):

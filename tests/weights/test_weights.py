@@ -177,3 +177,15 @@ def test_missing_weights_of_a_metric_name_the_command_that_fetches_them(tmp_path
     for file in OFFICIAL.values():
         with pytest.raises(MissingWeights, match=rf"put it there: bfr fetch {re.escape(file.place)}$"):
             file.find(tmp_path, "lpips")
+
+
+def test_weights_that_are_trained_here_are_missing_with_the_command_that_trains_them(tmp_path, monkeypatch):
+    monkeypatch.setattr(weights, "WEIGHTS", tmp_path)
+    (tmp_path / "difface").mkdir()
+    (tmp_path / "difface" / "srcnn.yaml").touch()
+    with pytest.raises(
+        BadInput, match=r"is missing \(needed as the prior\)\.\nIt is trained here: bfr train difface/srcnn$"
+    ):
+        required(tmp_path / "difface" / "srcnn.safetensors", "the prior")
+    with pytest.raises(BadInput, match="Put the file there, or correct its path"):
+        required(tmp_path / "difface" / "mine.safetensors", "the prior")

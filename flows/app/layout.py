@@ -1,0 +1,317 @@
+"""How the page looks, and what happens when something is dropped or clicked."""
+
+from collections.abc import Callable, Sequence
+from functools import wraps
+from html import escape
+from pathlib import Path
+from typing import Any, Literal
+from urllib.parse import urlsplit
+
+import gradio as gr
+
+from flows.app import jobs
+from flows.app.jobs import Desk, Many
+from flows.whole_photos import DEFAULT, LANCZOS, METHODS, REALESRGAN, Options
+from tasks.basics import BadInput
+from tasks.data.photo import EXTENSIONS
+from tasks.params.load import load
+
+Said = dict[Any, Any]
+"""What the parts of the page are to show."""
+
+ONE_AT_A_TIME: dict[str, Any] = {"concurrency_limit": 1, "concurrency_id": "work", "api_visibility": "private"}
+WAITING = 8  # clicks that may wait; more are refused
+SANS = ["system-ui", "-apple-system", "Segoe UI", "Roboto", "DejaVu Sans", "sans-serif"]
+GREEN = gr.themes.Color(  # of the reports
+    *("#eef8f4", "#dff1ea", "#b9e2d3", "#8dd0b9", "#6fcfb2", "#1d8f75", "#0b6b57", "#0a5f4d", "#095243", "#17362d"),
+    "#0c241d",
+)
+THEME = gr.themes.Base(
+    primary_hue=GREEN,
+    neutral_hue=gr.themes.colors.stone,
+    font=SANS,
+    font_mono=["ui-monospace", "Menlo", "DejaVu Sans Mono", "monospace"],
+    radius_size=gr.themes.sizes.radius_md,
+).set(
+    body_background_fill="#fbfaf7",
+    body_background_fill_dark="#161614",
+    block_background_fill="#ffffff",
+    block_background_fill_dark="#1e1e1b",
+    slider_color="*primary_600",
+    slider_color_dark="*primary_400",
+    button_primary_background_fill="*primary_600",
+    button_primary_background_fill_hover="*primary_500",
+    button_primary_background_fill_dark="*primary_600",
+    button_primary_background_fill_hover_dark="*primary_500",
+    button_secondary_background_fill="*block_background_fill",
+    button_secondary_border_color="*neutral_400",
+    button_secondary_border_color_dark="*neutral_500",
+    button_border_width="1px",
+)
+CSS = Path(__file__).with_name("page.css").read_text(encoding="utf-8")
+KNOWS = {  # what a user should know of a method before choosing it
+    "gfpgan": "One pass, sharp and quick.",
+    "codeformer": "One pass; its fidelity can be chosen.",
+    "restoreformer": "One pass.",
+    "swinir": "One pass, smooth and faithful.",
+    "difface": "SwinIR, then a diffusion prior: minutes a face without a GPU.",
+    "dt_bfr_swinir": "DT-BFR's SwinIR, as it was before it is adapted.",
+    "pseudo_target": "DT-BFR's SwinIR and a diffusion prior behind it: minutes a face without a GPU.",
+    "gen2res": "A diffusion prior, tuned for each photo: very slow without a GPU.",
+    "difbfsr": "A diffusion prior that two small networks guide: very slow without a GPU.",
+    "demo": "Knows rendered faces only: a real face comes out as somebody else's.",
+}
+
+
+EACH, PERSON = "Each photo by a method", "Learn to know the person first (gen2res)"
+ADAPTING = (
+    "DT-BFR: the restorer learns how your photos are degraded, from the photos alone, and restores them. "
+    "It takes from minutes with a GPU to hours without one."
+)
+
+
+def page(desk: Desk) -> gr.Blocks:
+    """The whole page; results go to the desk."""
+    with gr.Blocks(title="bfr", analytics_enabled=False, fill_width=False) as blocks:
+        gr.HTML(
+            "<h1>Restore the faces in your photos</h1><p>Everything stays on this computer: nothing is uploaded "
+            "anywhere, and your files are only read.</p>",
+            elem_id="title",
+            padding=False,
+        )
+        with gr.Tab("One photo"):
+            one_photo(desk, blocks)
+        with gr.Tab("An album"):
+            an_album(desk, blocks)
+        with gr.Tab("Adapt"):
+            adapting(desk)
+    blocks.queue(max_size=WAITING, default_concurrency_limit=1, api_open=False)
+    return blocks
+
+
+# ------------------------------------------------------------------------------------------------- parts
+def drop(label: str, *, several: bool) -> gr.File:
+    """Where photos are dropped."""
+    count, kinds = "multiple" if several else "single", sorted(EXTENSIONS)
+    return gr.File(label=label, file_count=count, file_types=kinds, type="filepath", height=150)
+
+
+def gallery(label: str, kind: str) -> gr.Gallery:
+    """Pictures in two columns, whole, hidden as yet; Gradio's button that shares them on the internet left out."""
+    return gr.Gallery(
+        label=label,
+        elem_classes=kind,
+        columns=2,
+        height="auto",
+        object_fit="contain",
+        format="png",
+        visible=False,
+        buttons=["fullscreen"],
+        interactive=False,
+    )
+
+
+def note(text: str, kind: str = "") -> str:
+    """Something that is said, as HTML."""
+    lines = "".join(f"<p>{escape(line)}</p>" for line in text.splitlines() if line.strip())
+    return f"<div class='note {kind}'>{lines}</div>" if lines else ""
+
+
+def saying(status: gr.HTML, work: Callable[..., Said]) -> Callable[..., Said]:
+    """A handler whose BadInput is said where the status stands."""
+
+    @wraps(work)  # Gradio looks for a progress among its parameters
+    def handler(*given: Any) -> Said:
+        try:
+            return work(*given)
+        except BadInput as error:
+            return {status: note(str(error), "error")}
+
+    return handler
+
+
+def telling(progress: gr.Progress) -> jobs.Tell:
+    return lambda what, done, total: progress(done / total if total else None, desc=what.replace("_", " "))
+
+
+def method_choice(blocks: gr.Blocks) -> tuple[gr.Dropdown, gr.Slider]:
+    """The method, with what it needs below it, and CodeFormer's fidelity where it applies."""
+    method = gr.Dropdown(list(METHODS), value=DEFAULT, label="Method")
+    about, get = gr.HTML(padding=False), gr.Button(visible=False, size="md")
+    fidelity = gr.Slider(0, 1, 0.5, step=0.05, label="Fidelity: 0 looks best, 1 is nearest to the photo", visible=False)
+
+    def chosen(name: str) -> Said:
+        missing = jobs.lacking(name)
+        lines = [f"{file.place} is not here yet ({file.licence}; from {urlsplit(file.url).netloc})" for file in missing]
+        return {
+            about: note("\n".join([KNOWS.get(name, ""), *lines]), "quiet"),
+            get: gr.update(visible=bool(missing), value=f"I agree with its terms: fetch {jobs.size_of(missing)}"),
+            fidelity: gr.update(visible=name == "codeformer"),
+        }
+
+    def fetched(name: str, progress: gr.Progress = gr.Progress()) -> Said:  # noqa: B008 (Gradio's way)
+        jobs.get_weights(name, telling(progress))
+        return chosen(name)
+
+    outputs = [about, get, fidelity]
+    gr.on([blocks.load, method.change], chosen, method, outputs, show_progress="hidden", api_visibility="private")
+    get.click(saying(about, fetched), method, outputs, show_progress_on=about, **ONE_AT_A_TIME)
+    return method, fidelity
+
+
+def experiment_choice(needed: str) -> gr.Dropdown:
+    """An experiment that has a section."""
+    able = [name for name, experiment in load().experiments.items() if getattr(experiment, needed)]
+    return gr.Dropdown(able, value=able[0], label="Models and settings of")
+
+
+# ------------------------------------------------------------------------------------------------- one photo
+def one_photo(desk: Desk, blocks: gr.Blocks) -> None:
+    """A photo, what is found in it, and what becomes of it."""
+    with gr.Row():
+        with gr.Column(scale=2, min_width=300):
+            photo = drop("Photo", several=False)
+            method, fidelity = method_choice(blocks)
+            strength = gr.Slider(0, 1, 1, step=0.05, label="Strength of the change")
+            with gr.Accordion("More", open=False):
+                upscale = gr.Radio([1, 2], value=1, label="Enlarge")
+                is_enhanced = gr.Checkbox(label="Enhance the background (Real-ESRGAN)")
+                parsing = gr.Checkbox(label="Change nothing but faces and hair (ParseNet)")
+                min_face = gr.Slider(20, 400, 20, step=5, label="Smallest face, in pixels")
+                only_center = gr.Checkbox(label="Only the face nearest to the middle")
+            start = gr.Button("Restore", variant="primary")
+        with gr.Column(scale=3, min_width=300):
+            status = gr.HTML(
+                note("Drop a photo to see the faces in it.", "quiet"), elem_classes="status", padding=False
+            )
+            slider = gr.ImageSlider(label="Before (left) and after", format="png", visible=False, max_height=620)
+            get = gr.DownloadButton("Download the photo", visible=False)
+            faces = gallery("Faces, before and after", "pairs")
+            seen = gr.Image(label="Faces found", format="png", interactive=False, visible=False, buttons=["fullscreen"])
+
+    def options(
+        strength: float, upscale: Literal[1, 2], is_enhanced: bool, parsing: bool, min_face: float, only_center: bool
+    ) -> Options:
+        return Options(
+            strength=strength,
+            upscale=upscale,
+            background=REALESRGAN if is_enhanced else LANCZOS,
+            parsing=parsing,
+            min_face=min_face,
+            only_center=only_center,
+            keep_crops=True,
+        )
+
+    def looked(file: str | None, name: str, *given: Any) -> Said:
+        cleared: Said = {part: gr.update(visible=False) for part in (slider, get, faces, seen)}
+        if file is None:
+            return cleared | {status: note("Drop a photo to see the faces in it.", "quiet")}
+        found = jobs.look(Path(file), name, options(*given))
+        return cleared | {seen: gr.update(value=found.picture, visible=True), status: note(found.text)}
+
+    def restored(
+        file: str | None,
+        name: str,
+        w: float,
+        *given: Any,
+        progress: gr.Progress = gr.Progress(),  # noqa: B008
+    ) -> Said:
+        if file is None:
+            raise BadInput("Drop a photo first.")
+        fidelity = w if name == "codeformer" else None
+        done = jobs.restore_one(desk, Path(file), name, options(*given), fidelity, telling(progress))
+        return {
+            slider: gr.update(value=(done.before, done.after), visible=True),
+            faces: gr.update(value=done.faces, visible=bool(done.faces)),
+            get: gr.update(value=str(done.file), visible=True),
+            seen: gr.update(visible=False),
+            status: note(done.text),
+        }
+
+    settings, outputs = (
+        [strength, upscale, is_enhanced, parsing, min_face, only_center],
+        [status, slider, get, faces, seen],
+    )
+    photo.change(saying(status, looked), [photo, method, *settings], outputs, show_progress_on=status, **ONE_AT_A_TIME)
+    given = [photo, method, fidelity, *settings]
+    start.click(saying(status, restored), given, outputs, show_progress_on=status, **ONE_AT_A_TIME)
+
+
+# ----------------------------------------------------------------------------------------------- many photos
+def results(hint: str) -> tuple[gr.HTML, gr.DownloadButton, gr.DownloadButton, gr.Gallery]:
+    """Where several results are shown: what was done, all of them to download, the report, the photos."""
+    status = gr.HTML(note(hint, "quiet"), elem_classes="status", padding=False)
+    with gr.Row():
+        archive = gr.DownloadButton("Download all", visible=False)
+        report = gr.DownloadButton("Download the report", visible=False)
+    return status, archive, report, gallery("Results", "results")
+
+
+def shown(parts: Sequence[Any], done: Many) -> Said:
+    """What the parts of `results` show."""
+    status, archive, report, gallery = parts
+    return {
+        status: note(done.text),
+        archive: gr.update(value=str(done.archive), visible=True),
+        report: gr.update(value=str(done.page) if done.page else None, visible=done.page is not None),
+        gallery: gr.update(value=done.shown, visible=True),
+    }
+
+
+def an_album(desk: Desk, blocks: gr.Blocks) -> None:
+    """Several photos, restored by a method, or by a prior that has learnt to know the person."""
+    with gr.Row():
+        with gr.Column(scale=2, min_width=300):
+            photos = drop("Photos to restore", several=True)
+            way = gr.Radio([EACH, PERSON], value=EACH, label="How")
+            with gr.Column() as by_method:
+                method, fidelity = method_choice(blocks)
+            with gr.Column(visible=False) as by_person:
+                album = drop("About 20 clean photos of the same person", several=True)
+                experiment = experiment_choice("prior")
+                steps = gr.Slider(10, 5000, 300, step=10, label="Steps of training: more are better and take longer")
+            start = gr.Button("Restore all", variant="primary")
+        with gr.Column(scale=3, min_width=300):
+            parts = results("Drop photos and choose how to restore them. What becomes of them is shown here.")
+
+    def restored(
+        files: list[str] | None,
+        way: str,
+        name: str,
+        w: float,
+        album: list[str] | None,
+        experiment: str,
+        steps: int,
+        progress: gr.Progress = gr.Progress(),  # noqa: B008
+    ) -> Said:
+        photos, tell = [*map(Path, files or [])], telling(progress)
+        if way == PERSON:
+            done = jobs.personalize_on(desk, [*map(Path, album or [])], photos, experiment, steps, tell)
+        else:
+            fidelity = w if name == "codeformer" else None
+            done = jobs.restore_many(desk, photos, name, Options(), fidelity, tell)
+        return shown(parts, done)
+
+    def chosen(way: str) -> Said:
+        return {by_method: gr.update(visible=way == EACH), by_person: gr.update(visible=way == PERSON)}
+
+    way.change(chosen, way, [by_method, by_person], show_progress="hidden", api_visibility="private")
+    given = [photos, way, method, fidelity, album, experiment, steps]
+    start.click(saying(parts[0], restored), given, [*parts], show_progress_on=parts[0], **ONE_AT_A_TIME)
+
+
+def adapting(desk: Desk) -> None:
+    """A restorer, adapted to photos without ground truth."""
+    with gr.Row():
+        with gr.Column(scale=2, min_width=300):
+            photos = drop("Photos of one camera or scanner", several=True)
+            experiment = experiment_choice("finetune")
+            start = gr.Button("Adapt", variant="primary")
+        with gr.Column(scale=3, min_width=300):
+            parts = results(ADAPTING)
+
+    def adapted(files: list[str] | None, experiment: str, progress: gr.Progress = gr.Progress()) -> Said:  # noqa: B008
+        done = jobs.adapt_to(desk, [*map(Path, files or [])], experiment, telling(progress))
+        return shown(parts, done)
+
+    start.click(saying(parts[0], adapted), [photos, experiment], [*parts], show_progress_on=parts[0], **ONE_AT_A_TIME)
