@@ -173,9 +173,10 @@ def restore_photos(
             part = whole.found(photos.some(ids))
             if part.faces.ids:
                 part.restored = row.run(Drafts(root), part.faces, "", "restored")
-            pasted = whole.pasted(part)
-            hide_from_git(root)
-            growing.add(pasted)
+            if part.photo_faces:
+                pasted = whole.pasted(part)
+                hide_from_git(root)
+                growing.add(pasted)
             parts.append(part)
             LOG.info("%d of %d photos are done: %s", sum(len(each.photos.ids) for each in parts), len(photos.ids), root)
         check_usable(parts)

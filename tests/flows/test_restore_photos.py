@@ -244,6 +244,7 @@ def test_photos_of_which_none_can_be_used_are_said_to_be_so(tmp_path):
     (tmp_path / "empty.png").touch()
     with pytest.raises(BadInput, match="None of the 1 photos can be used"):
         restored(tmp_path / "empty.png", out=tmp_path / "out")
+    assert not (tmp_path / "out").exists()
 
 
 def test_the_command_says_what_was_done_in_a_line_and_why_files_were_set_aside(album, tmp_path, capsys, monkeypatch):
