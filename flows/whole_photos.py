@@ -9,7 +9,7 @@ from typing import Literal
 
 from flows.restore import check_weights, chosen, for_photos, suffix_of
 from flows.rows import Row, rows_of
-from flows.workspace import Drafts, hide_from_git, results_folder
+from flows.workspace import Drafts, hide_from_git, remove_results, results_folder
 from tasks.basics import WEIGHTS, BadInput, Strict, suggestion
 from tasks.data.chosen import ChosenPhotos
 from tasks.params.experiment import Comparison, Experiment
@@ -173,13 +173,15 @@ def restore_photos(
             part = whole.found(photos.some(ids))
             if part.faces.ids:
                 part.restored = row.run(Drafts(root), part.faces, "", "restored")
-            pasted = whole.pasted(part)
-            hide_from_git(root)
-            growing.add(pasted)
+            if part.photo_faces:
+                pasted = whole.pasted(part)
+                hide_from_git(root)
+                growing.add(pasted)
             parts.append(part)
             LOG.info("%d of %d photos are done: %s", sum(len(each.photos.ids) for each in parts), len(photos.ids), root)
         check_usable(parts)
         growing.finish()
+        remove_results(root, {"photos", "faces"})
     finally:
         if any(part.photo_faces for part in parts):
             publish(whole.told(parts).root, root / "faces")

@@ -3,7 +3,7 @@
 import logging
 import os
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -187,6 +187,17 @@ def say_holes(lq: ImageFolder) -> None:
         LOG.warning("Without a hole, so nothing is filled: %d photos, %s", len(whole), first)
 
 
+def remove_results(root: Path, kept: Collection[str]) -> None:
+    """Remove the published results below a folder but for some, by name. A log line names those that stay."""
+    for folder in published_below(root)[0] if root.exists() else ():
+        if folder.relative_to(root).as_posix() not in kept:
+            remove_result(folder)
+            for above in folder.parents:
+                if above.parent == root or above == root or any(above.iterdir()):
+                    break
+                above.rmdir()
+
+
 def hide_from_git(root: Path) -> None:
     """A user's results that lie in the checkout are no part of it."""
     if root.is_relative_to(ROOT) and not (root / IGNORE[0]).exists():
@@ -249,16 +260,7 @@ class Workspace:
 
         A log line names those that hold anything of a user's: they stay.
         """
-        if not self.root.exists():
-            return
-        for folder in published_below(self.root)[0]:
-            name = folder.relative_to(self.root).as_posix()
-            if name not in self.results and name != keep:
-                remove_result(folder)
-                for above in folder.parents:
-                    if above.parent == self.root or above == self.root or any(above.iterdir()):
-                        break
-                    above.rmdir()
+        remove_results(self.root, {*self.results, keep})
 
     def folder(self, name: str) -> None:
         """Make a step's folder, which DVC expects also where the step has nothing to do."""

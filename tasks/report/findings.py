@@ -12,6 +12,7 @@ from tasks.report.text import decimals, interval, number, photo_count
 
 MEANINGS: dict[Kind, str] = {
     "full_reference": "nearer to its original",
+    "input_reference": "nearer to the LQ photo",
     "no_reference": "judged by itself",
     "distribution": "as a set, more like the reference photos",
 }

@@ -40,8 +40,10 @@ def tiny(monkeypatch, shared):
     demo = load_experiment("demo")
     changes = {
         "dataset": demo.dataset.model_copy(update={"size": 64, "real": 3}),
-        "finetune": demo.finetune.model_copy(update={"iterations": 2, "batch": 2, "micro_batch": 2}),
-        "pseudo_targets": demo.pseudo_targets.model_copy(update={"respacing": "10"}),
+        "finetune": demo.finetune.model_copy(
+            update={"iterations": 2, "batch": 2, "micro_batch": 2, "discriminator_width": 4}
+        ),
+        "pseudo_targets": demo.pseudo_targets.model_copy(update={"respacing": "5"}),
     }
     for module in (adapting, personalize):
         monkeypatch.setattr(module, "load_experiment", lambda name: demo.model_copy(update=changes))
@@ -120,8 +122,8 @@ def test_an_adaptation_that_fails_leaves_nothing_half_done(album, tmp_path, monk
 
     monkeypatch.setattr(module, "session_of" if module is finetune else "write_report", fail)
     with pytest.raises(BadInput, match="no room"):
-        adapted(album, tmp_path / "out", iterations=1 if module is finetune else None)
-    assert not (tmp_path / "out").exists()
+        adapted(album, tmp_path / "another", iterations=1 if module is finetune else None)
+    assert not (tmp_path / "another").exists()
 
 
 def test_photos_without_a_face_are_no_album(tmp_path):

@@ -14,7 +14,7 @@ from PIL import Image
 
 from flows import workspace
 from flows.cli import call
-from flows.restore import chosen, suffix_of
+from flows.restore import chosen, restore, suffix_of
 from flows.rows import rows_of
 from flows.whole_photos import METHODS, Options, Outcome, files_of, named, restore_photos
 from tasks.basics import ROOT, BadInput
@@ -178,6 +178,13 @@ def test_results_of_other_settings_do_not_lie_beside_new_ones(album, tmp_path, m
     assert {path.name for path in (out / "photos").rglob("*.*")} == {"one.png", "manifest.json"}
 
 
+def test_details_of_aligned_crops_do_not_stay_beside_whole_photos(album, tmp_path):
+    restore(str(album / "none.webp"), out=str(tmp_path / "out"))
+    assert (tmp_path / "out" / "details" / "lq").exists()
+    restored(album / "none.webp", out=tmp_path / "out")
+    assert {path.name for path in (tmp_path / "out").iterdir() if any(path.rglob("*.*"))} == {"photos", "faces"}
+
+
 def test_photos_that_are_gone_have_no_results_any_more(album, tmp_path):
     restored(album, out=tmp_path / "out")
     (album / "none.webp").unlink()
@@ -237,6 +244,7 @@ def test_photos_of_which_none_can_be_used_are_said_to_be_so(tmp_path):
     (tmp_path / "empty.png").touch()
     with pytest.raises(BadInput, match="None of the 1 photos can be used"):
         restored(tmp_path / "empty.png", out=tmp_path / "out")
+    assert not (tmp_path / "out").exists()
 
 
 def test_the_command_says_what_was_done_in_a_line_and_why_files_were_set_aside(album, tmp_path, capsys, monkeypatch):
