@@ -233,7 +233,7 @@ def test_two_runs_are_compared_photo_by_photo(two_runs, tmp_path, monkeypatch):
     assert target["facts"]["contents (SHA-256)"] == images.digest
     assert target["facts"]["DVC"] == dvc_digest(new / "pseudo_targets", default_store())
     text = (new / "report" / "results.md").read_text(encoding="utf-8")
-    assert "FID (seeded) to real photos ↓ (4 images, " in text
+    assert "FID (seeded) to rendered heads ↓ (4 images, " in text
     assert target["facts"]["commit"] in text
 
     data = tmp_path / "data"
