@@ -92,7 +92,8 @@ def page(desk: Desk) -> gr.Blocks:
 # ------------------------------------------------------------------------------------------------- parts
 def drop(label: str, *, several: bool) -> gr.File:
     """Where photos are dropped."""
-    count, kinds = "multiple" if several else "single", sorted(EXTENSIONS)
+    count: Literal["single", "multiple"] = "multiple" if several else "single"
+    kinds = sorted(EXTENSIONS)
     return gr.File(label=label, file_count=count, file_types=kinds, type="filepath", height=150)
 
 
