@@ -587,7 +587,7 @@ def test_restore_leaves_the_photos_alone_and_can_be_run_again(tmp_path):
     assert len(list(work.root.glob("photos/**/*.png"))) == 2
     (work.root / "photos" / "notes.txt").write_text("mine")
     with unchanged(tmp_path / "grandma", work.root), pytest.raises(BadInput, match=r"photos holds .*notes\.txt"):
-        restore(str(folder), seed=2)
+        restore(str(folder), seed=2, out=str(work.root))
 
 
 @pytest.mark.parametrize("name", ["mine.safetensors", "mine.json", "mine.losses.csv"])

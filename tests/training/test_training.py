@@ -355,7 +355,7 @@ def test_a_killed_run_of_one_network_goes_on_bit_equally(tmp_path, accelerator):
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_an_interrupted_run_keeps_the_step_that_it_was_at(tmp_path, accelerator, number):
     """The signal comes in the middle of step 3, long before the next state would be saved."""
-    state, usual = tmp_path / "state.pt", signal.signal(signal.SIGTERM, signal.default_int_handler)
+    state, usual = tmp_path / "state.pt", signal.signal(number, signal.default_int_handler)
     steps = []
 
     def loss(*images):
@@ -367,7 +367,7 @@ def test_an_interrupted_run_keeps_the_step_that_it_was_at(tmp_path, accelerator,
         with pytest.raises(KeyboardInterrupt):
             run_alone(accelerator, state, on_step=lambda step, _: steps.append(step), loss=loss, every_s=99)
     finally:
-        signal.signal(signal.SIGTERM, usual)
+        signal.signal(number, usual)
     assert loop.read_contents(state)["step"] == steps[-1] == 3
     resumed = run_alone(accelerator, state)
     whole = run_alone(accelerator, tmp_path / "whole.pt")
