@@ -9,7 +9,7 @@ from typing import Literal
 
 from flows.restore import check_weights, chosen, for_photos, suffix_of
 from flows.rows import Row, rows_of
-from flows.workspace import Drafts, hide_from_git, remove_results, results_folder
+from flows.workspace import Drafts, alone_in, hide_from_git, remove_results, results_folder
 from tasks.basics import WEIGHTS, BadInput, Strict, suggestion
 from tasks.data.chosen import ChosenPhotos
 from tasks.params.experiment import Comparison, Experiment
@@ -166,28 +166,8 @@ def restore_photos(
     root = root_for(photos, out, suffix_of(method, seed))
     whole = Whole(photos, names_of(photos, options.max_megapixels), row.label, options, settings.dataset.size)
     about = whole.about({"experiment": settings.model_dump(mode="json", exclude={"title", "published", "claims"})})
-    growing, parts = Growing(root / "photos", about), list[Part]()
-    replaced = other_results(root, about)
-    try:
-        for ids in groups(photos.ids):
-            part = whole.found(photos.some(ids))
-            if part.faces.ids:
-                part.restored = row.run(Drafts(root), part.faces, "", "restored")
-            if part.photo_faces:
-                pasted = whole.pasted(part)
-                hide_from_git(root)
-                growing.add(pasted)
-            parts.append(part)
-            LOG.info("%d of %d photos are done: %s", sum(len(each.photos.ids) for each in parts), len(photos.ids), root)
-        check_usable(parts)
-        growing.finish()
-        remove_results(root, {"photos", "faces"})
-    finally:
-        if any(part.photo_faces for part in parts):
-            publish(whole.told(parts).root, root / "faces")
-    if replaced:
-        LOG.warning("The earlier results in %s, of other photos or settings, were replaced.", root)
-    return outcome(root, parts)
+    with alone_in(root):
+        return outcome(root, grown(whole, row, root, about))
 
 
 def groups(ids: Sequence[str]) -> Iterator[Sequence[str]]:
@@ -265,6 +245,32 @@ class Whole:
         inputs = {"photos": digest({self.photos.labels[i]: str(path) for i, path in self.photos.paths.items()})}
         key = digest([paste_faces.name, described, inputs])
         return Manifest(stage=paste_faces.name, key=key, params=described, inputs=inputs, code="", files={})
+
+
+def grown(whole: Whole, row: Row, root: Path, about: Manifest) -> list[Part]:
+    """Restore the photos group by group, each of which is then there."""
+    growing, parts, photos = Growing(root / "photos", about), list[Part](), whole.photos
+    replaced = other_results(root, about)
+    try:
+        for ids in groups(photos.ids):
+            part = whole.found(photos.some(ids))
+            if part.faces.ids:
+                part.restored = row.run(Drafts(root), part.faces, "", "restored")
+            if part.photo_faces:
+                pasted = whole.pasted(part)
+                hide_from_git(root)
+                growing.add(pasted)
+            parts.append(part)
+            LOG.info("%d of %d photos are done: %s", sum(len(each.photos.ids) for each in parts), len(photos.ids), root)
+        check_usable(parts)
+        growing.finish()
+        remove_results(root, {"photos", "faces"})
+    finally:
+        if any(part.photo_faces for part in parts):
+            publish(whole.told(parts).root, root / "faces")
+    if replaced:
+        LOG.warning("The earlier results in %s, of other photos or settings, were replaced.", root)
+    return parts
 
 
 def found_faces(photos: ChosenPhotos, size: int, options: Options) -> ImageFolder:

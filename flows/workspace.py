@@ -18,7 +18,7 @@ from tasks.stages.named import NamedParams, named
 from tasks.store.artifact import ImageFolder, Manifest
 from tasks.store.files import disk_explained
 from tasks.store.keys import digest
-from tasks.store.locks import locked_for
+from tasks.store.locks import locked, locked_for
 from tasks.store.ownership import (
     ADVICE,
     IGNORE,
@@ -203,6 +203,16 @@ def hide_from_git(root: Path) -> None:
     if root.is_relative_to(ROOT) and not (root / IGNORE[0]).exists():
         root.mkdir(parents=True, exist_ok=True)
         (root / IGNORE[0]).write_text(IGNORE[1])
+
+
+@contextmanager
+def alone_in(root: Path) -> Iterator[None]:
+    """Keep other runs out of a folder of results while the block runs. Raises BadInput if one is at work there."""
+    lock = default_store().root / "locks" / f"results-{digest(str(root.resolve()))}"
+    with locked(lock, wait=False, remove=True) as is_held:
+        if not is_held:
+            raise BadInput(f"Another run writes to {root}. Wait for it to end, or name another folder: --out.")
+        yield
 
 
 @dataclass

@@ -178,6 +178,13 @@ def test_results_of_other_settings_do_not_lie_beside_new_ones(album, tmp_path, m
     assert {path.name for path in (out / "photos").rglob("*.*")} == {"one.png", "manifest.json"}
 
 
+def test_two_runs_do_not_write_to_one_folder(album, tmp_path):
+    with workspace.alone_in(tmp_path / "out"), pytest.raises(BadInput, match="Another run writes to"):
+        restored(album / "one.png", out=tmp_path / "out", strength=0.5)
+    assert not (tmp_path / "out").exists()
+    restored(album / "one.png", out=tmp_path / "out", strength=0.5)
+
+
 def test_details_of_aligned_crops_do_not_stay_beside_whole_photos(album, tmp_path):
     restore(str(album / "none.webp"), out=str(tmp_path / "out"))
     assert (tmp_path / "out" / "details" / "lq").exists()
