@@ -15,15 +15,7 @@ import numpy as np
 
 from flows.adapt import adapt_photos
 from flows.personalize import Tuning, personalize_photos
-from flows.whole_photos import (
-    Options,
-    Outcome,
-    counted,
-    files_of,
-    found_faces,
-    named,
-    restore_photos,
-)
+from flows.whole_photos import Options, Outcome, counted, files_of, found_faces, named, restore_photos
 from tasks.basics import WEIGHTS, BadInput
 from tasks.data.chosen import ChosenPhotos
 from tasks.data.photo import read_photo

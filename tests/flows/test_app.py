@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from chromium import in_chromium
 from faces.drawn import Head, draw
 from PIL import Image
 
@@ -28,9 +29,6 @@ from tasks.store.files import write_json, write_png
 from tasks.weights import fetch
 from tasks.weights.file import WeightFile
 
-playwright = pytest.importorskip("playwright.sync_api")
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-in_chromium = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here (apt-get install chromium)")
 pytestmark = pytest.mark.xdist_group("app")  # one server, one browser
 
 PATIENCE_MS = 120_000
@@ -60,14 +58,6 @@ def connecting(connect: Callable[..., None]) -> Callable[..., None]:
         connect(self, address)
 
     return checked
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[object]:
-    with playwright.sync_playwright() as started:
-        chromium = started.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"])
-        yield chromium
-        chromium.close()
 
 
 @pytest.fixture

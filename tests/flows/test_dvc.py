@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from chromium import in_chromium
 from recording import asked_by, calls_of
 
 from flows.publishing import FOLLOWED, follow
@@ -23,7 +24,6 @@ from tasks.params.experiment import Experiment
 from tasks.params.load import load, load_experiment
 from tasks.store.keys import code_of, data_of
 
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 ALWAYS = {"flows/steps.py", "flows/rows.py", "tasks/store/keys.py"}  # the wiring, and what keys are made of
 
 
@@ -196,14 +196,11 @@ def test_the_page_of_plots_needs_no_network(plots):
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here (apt-get install chromium)")
-def test_results_are_drawn_by_metric_and_losses_by_step(plots):
-    with pytest.importorskip("playwright.sync_api").sync_playwright() as started:
-        chromium = started.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"])
-        page = chromium.new_page()
-        page.goto(plots.as_uri())
-        assert page.locator("h2, h3").all_inner_texts() == ["results", "psnr", "ssim", "fine-tuning", ""]
-        assert page.locator("li").all_inner_texts() == ["lq", "lq", "l1"]
-        lines = [line.get_attribute("points").split() for line in page.locator("polyline").all()]
-        assert [len(line) for line in lines] == [2, 2, 2]
-        chromium.close()
+@in_chromium
+def test_results_are_drawn_by_metric_and_losses_by_step(plots, browser):
+    page = browser.new_page()
+    page.goto(plots.as_uri())
+    assert page.locator("h2, h3").all_inner_texts() == ["results", "psnr", "ssim", "fine-tuning", ""]
+    assert page.locator("li").all_inner_texts() == ["lq", "lq", "l1"]
+    lines = [line.get_attribute("points").split() for line in page.locator("polyline").all()]
+    assert [len(line) for line in lines] == [2, 2, 2]

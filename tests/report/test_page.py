@@ -1,13 +1,13 @@
 """The report's pages in a real browser, headless Chromium: what a reader clicks works, and nothing is fetched."""
 
 import json
-import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+from chromium import in_chromium
 
 from tasks.report.content import (
     PUBLISHED_COLUMNS,
@@ -24,9 +24,7 @@ from tasks.report.voting import write_ballot
 from tasks.report.writing import write_report
 from tasks.store.files import write_png
 
-playwright = pytest.importorskip("playwright.sync_api")
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here (apt-get install chromium)")
+pytestmark = in_chromium
 
 IDS = [f"face_{n:02}" for n in range(30)]
 DEGRADATIONS = [("light", "light"), ("medium", "medium"), ("heavy", "heavy")]
@@ -100,14 +98,6 @@ def report(tmp_path_factory) -> Path:
 
 def role_names() -> dict[str, str]:
     return {method.role: method.name for method in METHODS}
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[object]:
-    with playwright.sync_playwright() as started:
-        chromium = started.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"])
-        yield chromium
-        chromium.close()
 
 
 @pytest.fixture
