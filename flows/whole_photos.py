@@ -19,7 +19,7 @@ from tasks.stages.faces_report import FacesReportParams, faces_report
 from tasks.stages.find_faces import FindFacesParams, FoundPhoto, find_faces, read_found
 from tasks.stages.paste_faces import PasteFacesParams, names_of, paste_faces
 from tasks.store.artifact import ImageFolder, Manifest
-from tasks.store.files import Quarantined
+from tasks.store.files import Quarantined, none_usable
 from tasks.store.keys import digest
 from tasks.store.ownership import manifest_of
 from tasks.store.publish import Growing, publish
@@ -300,9 +300,7 @@ def other_results(root: Path, about: Manifest) -> bool:
 def check_usable(parts: Sequence[Part]) -> None:
     """Raises BadInput if no photo at all can be used."""
     if not any(part.photo_faces for part in parts):
-        aside = [row for part in parts for row in part.faces.quarantine]
-        reasons = "\n".join(f"  {row.file}: {row.reason}" for row in aside[:10])
-        raise BadInput(f"None of the {len(aside)} photos can be used:\n{reasons}")
+        raise none_usable([row for part in parts for row in part.faces.quarantine])
 
 
 def outcome(root: Path, parts: Sequence[Part]) -> Outcome:

@@ -11,12 +11,12 @@ from pydantic import (
     PositiveInt,
 )
 
-from tasks.basics import BadInput, Strict
+from tasks.basics import Strict
 from tasks.data.ingest import Cropped, Ingest, PairedIngest, PhotoFolder
 from tasks.degradation.masks import mask_image
 from tasks.running.stage import stage
 from tasks.store.artifact import Manifest
-from tasks.store.files import Quarantined, read_csv, write_csv, write_png, write_quarantine
+from tasks.store.files import Quarantined, none_usable, read_csv, write_csv, write_png, write_quarantine
 
 CROPPED = "cropped.csv"
 HOLES = "holes.csv"
@@ -99,6 +99,5 @@ def write_photos(out: Path, photos: Iterable[tuple[str, np.ndarray]], quarantine
         write_png(out / f"{image_id}.png", image)
         count += 1
     if not count:
-        reasons = "\n".join(f"  {file}: {reason}" for file, reason in quarantine[:10])
-        raise BadInput(f"None of the {len(quarantine)} photos can be used:\n{reasons}")
+        raise none_usable(quarantine)
     write_quarantine(out, quarantine)

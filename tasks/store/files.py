@@ -26,6 +26,12 @@ class Quarantined(NamedTuple):
     reason: str
 
 
+def none_usable(aside: Sequence[Quarantined]) -> BadInput:
+    """What to raise where every photo was set aside."""
+    reasons = "\n".join(f"  {file}: {reason}" for file, reason in aside[:10])
+    return BadInput(f"None of the {len(aside)} photos can be used:\n{reasons}")
+
+
 def read_png(path: Path) -> np.ndarray:
     """uint8 RGB [H, W, 3] of an image that this project wrote. Raises BadInput with the file's name."""
     try:
