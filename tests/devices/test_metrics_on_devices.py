@@ -8,6 +8,7 @@ import pytest
 import scipy.io
 import torch
 
+from tasks.basics import WEIGHTS
 from tasks.metrics import arcface, neighbours, no_reference
 from tasks.metrics.metric import ImageMetric
 from tasks.metrics.niqe import niqe
@@ -43,6 +44,7 @@ def weights(tmp_path_factory):
     scipy.io.savemat(
         folder / NRQM_MODEL.place, {"model": {"linear": np.array([[0.5], [1.0], [2.0], [0.5]]), "rf": forests}}
     )
+    (folder / "demo").symlink_to(WEIGHTS / "demo")
     return folder
 
 
@@ -54,7 +56,7 @@ def measured(name, weights, device, restored, reference):
     return scorer(restored, reference) if metric.needs_truth else scorer(restored, None)
 
 
-@pytest.mark.parametrize("name", [*METRICS, "fid_seeded"])
+@pytest.mark.parametrize("name", [*METRICS, "fid_seeded", "fid_prior"])
 @pytest.mark.parametrize("kind", DEVICES)
 @torch.no_grad()
 def test_a_metric_measures_what_it_measures_on_the_cpu(pretend, weights, kind, name):
