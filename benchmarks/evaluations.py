@@ -2,9 +2,10 @@
 
     python -m benchmarks.evaluations OUT [--experiment demo] [--degradation raw_x2_severe] [--ways ancestral:500 ...]
 
-A way is SAMPLER:RESPACING; the first is what the others are compared with. Each makes pseudo-targets, adapts the restorer to
-those of the photos without ground truth, and judges both on the test photos. Differences to the first way are means over
-photos with their 95 % intervals; FID is of the whole set and has none. What is in the store is not computed again.
+A way is SAMPLER:RESPACING; the first is what the others are compared with. Each makes pseudo-targets, adapts the
+restorer to those of the photos without ground truth, and judges both on the test photos. Differences to the first way
+are means over photos with their 95 % intervals; FID is of the whole set and has none. What is in the store is not
+computed again.
 """
 
 import argparse
@@ -23,6 +24,7 @@ from tasks.store.files import read_json
 WAYS = [f"{sampler}:{steps}" for sampler in ("ancestral", "dpm_solver") for steps in (500, 250, 100, 50, 34, 17)]
 METHODS = ("pseudo_target", "adapted")
 METRICS = ("psnr", "ssim", "lpips_seeded")
+SETS = ("fid_prior", "fid_seeded")
 
 
 def main() -> None:
@@ -52,12 +54,12 @@ def variant(base: Experiment, degradation: str, sampler: str, respacing: str) ->
 
 
 def lines(folder: Path, first: Path, degradation: str) -> Iterator[str]:
-    """For pseudo-targets and restorer: method, each metric with its difference to the first way, FID."""
+    """For pseudo-targets and restorer: method, each metric with its difference to the first way, both FIDs."""
     scores, reference = (photo_scores(path) for path in (folder, first))
     sets = read_json(folder / "report" / "metrics.json")[degradation]
     for method in METHODS:
         cells = [f"{scores[method, m].mean():.4g} ({difference(scores, reference, method, m)})" for m in METRICS]
-        yield " | ".join([method, *cells, f"{sets[method]['fid_seeded']:.3f}"])
+        yield " | ".join([method, *cells, *(f"{sets[method][metric]:.3f}" for metric in SETS)])
 
 
 def photo_scores(folder: Path) -> pd.DataFrame:
