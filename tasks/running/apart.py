@@ -101,13 +101,13 @@ def _wait_for(futures: Sequence[Future[object]], company: Company) -> None:
 
 
 def _raise_all(errors: Sequence[Exception]) -> None:
-    """Raise what went wrong, if anything did; several errors as one that says them all."""
-    if len(errors) < 2:
-        for error in errors:
-            raise error
-        return
-    kind = BadInput if all(isinstance(error, BadInput) for error in errors) else RuntimeError
-    raise kind("\n".join(dict.fromkeys(map(str, errors)))) from errors[0]
+    """Raise what went wrong, if anything did; several reasons as one error that says them all."""
+    reasons = {str(error): error for error in reversed(errors)}
+    if len(reasons) > 1:
+        kind = BadInput if all(isinstance(error, BadInput) for error in errors) else RuntimeError
+        raise kind("\n".join(reversed(reasons))) from errors[0]
+    for error in errors:
+        raise error
 
 
 def make_apart(module: str, name: str, params: Strict, inputs: dict[str, Any], company: Company) -> None:

@@ -57,6 +57,19 @@ def test_one_that_fails_lets_the_others_end_and_all_reasons_are_said(count):
     assert are_made(*bad, good) == [False, False, True]
 
 
+class NotThere(Exception):
+    pass
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_one_reason_of_all_is_raised_as_it_is(count):
+    def fail() -> None:
+        raise NotThere
+
+    with pytest.raises(NotThere):
+        side_by_side([fail, fail], count)
+
+
 def test_a_process_that_is_killed_is_an_error_that_says_so():
     dead, good = Words(text="dead", dies=True), Words(text="good")
     written(good)
