@@ -12,6 +12,7 @@ import os
 import platform
 import re
 import socket
+import statistics
 import subprocess
 import sys
 import time
@@ -339,15 +340,17 @@ def _show_log(run_id: str, shown: int, screen: Screen) -> int:
 
 
 def _show_progress(run_id: str, screen: Screen) -> None:
-    """The newest progress artefact of the run's tasks that are at work, if there is anything left to do."""
+    """How far the run's tasks are that are at work, if there is anything left to do; several on one line."""
     query = {
         "artifacts": {"flow_run_id": {"any_": [run_id]}, "type": {"any_": ["progress"]}},
         "task_runs": {"state": {"type": {"any_": ["RUNNING"]}}},
         "sort": "UPDATED_DESC",
-        "limit": 1,
     }
-    newest = (ask("artifacts/filter", query) or [{"description": "", "data": 100}])[0]
-    if (percent := float(newest["data"])) < 100:
-        screen.progress(newest["description"], percent / 100)
+    newest: dict[Any, tuple[str, float]] = {}  # of each task: one that is tried again has those of both tries
+    for found in ask("artifacts/filter", query) or []:
+        newest.setdefault(found.get("task_run_id"), (found["description"], float(found["data"])))
+    if busy := [(what, percent) for what, percent in newest.values() if percent < 100]:
+        what = busy[0][0] + (f", {len(busy)} at once" if len(busy) > 1 else "")
+        screen.progress(what, statistics.mean(percent for _, percent in busy) / 100)
     else:
         screen.clear()

@@ -12,6 +12,7 @@ from pathlib import Path
 from tasks.basics import ROOT, BadInput, Strict, with_home
 from tasks.data.holes import hole_shares
 from tasks.data.ingest import discover, image_ids, named_otherwise, own_names
+from tasks.running.apart import side_by_side
 from tasks.running.stage import Source, Stage, default_store
 from tasks.stages.ingest import read_cropped
 from tasks.stages.named import NamedParams, named
@@ -230,6 +231,10 @@ class Workspace:
         publish(result.root, self.place(at))
         self.results[at] = result
         return result
+
+    def make_all(self, stage: Stage, params: Strict, inputs: Mapping[str, Mapping[str, Source]], count: int) -> None:
+        """Make independent results of a stage, `count` of them side by side. inputs: by the results' names."""
+        side_by_side([partial(self.make, at, stage, params, **of) for at, of in inputs.items()], count)
 
     def finds(self, at: str, stage: Stage, params: Strict, **inputs: Source) -> bool:
         """Whether a result is in the store; one that is published under its name is taken into it."""

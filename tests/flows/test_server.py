@@ -91,6 +91,16 @@ def test_progress_is_one_live_line_that_the_next_text_replaces(api):
     assert shown.getvalue().count("\n") == 3
 
 
+def test_tasks_side_by_side_share_the_live_line(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    tasks = [("a", 40.0), ("b", 20.0), ("done", 100.0), ("a", 90.0)]  # the last is of an earlier try
+    answer = [{"task_run_id": task, "description": "finetune (steps)", "data": share} for task, share in tasks]
+    monkeypatch.setattr(server, "ask", lambda path, query: answer)
+    shown = Terminal()
+    server._show_progress("1", Screen(1, shown))
+    assert shown.getvalue() == f"\rfinetune (steps), 2 at once      {'█' * 6}{'░' * 14}  30 % \x1b[K"
+
+
 def test_what_is_done_shows_no_progress_and_results_get_a_line_of_their_own(api):
     shown = Terminal()
     server.follow("1", Screen(1, shown))
