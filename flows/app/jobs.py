@@ -128,7 +128,8 @@ def get_weights(method: str, tell: Tell) -> None:
 def look(photo: Path, method: str, options: Options) -> Look:
     """The faces of a photo, and which of them will be restored. Raises BadInput for a file that is no photo."""
     experiment, _ = named(method, None)
-    options.check()
+    for check in options.checks:
+        check()
     faces = found_faces(ChosenPhotos([photo]), load_experiment(experiment).dataset.size, options)
     for _, reason in faces.quarantine:
         raise BadInput(reason)
