@@ -7,6 +7,7 @@ and comes back.
 
 import fcntl
 import http.client
+import io
 import json
 import os
 import platform
@@ -284,9 +285,18 @@ def run(flow: str, parameters: dict[str, Any], screen: Screen, tags: Sequence[st
             return follow(begun["id"], screen)
         except KeyboardInterrupt:
             screen.line("Cancelling …")
-            ask(f"flow_runs/{begun['id']}/set_state", {"state": {"type": "CANCELLING"}, "force": True})
-            follow(begun["id"], screen)
+            cancel(begun["id"])
             raise
+
+
+def cancel(run_id: str) -> None:
+    """Cancel a run and wait until it has ended; the tasks that were at work are cancelled with it, and not crashed."""
+    ask(f"flow_runs/{run_id}/set_state", {"state": {"type": "CANCELLING"}, "force": True})
+    follow(run_id, Screen(0, io.StringIO()))  # what its log says of being ended is no news
+    query = {"flow_runs": {"id": {"any_": [run_id]}}, "task_runs": {"state": {"type": {"any_": ["CRASHED"]}}}}
+    for task in ask("task_runs/filter", query) or []:
+        state = {"type": "CANCELLED", "message": "The run was cancelled."}
+        ask(f"task_runs/{task['id']}/set_state", {"state": state, "force": True})
 
 
 def _begin(deployment: str, about: dict[str, Any]) -> dict[str, Any]:

@@ -52,6 +52,7 @@ def test_the_help_lists_every_command(capsys):
         (["restore", "folder", "--out", ""], 2, "a path is empty"),
         (["adapt"], 1, "Which photos?"),
         (["adapt", "f", "--method", "swinr"], 1, "Did you mean 'swinir'?"),
+        (["adapt", "--yes"], 1, "Which photos?"),
         (["adapt", "f", "--hq", "g"], 1, "only aligned face crops"),
         (["personalize", "f", "--album", "a", "--method", "dmo"], 1, "Did you mean 'demo'?"),
         (["restore", "folder", "--masks", "masks"], 1, "only aligned face crops can be filled"),
