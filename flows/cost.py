@@ -28,6 +28,7 @@ from tasks.params.experiment import Comparison, Experiment, given
 from tasks.restorers import swinir
 from tasks.running.batching import batch_size
 from tasks.running.device import held_device
+from tasks.running.half import half_precision
 from tasks.running.stage import Source, Stage, default_store
 from tasks.store.artifact import ImageFolder
 from tasks.store.files import read_note, write_json
@@ -195,6 +196,7 @@ class Timed:
         side = self.experiment.dataset.size
         about = [self.what, self.experiment.prior, self.experiment.restorer, self.experiment.finetune]
         described = [str(part) for part in about] + [str(side), device_name(), torch.__version__]
+        described += ["bf16"] if self.is_half else []
         file = default_store().root / "speed" / f"{digest(described)}.json"
         known = read_note(file)
         if known.get("others", 1) <= IDLE:
@@ -203,6 +205,12 @@ class Timed:
         file.parent.mkdir(parents=True, exist_ok=True)
         write_json(file, {"what": described, **speed._asdict()})
         return speed
+
+    @property
+    def is_half(self) -> bool:
+        """Whether the prior runs in bfloat16."""
+        settings = self.experiment.pseudo_targets
+        return self.what == "prior" and settings is not None and settings.bf16
 
     def _measured(self, side: int) -> Speed:
         with held_device() as device:
@@ -217,10 +225,9 @@ class Timed:
         if self.what == "prior":
             prior = given(experiment.prior, "prior")
             unet = load_prior(prior.arch, ROOT / prior.weights, device)
-            is_half = bool(experiment.pseudo_targets and experiment.pseudo_targets.bf16)
 
             def evaluate() -> None:
-                with torch.inference_mode(), torch.autocast(device.type, torch.bfloat16, enabled=is_half):
+                with torch.inference_mode(), half_precision(device, self.is_half):
                     unet(images, level)
 
             return evaluate
