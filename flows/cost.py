@@ -28,6 +28,7 @@ from tasks.params.experiment import Comparison, Experiment, given
 from tasks.restorers import swinir
 from tasks.running.batching import batch_size
 from tasks.running.device import held_device
+from tasks.running.half import half_precision
 from tasks.running.stage import Source, Stage, default_store
 from tasks.store.artifact import ImageFolder
 from tasks.store.files import read_note, write_json
@@ -206,11 +207,17 @@ class Timed:
         return speed
 
     @property
+    def is_half(self) -> bool:
+        """Whether the prior runs in bfloat16."""
+        settings = self.experiment.pseudo_targets
+        return self.what == "prior" and settings is not None and settings.bf16
+
+    @property
     def _about(self) -> tuple[object, ...]:
         """What the speed depends on, beside the device and the size of the images."""
-        experiment, targets = self.experiment, self.experiment.pseudo_targets
+        experiment = self.experiment
         if self.what == "prior":
-            return self.what, experiment.prior, bool(targets and targets.bf16)
+            return self.what, experiment.prior, self.is_half
         if self.what == "finetune":
             return self.what, experiment.restorer, experiment.finetune
         return (self.what, experiment.restorer) if self.what == "restorer" else (self.what,)
@@ -228,10 +235,9 @@ class Timed:
         if self.what == "prior":
             prior = given(experiment.prior, "prior")
             unet = load_prior(prior.arch, ROOT / prior.weights, device)
-            is_half = bool(experiment.pseudo_targets and experiment.pseudo_targets.bf16)
 
             def evaluate() -> None:
-                with torch.inference_mode(), torch.autocast(device.type, torch.bfloat16, enabled=is_half):
+                with torch.inference_mode(), half_precision(device, self.is_half):
                     unet(images, level)
 
             return evaluate

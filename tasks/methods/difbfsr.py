@@ -27,53 +27,76 @@ LEAK = 0.2
 
 
 class Srm(nn.Module):
-    """Super-Resolution Module: [1, 3, h, w] to [1, 3, scale h, scale w] in [-1, 1].
+    """Super-Resolution Module of each of N photos: [N, 3, h, w] to [N, 3, scale h, scale w] in [-1, 1].
 
     Five residual blocks and pixel shuffling, on top of the cubic enlargement. scale: 1, 2, 4, …
     """
 
-    def __init__(self, scale: int, width: int) -> None:
+    def __init__(self, scale: int, width: int, photos: int = 1) -> None:
         super().__init__()
         self.scale = scale
-        self.head = nn.Conv2d(3, width, 3, padding=1)
+        self.head = ConvOfEach(photos, 3, width)
         self.blocks = nn.ModuleList(
-            nn.Sequential(
-                nn.Conv2d(width, width, 3, padding=1), nn.LeakyReLU(LEAK), nn.Conv2d(width, width, 3, padding=1)
-            )
+            nn.Sequential(ConvOfEach(photos, width, width), nn.LeakyReLU(LEAK), ConvOfEach(photos, width, width))
             for _ in range(5)
         )
         self.enlarge = nn.Sequential(
             *(
                 layer
                 for _ in range(scale.bit_length() - 1)
-                for layer in (nn.Conv2d(width, 4 * width, 3, padding=1), nn.PixelShuffle(2), nn.LeakyReLU(LEAK))
+                for layer in (ConvOfEach(photos, width, 4 * width), nn.PixelShuffle(2), nn.LeakyReLU(LEAK))
             )
         )
-        self.tail = nn.Conv2d(width, 3, 3, padding=1)
+        self.tail = ConvOfEach(photos, width, 3)
 
     def forward(self, y: Tensor) -> Tensor:
-        h = nn.functional.leaky_relu(self.head(y), LEAK)
+        h = nn.functional.leaky_relu(self.head(side_by_side(y)), LEAK)
         for block in self.blocks:
             h = h + block(h)
+        enlarged = resize(y, self.scale * y.shape[-2], self.scale * y.shape[-1])
         detail: Tensor = self.tail(self.enlarge(h))
-        return resize(y, self.scale * y.shape[-2], self.scale * y.shape[-1]) + detail
+        return enlarged + detail.view_as(enlarged)
 
 
 class Cfm(nn.Module):
-    """Contraction filter module: two convolutions with leaky ReLU, added to their input."""
+    """Contraction filter module of each of N photos: two convolutions with leaky ReLU, added to their input."""
 
-    def __init__(self, width: int) -> None:
+    def __init__(self, width: int, photos: int = 1) -> None:
         super().__init__()
         self.filter = nn.Sequential(
-            nn.Conv2d(3, width, 3, padding=1),
+            ConvOfEach(photos, 3, width),
             nn.LeakyReLU(LEAK),
-            nn.Conv2d(width, 3, 3, padding=1),
+            ConvOfEach(photos, width, 3),
             nn.LeakyReLU(LEAK),
         )
 
     def forward(self, y: Tensor) -> Tensor:
-        result: Tensor = y + self.filter(y)
-        return result
+        added: Tensor = self.filter(side_by_side(y))
+        return y + added.view_as(y)
+
+
+class ConvOfEach(nn.Conv2d):
+    """A 3 x 3 convolution with weights of its own for each photo of those that lie `side_by_side`.
+
+    On a GPU all of them are one, in groups. On the CPU that is no faster and rounds differently, so there one follows
+    the other: the bits do not depend on the batch.
+    """
+
+    def __init__(self, photos: int, channels: int, out: int) -> None:
+        super().__init__(photos * channels, photos * out, 3, padding=1, groups=photos)
+
+    def forward(self, x: Tensor) -> Tensor:
+        if x.device.type != "cpu":
+            return super().forward(x)
+        assert self.bias is not None
+        weights, biases = self.weight.chunk(self.groups), self.bias.chunk(self.groups)
+        each = zip(x.chunk(self.groups, dim=1), weights, biases, strict=True)
+        return torch.cat([F.conv2d(photo, weight, bias, padding=1) for photo, weight, bias in each], dim=1)
+
+
+def side_by_side(y: Tensor) -> Tensor:
+    """[N, C, H, W] to [1, N C, H, W]: the channels of one photo after those of another."""
+    return y.reshape(1, -1, *y.shape[-2:])
 
 
 def resize(x: Tensor, height: int, width: int) -> Tensor:
@@ -90,10 +113,11 @@ def low_pass(x: Tensor, factor: int) -> Tensor:
 def loss(small: Tensor, output: Tensor, factor: int) -> Tensor:
     """Eq. 3 on the small photo's grid: half the mean squared difference of the two after the low-pass filter.
 
-    small: [N, C, h, w]; output: [N, C, H, W], shrunk to it first.
+    small: [N, C, h, w]; output: [N, C, H, W], shrunk to it first. The sum over the photos, so that each one's gradient
+    is the same in any batch.
     """
     shrunk = resize(output, *small.shape[-2:])
-    return (low_pass(small, factor) - low_pass(shrunk, factor)).square().mean() / 2
+    return (low_pass(small, factor) - low_pass(shrunk, factor)).square().flatten(1).mean(dim=1).sum() / 2
 
 
 def contract(x_0: Tensor, y_hat: Tensor, factor: int) -> Tensor:
@@ -101,56 +125,66 @@ def contract(x_0: Tensor, y_hat: Tensor, factor: int) -> Tensor:
     return low_pass(y_hat, factor) + x_0 - low_pass(x_0, factor)
 
 
-class Guide:
-    """The two networks of one photo with their optimisers; `step` fits both once and says what they now think."""
+class PhotoNetworks(nn.Module):
+    """The two networks of each of N photos, less in the ablations: small photos [N, 3, h, w] to y_hat [N, 3, H, W].
 
-    def __init__(
-        self, small: Tensor, scale: int, factor: int, modules: Modules, width: int, lr_srm: float, lr_cfm: float
-    ) -> None:
-        """small: [1, 3, h, w] in [-1, 1]; the networks take their weights from torch's global generator."""
-        self.small, self.factor, self.scale = small, factor, scale
-        self.srm = Srm(scale, width).to(small.device) if modules in ("both", "srm") else None
-        self.cfm = Cfm(width).to(small.device) if modules in ("both", "cfm") else None
-        nets = ((self.srm, lr_srm), (self.cfm, lr_cfm))
+    A batch takes the operations of one photo. No photo's gradient reaches the networks of another.
+    """
+
+    def __init__(self, scale: int, width: int, modules: Modules, photos: int = 1) -> None:
+        super().__init__()
+        self.scale = scale
+        self.srm = Srm(scale, width, photos) if modules in ("both", "srm") else None
+        self.cfm = Cfm(width, photos) if modules in ("both", "cfm") else None
+
+    def forward(self, small: Tensor) -> Tensor:
+        height, width = (self.scale * side for side in small.shape[-2:])
+        y_hat = self.srm(small) if self.srm is not None else resize(small, height, width)
+        result: Tensor = self.cfm(y_hat) if self.cfm is not None else y_hat
+        return result
+
+
+class Guides:
+    """The networks of a batch of photos with their optimisers; `step` fits all once and says what they now think."""
+
+    def __init__(self, small: Tensor, networks: PhotoNetworks, *, factor: int, lr_srm: float, lr_cfm: float) -> None:
+        """small: [N, 3, h, w] in [-1, 1]; networks: of N photos, on the same device."""
+        self.small, self.networks, self.factor = small, networks, factor
+        nets = ((networks.srm, lr_srm), (networks.cfm, lr_cfm))
         self.optimizers = [torch.optim.Adam(net.parameters(), lr=lr) for net, lr in nets if net is not None]
 
-    def estimate(self) -> Tensor:
-        """y_hat [1, 3, H, W] of the networks as they are."""
-        height, width = (self.scale * side for side in self.small.shape[-2:])
-        y_hat = self.srm(self.small) if self.srm is not None else resize(self.small, height, width)
-        return self.cfm(y_hat) if self.cfm is not None else y_hat
-
     def step(self) -> Tensor:
-        """Update the two modules in turn, the super-resolution one first (3.1), and estimate."""
+        """y_hat [N, 3, H, W] after an update of the two modules in turn, the super-resolution one first (3.1)."""
         with torch.enable_grad():
             for optimizer in self.optimizers:
-                objective = loss(self.small, self.estimate(), self.factor)
+                objective = loss(self.small, self.networks(self.small), self.factor)
                 optimizer.zero_grad()
                 objective.backward()  # type: ignore[no-untyped-call]
                 optimizer.step()
-        return self.estimate().detach()
+        with torch.no_grad():
+            y_hat: Tensor = self.networks(self.small)
+        return y_hat
 
 
 @torch.no_grad()
 def restore(
     denoise: Denoise,
     schedule: Schedule,
-    guides: Sequence[Guide],
+    guides: Guides | None,
     noise: Draw,
     *,
     factor: int,
     on_step: Callable[[int], None] = lambda i: None,
 ) -> Tensor:
-    """Restored photos [N, 3, H, W] in [0, 1], one of each guide; without guides' help (no guide): plain samples.
+    """Restored photos [N, 3, H, W] in [0, 1], those of the guides; without guides: plain samples.
 
     The chain starts from noise() and runs over the whole (respaced, published: 100 steps) schedule. factor: N of psi.
     """
     x = noise()
     for i in reversed(range(len(schedule))):
         prediction = predict(denoise, schedule, x, i)
-        if guides:
-            y_hat = torch.cat([guide.step() for guide in guides])
-            prediction = prediction._replace(x_0=contract(prediction.x_0, y_hat, factor))
+        if guides is not None:
+            prediction = prediction._replace(x_0=contract(prediction.x_0, guides.step(), factor))
         x = ancestral_step(schedule, x, i, prediction, noise())
         on_step(i)
     return (x / 2 + 0.5).clamp(0, 1)
@@ -180,13 +214,20 @@ class DifBfsr(Method):
         def run(lq: Tensor, image_ids: Sequence[str]) -> Tensor:
             draw = partial(ImageStreams(seed, "difbfsr", image_ids, device).normal, *lq.shape[1:])
             small = resize(2 * lq - 1, lq.shape[-2] // self.scale, lq.shape[-1] // self.scale)
-            ids = [] if self.modules == "none" else image_ids
-            guides = [self.guide(photo[None], image_id, seed) for photo, image_id in zip(small, ids, strict=False)]
+            guides = None if self.modules == "none" else self.guides(small, image_ids, seed)
             return restore(prior, schedule, guides, draw, factor=self.factor)
 
         return run
 
-    def guide(self, small: Tensor, image_id: str, seed: int) -> Guide:
-        """The two networks of one photo, [1, 3, h, w] in [-1, 1], with first weights of its own."""
+    def guides(self, small: Tensor, image_ids: Sequence[str], seed: int) -> Guides:
+        """The networks of the photos, [N, 3, h, w] in [-1, 1], each with first weights of its own."""
+        each = [self.first_weights(image_id, seed) for image_id in image_ids]
+        with torch.device("meta"):
+            networks = PhotoNetworks(self.scale, self.width, self.modules, len(each))
+        networks.load_state_dict({name: torch.cat([one[name] for one in each]) for name in each[0]}, assign=True)
+        return Guides(small, networks.to(small.device), factor=self.factor, lr_srm=self.lr_srm, lr_cfm=self.lr_cfm)
+
+    def first_weights(self, image_id: str, seed: int) -> dict[str, Tensor]:
+        """Of the networks of one photo."""
         with initial_weights(stream_seed(seed, "difbfsr_networks", image_id) & 0xFFFFFFFF):
-            return Guide(small, self.scale, self.factor, self.modules, self.width, self.lr_srm, self.lr_cfm)
+            return PhotoNetworks(self.scale, self.width, self.modules).state_dict()

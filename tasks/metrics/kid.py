@@ -20,7 +20,7 @@ def kid(features: Tensor, reference: ReferenceSet) -> SetScore:
     it, their spread says nothing of how sure the value is, and there is none. The draws depend on the two sizes alone,
     so methods of one table are compared on the same photos. Raises Unavailable for fewer than two images.
     """
-    ours, theirs = features.double(), reference.kept_features.double()
+    ours, theirs = features.double(), reference.kept_features.to(features.device).double()
     sizes = len(ours), len(theirs)
     size = min(*sizes, SUBSET_SIZE)
     if size < 2:

@@ -13,16 +13,18 @@ BLOCK = 2**24  # distances at a time
 
 def precision(features: Tensor, reference: ReferenceSet) -> SetScore:
     """Share of the set within the reference. Raises Unavailable for too few images."""
-    return SetScore(precision_recall(reference.kept_features, features)[0])
+    return SetScore(precision_recall(reference.kept_features.to(features.device), features)[0])
 
 
 def recall(features: Tensor, reference: ReferenceSet) -> SetScore:
     """Share of the reference within the set. Raises Unavailable for too few images."""
-    return SetScore(precision_recall(reference.kept_features, features)[1])
+    return SetScore(precision_recall(reference.kept_features.to(features.device), features)[1])
 
 
 def precision_recall(real: Tensor, generated: Tensor, k: int = 3) -> tuple[float, float]:
     """Precision and recall of generated against real features [N, D], [M, D] (Kynkäänniemi et al. 2019).
+
+    Both on one device, which has float64; at most BLOCK distances are held at a time.
 
     A point's ball reaches to its k-th nearest neighbour in its own set; precision is the share of generated points in
     at least one real ball, recall the reverse. Raises Unavailable for fewer than k + 1.

@@ -16,6 +16,8 @@ from tasks.metrics.offline import blamed
 from tasks.weights.checkpoint import read_contents
 from tasks.weights.file import Unavailable
 
+BLOCK = 2**24  # numbers in float64 at a time
+
 
 @dataclass(frozen=True, eq=False)
 class FeatureStatistics:
@@ -60,10 +62,13 @@ class FeatureStatistics:
 
 
 def feature_statistics(features: Iterable[Tensor], metric: str, name: str) -> FeatureStatistics:
-    """Statistics of a set from its features in batches of [B, D]. Raises Unavailable for fewer than two images."""
+    """Statistics of a set from its features in batches of [B, D], any number of images in 128 MiB beside them.
+
+    Raises Unavailable for fewer than two images.
+    """
     n, total, products = 0, np.zeros(()), np.zeros(())
-    for batch in features:
-        rows = batch.detach().cpu().double().numpy()
+    for some in (part for batch in features for part in batch.split(max(1, BLOCK // batch[0].numel()))):
+        rows = some.detach().cpu().double().numpy()
         n += len(rows)
         total = total + rows.sum(axis=0)
         products = products + rows.T @ rows

@@ -78,7 +78,8 @@ def evaluate(
     scores = pd.concat([pd.read_parquet(folder / "scores.parquet") for folder in parts])
     scores[~scores["metric"].isin(absent)].to_parquet(out / "scores.parquet", index=False)
     missing = {name: absent[column(name)[0]] for name in params.metrics if column(name)[0] in absent}
-    set_scores, compared = compare_sets(params.metrics, references, parts, missing)
+    with held_device() as device:
+        set_scores, compared = compare_sets(params.metrics, references, parts, missing, device)
     write_json(out / "set_scores.json", set_scores)
     write_json(out / "references.json", compared)
     write_json(out / "absent.json", missing)
@@ -225,8 +226,13 @@ def compare_sets(
     references: dict[str, ImageFolder],
     parts: list[Path],
     absent: dict[str, str],
+    device: torch.device,
 ) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Scores of the set metrics and the sets that they compare with; notes in `absent` what cannot be computed."""
+    """Scores of the set metrics and the sets that they compare with; notes in `absent` what cannot be computed.
+
+    All of them compute in float64: on the device, or on the CPU beside Apple's GPU, which has none.
+    """
+    place = torch.device("cpu") if device.type == "mps" else device
     scores: dict[str, Any] = {}
     compared: dict[str, Any] = {}
     for name in metrics:
@@ -237,7 +243,7 @@ def compare_sets(
             absent[name] = NO_TRUTH
             continue
         try:
-            features = reference_stage.load_features(parts, metric.features.name)
+            features = reference_stage.load_features(parts, metric.features.name).to(place)
             scores[name] = metric.compare(features, reference_stage.load(references[to], metric))._asdict()
             compared[name] = reference_stage.card(references[to], metric)
         except Unavailable as reason:

@@ -7,7 +7,6 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from tasks.basics import BadInput, Strict
@@ -17,6 +16,7 @@ from tasks.methods.dt_bfr import PseudoTargets, targets_of
 from tasks.noise import ImageStreams
 from tasks.running.batching import batch_size, in_batches
 from tasks.running.device import held_device
+from tasks.running.half import half_precision
 from tasks.running.shards import build_in_shards, finished
 from tasks.running.stage import shared_stage
 from tasks.store.artifact import ImageFolder, Manifest
@@ -48,7 +48,7 @@ def pseudo_targets(
         def target(y0: Tensor, ids: list[str]) -> Tensor:
             y0 = y0.to(device)
             streams = ImageStreams(params.seed, record.stage, ids, device)
-            with torch.autocast(device.type, torch.bfloat16, enabled=settings.bf16):
+            with half_precision(device, settings.bf16):
                 return targets(prior, schedule, y0, partial(streams.normal, *y0.shape[1:]))
 
         def shard(ids: list[str]) -> Iterator[tuple[str, np.ndarray | BadInput]]:

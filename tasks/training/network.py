@@ -11,6 +11,7 @@ import torch
 from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt
 from torch import Tensor, nn
 
+from tasks.running.half import half_precision
 from tasks.training import loop
 from tasks.training.loop import Session, Steps
 
@@ -102,7 +103,7 @@ def accumulate(
     """Add the gradient of one batch (this process' share of its images) to the model; returns the loss."""
 
     def network(*inputs: Tensor) -> Tensor:
-        with torch.autocast(accelerator.device.type, torch.bfloat16, enabled=settings.bf16):
+        with half_precision(accelerator.device, settings.bf16):
             output: Tensor = model(*inputs)
         return output.float()
 

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from tasks.basics import WEIGHTS
 from tasks.metrics.perceptual import perceptual_module
 from tasks.restorers import swinir
+from tasks.running.half import half_precision
 from tasks.training import loop, losses
 from tasks.training.discriminator import OFFICIAL_WIDTH, UNetDiscriminator
 from tasks.training.finetuning import FineTuning, Photos
@@ -155,7 +156,7 @@ def accumulate(
     for index in range(accelerator.process_index, len(micro_batches), accelerator.num_processes):
         is_frozen = index == 0 or not settings.has_leak
         lq, target, real = (images.to(accelerator.device, non_blocking=True) for images in micro_batches[index])
-        with torch.autocast(accelerator.device.type, torch.bfloat16, enabled=settings.bf16):
+        with half_precision(accelerator.device, settings.bf16):
             output = generator(lq)
             lpips = settings.lambda_lpips * losses.perceptual_sum(perceptual, output, target)
         output = output.float()

@@ -5,6 +5,7 @@ from functools import cache, partial
 import pytest
 import torch
 from pydantic import TypeAdapter
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from tasks.basics import WEIGHTS
 from tasks.diffusion.priors import load_prior
@@ -71,6 +72,28 @@ def test_a_method_stays_on_its_device_and_gives_what_the_cpu_gives(pretend, kind
         assert made.device == device
         found = made.cpu()
     torch.testing.assert_close(found, expected, rtol=0, atol=1e-4)
+
+
+class Counting(TorchDispatchMode):
+    """How many operations the device is given."""
+
+    count = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        self.count += 1
+        return func(*args, **(kwargs or {}))
+
+
+def test_on_a_gpu_difbfsr_fits_the_networks_of_a_batch_by_the_operations_of_one_photo(pretend):
+    method = TypeAdapter(Settings).validate_python(METHODS["difbfsr both"])
+    counts = []
+    for n in (1, 8):
+        with pretend("cuda").devices():
+            guides = method.guides(torch.zeros(n, 3, 16, 16).to(DEVICES["cuda"]), [str(k) for k in range(n)], 0)
+            with Counting() as counting:
+                guides.step()
+        counts.append(counting.count)
+    assert counts[1] == counts[0]
 
 
 SCHEDULE = Schedule.linear().respace("8")  # steps are whole numbers here, so it keeps nothing of a device

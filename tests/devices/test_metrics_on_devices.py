@@ -1,5 +1,6 @@
 """Metrics on a pretended GPU (the second of two) and on Apple's: the CPU's values, as float64 on the CPU."""
 
+import tracemalloc
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -7,9 +8,11 @@ import numpy as np
 import pytest
 import scipy.io
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 from tasks.basics import WEIGHTS
-from tasks.metrics import arcface, neighbours, no_reference
+from tasks.metrics import arcface, neighbours, no_reference, sets
 from tasks.metrics.metric import ImageMetric
 from tasks.metrics.niqe import niqe
 from tasks.metrics.registry import find
@@ -89,16 +92,46 @@ def slow(name, device, **options):
     return lambda images: images.to(device).double().mean(dim=(1, 2, 3)) * 0 + 2
 
 
+class Largest(TorchDispatchMode):
+    """The most numbers that a tensor had."""
+
+    numbers = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        result = func(*args, **(kwargs or {}))
+        sizes = [leaf.numel() for leaf in tree_leaves(result) if isinstance(leaf, torch.Tensor)]
+        self.numbers = max(self.numbers, *sizes, 0)
+        return result
+
+
 def test_precision_and_recall_hold_a_part_of_all_distances_at_a_time(monkeypatch):
     """All of them are 39 GB for 70,000 images."""
     real, generated = (torch.randn(n, 8, generator=torch.Generator().manual_seed(n)) for n in (90, 70))
-    expected, largest, own = neighbours.precision_recall(real, generated), [], torch.cdist
-
-    def noting(a, b, **options):
-        largest.append(len(a) * len(b))
-        return own(a, b, **options)
-
+    expected = neighbours.precision_recall(real, generated)
     monkeypatch.setattr(neighbours, "BLOCK", 1000)
-    monkeypatch.setattr(torch, "cdist", noting)
-    assert neighbours.precision_recall(real, generated) == expected
-    assert max(largest) <= 1000
+    with Largest() as largest:
+        assert neighbours.precision_recall(real, generated) == expected
+    assert largest.numbers <= 1000
+
+
+def test_the_statistics_of_a_set_hold_a_part_of_its_features_in_float64(monkeypatch):
+    features = torch.randn(20_000, 16, generator=torch.Generator().manual_seed(0))
+    expected = sets.feature_statistics([features], "fid", "images")
+    monkeypatch.setattr(sets, "BLOCK", 16_000)  # a twentieth
+    tracemalloc.start()
+    found = sets.feature_statistics([features], "fid", "images")
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < features.numel() * 8 / 2
+    np.testing.assert_allclose(found.mean, expected.mean, rtol=0, atol=1e-15)
+    np.testing.assert_allclose(found.cov, expected.cov, rtol=0, atol=1e-14)
+
+
+@pytest.mark.parametrize("name", ["fid", "kid", "precision", "recall"])
+def test_sets_are_compared_on_the_gpu(pretend, name):
+    ours, theirs = (torch.randn(20, 8, generator=torch.Generator().manual_seed(n)) + 0.3 * n for n in (0, 1))
+    reference = sets.ReferenceSet(sets.feature_statistics([theirs], "fid", "theirs"), theirs)
+    expected = find(name).compare(ours, reference)
+    with pretend("cuda").devices():
+        found = find(name).compare(ours.to(DEVICES["cuda"]), reference)
+    assert found.value == pytest.approx(expected.value, abs=1e-12)

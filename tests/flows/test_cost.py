@@ -35,6 +35,14 @@ def test_a_device_is_busy_where_others_are_at_work(monkeypatch, busy, is_busy):
     assert cost.is_busy() == is_busy
 
 
+def test_a_prior_in_bfloat16_has_a_speed_of_its_own(monkeypatch):
+    measured = [Speed(4.0, 0.0), Speed(1.0, 0.0)]
+    monkeypatch.setattr(Timed, "_measured", lambda *_: measured.pop(0))
+    demo = load_experiment("demo")
+    half = demo.model_copy(update={"pseudo_targets": demo.pseudo_targets.model_copy(update={"bf16": True})})
+    assert [Timed("prior", experiment).speed.seconds for experiment in (demo, half, demo)] == [4.0, 1.0, 4.0]
+
+
 def test_the_table_says_when_others_were_at_work():
     lines = [Line("restore", 10, 1, Speed(6.0, 0.01)), Line("prior", 2, 30, Speed(1.0, 0.64))]
     text = table(lines)

@@ -10,7 +10,7 @@ from tasks.basics import ROOT
 from tasks.diffusion.priors import PRIORS
 from tasks.diffusion.schedule import Schedule
 from tasks.diffusion.unet import UNet, UNetConfig
-from tasks.methods import difface, difface_inpaint, gen2res
+from tasks.methods import difbfsr, difface, difface_inpaint, gen2res
 from tasks.methods.method import Networks
 from tasks.noise import ImageStreams
 from tasks.restorers import lama
@@ -119,3 +119,34 @@ def test_inpainting_fills_what_is_black_and_nothing_else(tiny, changes, tmp_path
     assert torch.equal(together[~hole], lq[~hole])
     assert (together[hole] > 0).float().mean() > 0.5
     torch.testing.assert_close(restore(lq[1:], ids[1:])[0], together[1], rtol=0, atol=1e-4)
+
+
+SMALL = torch.rand(3, 3, 8, 8, generator=torch.Generator().manual_seed(0)) * 2 - 1
+
+
+def guesses(photos, ids, modules="both", steps=6):
+    settings = difbfsr.DifBfsr(kind="difbfsr", respacing="5", scale=2, factor=2, width=8, modules=modules)
+    guides = settings.guides(photos, ids, seed=0)
+    return torch.stack([guides.step() for _ in range(steps)])
+
+
+@pytest.mark.parametrize("modules", ["both", "srm", "cfm"])
+def test_the_networks_of_a_photo_are_fitted_alone_and_in_a_batch_to_the_same_bits(modules):
+    together = guesses(SMALL, ["a", "b", "c"], modules)
+    for n, image_id in enumerate("abc"):
+        assert torch.equal(guesses(SMALL[n : n + 1], [image_id], modules)[:, 0], together[:, n])
+
+
+def test_a_photo_s_networks_learn_nothing_from_the_others():
+    others = torch.cat([SMALL[:1], -SMALL[1:]])
+    assert torch.equal(guesses(SMALL, ["a", "b", "c"])[:, 0], guesses(others, ["a", "x", "y"])[:, 0])
+
+
+def test_photos_convolved_in_groups_get_what_each_gets_alone():
+    """A GPU's way against the CPU's, with gradients."""
+    layer = difbfsr.ConvOfEach(3, 4, 5).double()
+    x = torch.randn(1, 12, 6, 7, dtype=torch.float64, generator=torch.manual_seed(0), requires_grad=True)
+    ways = layer(x), torch.nn.Conv2d.forward(layer, x)
+    torch.testing.assert_close(*ways, rtol=0, atol=1e-12)
+    alone, grouped = (torch.autograd.grad(y.square().sum(), (x, *layer.parameters())) for y in ways)
+    torch.testing.assert_close(alone, grouped, rtol=0, atol=1e-11)
