@@ -301,10 +301,14 @@ class Drafts(Workspace):
         return self.results[at]
 
     def publish_with(self, details: "Workspace") -> None:
-        """Publish all results, and those of `details` below it; what else was published in the folder goes."""
+        """Publish all results, and those of `details` below it; what else was published in the folder goes.
+
+        Raises BadInput if another run writes there.
+        """
         below = details.root.relative_to(self.root).as_posix()
         self.results |= {f"{below}/{at}": made for at, made in details.results.items()}
-        hide_from_git(self.root)
-        self.remove_others(keep="")
-        for at, made in self.results.items():
-            publish(made.root, self.place(at))
+        with alone_in(self.root):
+            hide_from_git(self.root)
+            self.remove_others(keep="")
+            for at, made in self.results.items():
+                publish(made.root, self.place(at))
