@@ -332,6 +332,14 @@ def test_the_command_says_where_the_page_is_and_leaves_nothing(monkeypatch, caps
     assert [path.name.partition("-")[0] for path in (tmp_path / "kept").iterdir()] == ["photo"]
 
 
+def test_a_page_that_ends_stops_its_jobs(monkeypatch, tmp_path):
+    monkeypatch.setenv("GRADIO_TEMP_DIR", "")
+    asked = threading.Event()
+    with serving.desk(tmp_path / "kept") as desk:
+        desk.stops["a job"] = asked
+    assert asked.is_set()
+
+
 def test_a_taken_port_gives_way_to_the_next():
     with serving.listening(18950) as first, serving.listening(18950) as second:
         assert second.getsockname()[1] > first.getsockname()[1]
