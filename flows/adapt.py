@@ -11,7 +11,7 @@ from flows.preflight import photo_folders, registered
 from flows.restore import check_needs
 from flows.rows import Check, Row, reported, rows_of, run_prior, run_restorer
 from flows.steps import describe, real_label, reference_metrics, score
-from flows.whole_photos import AS_USUAL, Options, Outcome, Whole, check_named, outcome, root_for
+from flows.whole_photos import AS_USUAL, Options, Outcome, Whole, outcome, root_for
 from flows.workspace import TRAINED, Drafts, Run, Workspace, results_folder, run_here, say_set_aside
 from tasks.basics import ROOT, BadInput, suggestion
 from tasks.data.chosen import ChosenPhotos
@@ -115,8 +115,8 @@ def adapt_photos(
     given, options, <out>/photos and <out>/faces: as in `flows.whole_photos.restore_photos`; real: whole photos, too;
     all else as in `adapt`.
     """
-    check_named(given)
-    settings, chosen = adaptable(experiment, iterations, options, has_real=bool(real)), ChosenPhotos(given)
+    chosen, clean = ChosenPhotos(given), ChosenPhotos(real) if real else None
+    settings = adaptable(experiment, iterations, options, has_real=bool(real))
     root = root_for(chosen, out, "adapted", finetune.name)
     work, details = Drafts(root, run_stage), Drafts(root / "details", run_stage)
     whole = Whole(
@@ -124,14 +124,13 @@ def adapt_photos(
     )
     part = whole.with_faces()
     details.results["lq"] = part.faces
-    if real:
-        clean = ChosenPhotos(real)
+    if clean:
         root_for(clean, str(root), "adapted", finetune.name)  # they lie apart, too
         details.results["real"] = Whole(clean, {}, "", for_real(options, whole.size), whole.size).with_faces().faces
     say_plan(settings, root, details.results, len(part.photo_faces))
     if not is_dry:
         part.restored = adapt_restorer(settings, work, details)
-        label = named_real(settings, clean.given if real else [])
+        label = named_real(settings, clean.given if clean else [])
         write_report(settings, work, details, None, f"Adapted to {chosen.given[0].name}", label)
         work.results |= {"photos": whole.pasted(part), "faces": whole.told([part])}
         work.publish_with(details)

@@ -29,6 +29,7 @@ from tasks.restorers import swinir
 from tasks.running.batching import batch_size
 from tasks.running.device import held_device
 from tasks.running.half import half_precision
+from tasks.running.interrupts import heed_stop
 from tasks.running.stage import Source, Stage, default_store
 from tasks.store.artifact import ImageFolder
 from tasks.store.files import read_note, write_json
@@ -201,6 +202,7 @@ class Timed:
         known = read_note(file)
         if known and (known["others"] <= IDLE or is_busy()):
             return Speed(known["seconds"], known["others"])
+        heed_stop()
         speed = self._measured(side)
         file.parent.mkdir(parents=True, exist_ok=True)
         write_json(file, {"what": described, **speed._asdict()})

@@ -10,7 +10,7 @@ from flows import cost
 from flows.preflight import registered
 from flows.restore import check_needs
 from flows.rows import prior_checks, run_comparison
-from flows.whole_photos import AS_USUAL, Options, Outcome, Whole, check_named, outcome, root_for
+from flows.whole_photos import AS_USUAL, Options, Outcome, Whole, outcome, root_for
 from flows.workspace import TRAINED, Drafts, Run, Workspace, results_folder, run_here, say_set_aside
 from tasks.basics import ROOT, BadInput, Strict, suggestion
 from tasks.data.chosen import ChosenPhotos
@@ -123,9 +123,9 @@ def personalize_photos(
 
     given, options, <out>/photos and <out>/faces: as in `flows.whole_photos.restore_photos`.
     """
-    check_named(given)
+    chosen, known = ChosenPhotos(given), ChosenPhotos(album)
     settings = with_prior(experiment, options)
-    size, known, chosen = settings.dataset.size, ChosenPhotos(album), ChosenPhotos(given)
+    size = settings.dataset.size
     root = root_for(chosen, out, "personal", personalize_stage.name)
     root_for(known, str(root), "personal", personalize_stage.name)  # they lie apart, too
     whole = Whole(chosen, names_of(chosen, options.max_megapixels), LABEL, options, size)

@@ -90,7 +90,7 @@ def chosen(experiment: str, method: str, weights: str | None, seed: int | None) 
             " Another experiment may have it: demo_methods has all systems."
         )
     changes: dict[str, object] = {} if seed is None else {"seed": seed}
-    file = required(absolute(weights, "weights"), f"the method {method!r}") if weights else None
+    file = required(absolute(weights, "weights"), "the weights that were named") if weights else None
     if entry := settings.compare.get(method):
         assert isinstance(entry, Comparison)
         if entry.method.is_cleaned and entry.weights is None and file is None:

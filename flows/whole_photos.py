@@ -162,10 +162,10 @@ def restore_photos(
     `flows.restore.restore`. Photos appear in <out>/photos group by group. A killed run goes on with the photos that it
     has not finished.
     """
-    check_named(given)
     settings = with_fidelity(chosen(experiment, method, weights, seed), method, fidelity)
-    row = checked_row(settings, experiment, method, options)
+    row = row_of(settings, experiment, method)
     photos = ChosenPhotos(given)
+    check_needs(settings, [*row.checks(), *options.checks], advice=OWN_FILE)
     root = root_for(photos, out, suffix_of(method, seed))
     whole = Whole(photos, names_of(photos, options.max_megapixels), row.label, options, settings.dataset.size)
     about = whole.about({"experiment": settings.model_dump(mode="json", exclude={"title", "published", "claims"})})
@@ -295,12 +295,6 @@ def found_faces(photos: ChosenPhotos, size: int, options: Options) -> ImageFolde
     return find_faces(params, photos=photos, **options.finders)
 
 
-def check_named(given: Sequence[Path]) -> None:
-    """Raises BadInput where no photo is named at all."""
-    if not given:
-        raise BadInput("Which photos? Name photos, or folders of them.")
-
-
 def root_for(photos: ChosenPhotos, out: str | None, suffix: str, trains: str = "") -> Path:
     """Where the results go, see `results_folder`."""
     given = {f"photo {n}": str(path) for n, path in enumerate(photos.given, start=1)}
@@ -341,10 +335,9 @@ def with_fidelity(experiment: Experiment, method: str, fidelity: float | None) -
     raise BadInput(f"fidelity: {method!r} has no such setting, only CodeFormer has. Leave it out.")
 
 
-def checked_row(settings: Experiment, experiment: str, method: str, options: Options) -> Row:
-    """The row of a method, with its weights there and verified. Raises BadInput, and says what demo models know."""
+def row_of(settings: Experiment, experiment: str, method: str) -> Row:
+    """The row of a method. Raises BadInput for one that fills holes."""
     row = rows_of(settings)[method]
     if row.fills:
         raise BadInput(f"{method!r} of {experiment!r} fills holes and needs masks: --aligned --masks FOLDER.")
-    check_needs(settings, [*row.checks(), *options.checks], advice=OWN_FILE)
     return row

@@ -13,6 +13,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from flows import adapt as adapting
+from flows import personalize as personalizing
 from flows.adapt import adapt_photos
 from flows.personalize import Tuning, personalize_photos
 from flows.preflight import registered
@@ -114,6 +116,17 @@ class _Collecting(logging.Handler):
 def lacking(method: str) -> list[WeightFile]:
     """The registered files of a method that are not here."""
     return [file for file in files_of(*named(method, None)) if not is_here(file)]
+
+
+def lacking_to_adapt(method: str) -> list[WeightFile]:
+    """Those that an adaptation needs."""
+    settings = load_experiment(adapting.named(method, None))
+    return [file for file in registered(adapting.needs_of(settings, Options())) if not is_here(file)]
+
+
+def lacking_to_know(prior: str) -> list[WeightFile]:
+    """Those that a personalisation needs."""
+    return [file for file in personalizing.files_of(personalizing.named(prior, None), Options()) if not is_here(file)]
 
 
 def lacking_for(options: Options) -> list[WeightFile]:
@@ -224,21 +237,22 @@ def restore_many(
 
 
 def personalize_on(
-    desk: Desk, album: Sequence[Path], photos: Sequence[Path], experiment: str, iterations: int, tell: Tell
+    desk: Desk, album: Sequence[Path], photos: Sequence[Path], prior: str, iterations: int, tell: Tell
 ) -> Many:
     """`bfr personalize`."""
     clean, folder = (gathered(desk, *some) for some in (("album", album), ("photos", photos)))
     out, tuning = str(desk.place("personal")), Tuning(iterations=iterations)
     with told(tell) as warnings:
-        done = personalize_photos([clean], [folder], out, experiment, tuning, Options())
+        done = personalize_photos([clean], [folder], out, personalizing.named(prior, None), tuning, Options())
     return _reported(desk, done, warnings)
 
 
-def adapt_to(desk: Desk, photos: Sequence[Path], experiment: str, tell: Tell) -> Many:
+def adapt_to(desk: Desk, photos: Sequence[Path], real: Sequence[Path], method: str, tell: Tell) -> Many:
     """`bfr adapt`."""
-    folder = gathered(desk, "photos", photos)
+    folder, clean = gathered(desk, "photos", photos), [gathered(desk, "real", real)] if real else []
     with told(tell) as warnings:
-        done = adapt_photos([folder], str(desk.place("adapted")), experiment, Options())
+        out, experiment = str(desk.place("adapted")), adapting.named(method, None)
+        done = adapt_photos([folder], out, experiment, Options(), real=clean)
     return _reported(desk, done, warnings)
 
 

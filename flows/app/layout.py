@@ -1,7 +1,7 @@
 """How the page looks, and what happens when something is dropped or clicked."""
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from html import escape
 from pathlib import Path
 from typing import Any, Literal
@@ -9,12 +9,14 @@ from urllib.parse import urlsplit
 
 import gradio as gr
 
+from flows.adapt import DEFAULT_METHOD
+from flows.adapt import METHODS as ADAPTED
 from flows.app import jobs
 from flows.app.jobs import Desk, Many
+from flows.personalize import PRIORS
 from flows.whole_photos import DEFAULT, LANCZOS, METHODS, REALESRGAN, Options
 from tasks.basics import BadInput
 from tasks.data.photo import EXTENSIONS
-from tasks.params.load import load
 from tasks.running.interrupts import Stopped, stopped_by
 from tasks.weights.file import WeightFile
 
@@ -89,7 +91,7 @@ def page(desk: Desk) -> gr.Blocks:
         with gr.Tab("An album"):
             an_album(desk, blocks)
         with gr.Tab("Adapt"):
-            adapting(desk)
+            adapting(desk, blocks)
     blocks.queue(max_size=WAITING, default_concurrency_limit=1, api_open=False)
     return blocks
 
@@ -192,22 +194,40 @@ def telling(progress: gr.Progress) -> jobs.Tell:
 
 def method_choice(desk: Desk, blocks: gr.Blocks) -> tuple[gr.Dropdown, gr.Slider]:
     """The method, with what it needs below it, and CodeFormer's fidelity where it applies."""
-    method = gr.Dropdown(list(METHODS), value=DEFAULT, label="Method")
-    about, get = gr.HTML(padding=False), buttons(is_first=False)
+    method = model_choice(desk, blocks, "Method", METHODS, DEFAULT, jobs.lacking)
     fidelity = gr.Slider(0, 1, 0.5, step=0.05, label="Fidelity: 0 looks best, 1 is nearest to the photo", visible=False)
 
     def chosen(name: str) -> Said:
-        said, offer = offered(jobs.lacking(name), KNOWS.get(name, ""))
-        return {about: said, get[0]: offer, fidelity: gr.update(visible=name == "codeformer")}
+        return {fidelity: gr.update(visible=name == "codeformer")}
+
+    method.change(chosen, method, [fidelity], show_progress="hidden", api_visibility="private")
+    return method, fidelity
+
+
+def model_choice(
+    desk: Desk,
+    blocks: gr.Blocks,
+    label: str,
+    names: Iterable[str],
+    default: str,
+    lacking: Callable[[str], Sequence[WeightFile]],
+) -> gr.Dropdown:
+    """One of the names that the commands have as well, and below it what it lacks, to be fetched after a yes."""
+    choice = gr.Dropdown(list(names), value=default, label=label)
+    about, get = gr.HTML(padding=False), buttons(is_first=False)
+
+    def chosen(name: str) -> Said:
+        said, offer = offered(lacking(name), KNOWS.get(name, ""))
+        return {about: said, get[0]: offer}
 
     def fetched(tell: jobs.Tell, name: str) -> Said:
-        jobs.get_weights(jobs.lacking(name), tell)
+        jobs.get_weights(lacking(name), tell)
         return chosen(name)
 
-    outputs = [about, get[0], fidelity]
-    gr.on([blocks.load, method.change], chosen, method, outputs, show_progress="hidden", api_visibility="private")
-    job(desk, get, fetched, [method], outputs)
-    return method, fidelity
+    parts = [about, get[0]]
+    gr.on([blocks.load, choice.change], chosen, choice, parts, show_progress="hidden", api_visibility="private")
+    job(desk, get, fetched, [choice], parts)
+    return choice
 
 
 def offered(missing: Sequence[WeightFile], known: str = "") -> tuple[str, Any]:
@@ -216,12 +236,6 @@ def offered(missing: Sequence[WeightFile], known: str = "") -> tuple[str, Any]:
     terms = "its terms" if len(missing) == 1 else "their terms"
     offer = gr.update(visible=bool(missing), value=f"I agree with {terms}: fetch {jobs.size_of(missing)}")
     return note("\n".join([known, *lines]), "quiet"), offer
-
-
-def experiment_choice(needed: str) -> gr.Dropdown:
-    """An experiment that has a section."""
-    able = [name for name, experiment in load().experiments.items() if getattr(experiment, needed)]
-    return gr.Dropdown(able, value=able[0], label="Models and settings of")
 
 
 # ------------------------------------------------------------------------------------------------- one photo
@@ -331,7 +345,7 @@ def an_album(desk: Desk, blocks: gr.Blocks) -> None:
                 method, fidelity = method_choice(desk, blocks)
             with gr.Column(visible=False) as by_person:
                 album = drop("About 20 clean photos of the same person", several=True)
-                experiment = experiment_choice("prior")
+                prior = model_choice(desk, blocks, "Prior", PRIORS, "gen2res", jobs.lacking_to_know)
                 steps = gr.Slider(10, 5000, 300, step=10, label="Steps of training: more are better and take longer")
             start = buttons("Restore all")
         with gr.Column(scale=3, min_width=300):
@@ -344,12 +358,12 @@ def an_album(desk: Desk, blocks: gr.Blocks) -> None:
         name: str,
         w: float,
         album: list[str] | None,
-        experiment: str,
+        prior: str,
         steps: int,
     ) -> Said:
         photos = [*map(Path, files or [])]
         if way == PERSON:
-            done = jobs.personalize_on(desk, [*map(Path, album or [])], photos, experiment, steps, tell)
+            done = jobs.personalize_on(desk, [*map(Path, album or [])], photos, prior, steps, tell)
         else:
             fidelity = w if name == "codeformer" else None
             done = jobs.restore_many(desk, photos, name, Options(), fidelity, tell)
@@ -359,20 +373,22 @@ def an_album(desk: Desk, blocks: gr.Blocks) -> None:
         return {by_method: gr.update(visible=way == EACH), by_person: gr.update(visible=way == PERSON)}
 
     way.change(chosen, way, [by_method, by_person], show_progress="hidden", api_visibility="private")
-    job(desk, start, restored, [photos, way, method, fidelity, album, experiment, steps], parts)
+    job(desk, start, restored, [photos, way, method, fidelity, album, prior, steps], parts)
 
 
-def adapting(desk: Desk) -> None:
+def adapting(desk: Desk, blocks: gr.Blocks) -> None:
     """A restorer, adapted to photos without ground truth."""
     with gr.Row():
         with gr.Column(scale=2, min_width=300):
             photos = drop("Photos of one camera or scanner", several=True)
-            experiment = experiment_choice("finetune")
+            method = model_choice(desk, blocks, "Restorer", ADAPTED, DEFAULT_METHOD, jobs.lacking_to_adapt)
+            with gr.Accordion("More", open=False):
+                real = drop("Clean photos of your own, in place of FFHQ's: what real faces look like", several=True)
             start = buttons("Adapt")
         with gr.Column(scale=3, min_width=300):
             parts = results(ADAPTING)
 
-    def adapted(tell: jobs.Tell, files: list[str] | None, experiment: str) -> Said:
-        return shown(parts, jobs.adapt_to(desk, [*map(Path, files or [])], experiment, tell))
+    def adapted(tell: jobs.Tell, files: list[str] | None, name: str, clean: list[str] | None) -> Said:
+        return shown(parts, jobs.adapt_to(desk, [*map(Path, files or [])], [*map(Path, clean or [])], name, tell))
 
-    job(desk, start, adapted, [photos, experiment], parts)
+    job(desk, start, adapted, [photos, method, real], parts)

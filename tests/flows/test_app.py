@@ -184,7 +184,8 @@ def test_an_album_is_restored_and_comes_as_one_archive(page, two, tmp_path):
 def test_an_adaptation_shows_how_far_it_is_and_what_it_found(page, two, monkeypatch):
     seen = threading.Event()
 
-    def adapt(given: list[Path], out: str, experiment: str, options: Options) -> Outcome:
+    def adapt(given: list[Path], out: str, experiment: str, options: Options, real: list[Path]) -> Outcome:
+        assert real == []
         assert [path.name for path in given[0].iterdir()] == ["two.jpg"]
         with Bar("finetune", 4) as bar:
             bar.advance()
@@ -205,7 +206,7 @@ def test_an_adaptation_shows_how_far_it_is_and_what_it_found(page, two, monkeypa
     page.get_by_role("button", name="Adapt", exact=True).click()
     page.get_by_text("finetune - 25.0%").or_(page.get_by_text("finetune")).filter(visible=True).first.wait_for()
     seen.set()
-    says(page, "demo: adapted, and better")
+    says(page, "dt_bfr_swinir: adapted, and better")
     with page.expect_download() as download:
         page.get_by_role("button", name="Download the report").click()
     assert Path(download.value.path()).read_text() == "<p>The report</p>"
@@ -219,7 +220,7 @@ def test_an_adaptation_shows_how_far_it_is_and_what_it_found(page, two, monkeypa
 def test_a_running_job_is_stopped_from_the_page_and_another_can_be_started(page, two, monkeypatch):
     begun, ended = threading.Event(), threading.Event()
 
-    def adapt(given: list[Path], out: str, experiment: str, options: Options) -> Outcome:
+    def adapt(given: list[Path], out: str, experiment: str, options: Options, real: list[Path]) -> Outcome:
         try:
             for _ in track(range(10**6), "pseudo_targets"):
                 begun.set()
@@ -239,7 +240,7 @@ def test_a_running_job_is_stopped_from_the_page_and_another_can_be_started(page,
     says(page, "Stopped. What was finished is kept")
     assert ended.is_set()
     stop.wait_for(state="hidden")
-    monkeypatch.setattr(jobs, "adapt_photos", lambda *_: call_off())
+    monkeypatch.setattr(jobs, "adapt_photos", lambda *_, **__: call_off())
     start.click()
     says(page, "enough")
 
@@ -329,6 +330,14 @@ def test_the_command_says_where_the_page_is_and_leaves_nothing(monkeypatch, caps
     assert list(tmp_path.iterdir()) == []
     assert call(["app", "--out", str(tmp_path / "kept")]) == 0
     assert [path.name.partition("-")[0] for path in (tmp_path / "kept").iterdir()] == ["photo"]
+
+
+def test_a_page_that_ends_stops_its_jobs(monkeypatch, tmp_path):
+    monkeypatch.setenv("GRADIO_TEMP_DIR", "")
+    asked = threading.Event()
+    with serving.desk(tmp_path / "kept") as desk:
+        desk.stops["a job"] = asked
+    assert asked.is_set()
 
 
 def test_a_taken_port_gives_way_to_the_next():

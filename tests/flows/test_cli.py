@@ -174,7 +174,7 @@ def test_the_stages_in_the_help_are_the_steps(capsys):
 def test_paths_are_those_of_the_caller(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     assert call(["restore", "photos", "--out", "restored", "--method", "demo"]) == 1
-    assert f"{tmp_path / 'photos'} is not a folder" in capsys.readouterr().err
+    assert f"{tmp_path / 'photos'} is not there" in capsys.readouterr().err
     assert call(["restore", "a/face.png", "b/face.png", "--out", "restored", "--aligned"]) == 1
     assert "Two of the photos have one name" in capsys.readouterr().err
     for name in ("face.png", "face.jpg"):
