@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from torch import nn
 
 from tasks.basics import ROOT
-from tasks.diffusion.fast import FastUNet, in_one, norm_silu
+from tasks.diffusion import fast
+from tasks.diffusion.fast import FastUNet, for_sampling, in_one, norm_silu
 from tasks.diffusion.unet import GroupNorm, UNet, UNetConfig
 from tasks.metrics.seeded import fill_seeded
 
@@ -89,3 +90,28 @@ for height, width, dtype in ((20, 17, torch.float32), (4, 4, torch.float32), (8,
     command = [sys.executable, "-c", code]
     done = subprocess.run(command, capture_output=True, text=True, timeout=300, env=environment, check=False)
     assert done.stdout.split() == ["True"] * 12, done.stdout + done.stderr[-2000:]
+
+
+@pytest.mark.parametrize(("device", "is_half"), [("cpu", True), ("mps", True), ("cuda", False)])
+def test_elsewhere_and_in_float32_the_prior_stays_as_it_is(device, is_half):
+    prior = UNet(UNETS["strided"])
+    assert for_sampling(prior, torch.device(device), is_half, 10**9) is prior
+
+
+def test_where_triton_s_norm_runs_a_long_chain_is_compiled_and_a_short_one_is_not(monkeypatch):
+    monkeypatch.setattr(fast, "norm_kernel", lambda device: norm_silu)
+    prior, its = UNet(UNETS["strided"]), torch.device("cuda")
+    assert isinstance(for_sampling(prior, its, True, fast.WORTH_COMPILING), fast.Compiled)
+    assert isinstance(for_sampling(prior, its, True, fast.WORTH_COMPILING - 1), FastUNet)
+
+
+def test_without_triton_the_norm_is_pytorch_s_and_nothing_is_compiled(caplog):
+    """Here no GPU is for Triton to compute on."""
+    assert fast.norm_kernel(torch.device("cpu")) is None
+    assert "no norm in Triton here" in caplog.text
+
+
+def test_the_fast_network_is_one_graph():
+    network = FastUNet(fill_seeded(UNet(UNETS["strided"]), "strided"))
+    graph = torch.compile(network, backend="eager", fullgraph=True, dynamic=False)
+    assert torch.equal(evaluated(graph), evaluated(network))
