@@ -54,7 +54,7 @@ def pseudo_targets(
                 return targets(prior, schedule, y0, partial(streams.normal, *y0.shape[1:]))
 
         def shard(ids: list[str]) -> Iterator[tuple[str, np.ndarray | BadInput]]:
-            size = batch_size(device, restored.side)
+            size = batch_size(device, restored.side, shard=SHARD)
             for some, images in in_batches(ids, size, restored.batch, target):
                 yield from finished(some, images)
 
