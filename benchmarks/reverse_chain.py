@@ -5,7 +5,7 @@
 The reference's way is eager float32 (on a GPU too, where the others' convolutions take TF32), one image after another,
 contiguous; ours also keeps the process's memory, as the stages do (`tasks.running.device.kept_memory`). The same noise
 in all; compilation comes before the clock, and the clock waits for the device. The images are the
-rendered heads, blurred, at the size of the prior. On a GPU also: the share of the peak that --peak gives.
+rendered heads, blurred, at the size of the prior (or --side). On a GPU also: the share of the peak that --peak gives.
 """
 
 import argparse
@@ -22,6 +22,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.on_gpu.report import Mode, precision, wait
 from tasks.basics import WEIGHTS
+from tasks.diffusion.fast import FastUNet, norm_kernel
 from tasks.diffusion.priors import PRIORS, load_prior
 from tasks.diffusion.schedule import Schedule
 from tasks.diffusion.unet import UNet
@@ -31,6 +32,7 @@ from tasks.metrics.seeded import fill_seeded
 from tasks.noise import ImageStreams
 from tasks.pixels import to_tensor
 from tasks.running.batching import batch_size
+from tasks.running.compiled import Compiled
 from tasks.running.device import kept_memory
 
 
@@ -39,6 +41,7 @@ def main() -> None:
     parser.add_argument("--arch", choices=PRIORS, default="demo128")
     parser.add_argument("--weights", type=Path, help="default: the demo's, or random ones for other architectures")
     parser.add_argument("--images", type=int, default=16)
+    parser.add_argument("--side", type=int, help="of the images; default: the prior's")
     parser.add_argument("--respacing", default="250")
     parser.add_argument("--compile", action="store_true", help="also with torch.compile")
     parser.add_argument("--peak", type=float, help="the device's bf16 peak, TFLOP/s")
@@ -46,7 +49,7 @@ def main() -> None:
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     schedule = Schedule.linear().respace(given.respacing)
     start, reg_end = step_indices(schedule, start_t=600, stop_t=360)
-    side = PRIORS[given.arch].image_size
+    side = given.side or PRIORS[given.arch].image_size
     y0 = blurred(given.images, side).to(device)
     fast = prior(given.arch, given.weights, device)
     plain = prior(given.arch, given.weights, device).to(memory_format=torch.contiguous_format)
@@ -66,10 +69,14 @@ def main() -> None:
         f"float32, channels_last, batch {size}": (fast, size, "tf32"),
         f"bfloat16, channels_last, batch {size}": (fast, size, "bf16"),
     }
+    once = FastUNet(fast)
+    ways[f"bfloat16 weights, upsampling in one, batch {size}"] = (once, size, "bf16")
+    kernel = norm_kernel(device)
+    if kernel is not None:
+        once = FastUNet(fast, norm_silu=kernel)
+        ways[f"the same, norm and SiLU in Triton, batch {size}"] = (once, size, "bf16")
     if given.compile:
-        compiled = torch.compile(fast)
-        ways[f"float32, compiled, batch {size}"] = (compiled, size, "tf32")
-        ways[f"bfloat16, compiled, batch {size}"] = (compiled, size, "bf16")
+        ways[f"the same, compiled, last batch padded, batch {size}"] = (Compiled(once), size, "bf16")
     flops = flops_of(plain, y0[:1])
     print(f"{given.arch}, {given.images} images of {side} x {side}, {start} x {flops / 1e9:.1f} GFLOP, {device}")
     print("| Way | images/s | ratio | PSNR to the reference (dB) | largest error | TFLOP/s |")

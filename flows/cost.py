@@ -19,6 +19,7 @@ from flows.rows import authentic_rows
 from flows.steps import STEPS
 from flows.workspace import Drafts, Run
 from tasks.basics import ROOT, Strict
+from tasks.diffusion.fast import for_sampling
 from tasks.diffusion.priors import load_prior
 from tasks.diffusion.schedule import Schedule
 from tasks.durations import whole_duration
@@ -236,7 +237,7 @@ class Timed:
         experiment, level = self.experiment, torch.full((len(images),), 300, device=device)
         if self.what == "prior":
             prior = given(experiment.prior, "prior")
-            unet = load_prior(prior.arch, ROOT / prior.weights, device)
+            unet = for_sampling(load_prior(prior.arch, ROOT / prior.weights, device), device, self.is_half, 0)
 
             def evaluate() -> None:
                 with torch.inference_mode(), half_precision(device, self.is_half):

@@ -1,4 +1,7 @@
-"""Algorithm 1 of DT-BFR from end to end: images a second, share of the peak, PSNR to float32 with the same noise."""
+"""Algorithm 1 of DT-BFR from end to end: images a second, share of the peak, PSNR to float32 with the same noise.
+
+Each row has one more of the switches by which `tasks.diffusion.fast` runs it on a GPU in bfloat16.
+"""
 
 import copy
 import math
@@ -13,6 +16,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from benchmarks.on_gpu.device import product_rate
 from benchmarks.on_gpu.photos import smooth
 from benchmarks.on_gpu.report import Mode, Report, precision, wait
+from tasks.diffusion.fast import FastUNet, NormSilu, norm_kernel
 from tasks.diffusion.priors import PRIORS
 from tasks.diffusion.samplers import Denoise
 from tasks.diffusion.schedule import Schedule
@@ -20,6 +24,7 @@ from tasks.diffusion.unet import UNet
 from tasks.methods.dt_bfr import pseudo_targets, step_indices
 from tasks.metrics.seeded import fill_seeded
 from tasks.noise import ImageStreams
+from tasks.running.compiled import Compiled
 
 PUBLISHED = 150  # evaluations of Algorithm 1
 BATCH = 16
@@ -38,25 +43,49 @@ class Way:
 
 
 def run(report: Report, device: torch.device, is_quick: bool) -> None:
-    plain, last, half = networks(device, is_quick)
+    plain, last = networks(device, is_quick)
     batch, one = (2 if is_quick else BATCH), (1 if is_quick else 2)
+    half = in_bfloat16(copy.deepcopy(plain))
+    half_last = copy.deepcopy(half).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     ways = [
         Way("float32, eager, one by one (reference)", plain, "ieee", 1, one),
-        Way("TF32, channels_last (what bfr runs)", last, "tf32", batch, batch),
-        Way("bf16 autocast, channels_last (`bf16: true`)", last, "bf16", batch, batch),
-        Way("bf16 weights, channels_last", half, "tf32", batch, batch),
+        Way("TF32, channels_last (`bf16: false`)", last, "tf32", batch, batch),
+        Way("bf16 autocast", plain, "bf16", batch, batch),
+        Way("bf16 weights", half, "bf16", batch, batch),
+        Way("+ channels_last", half_last, "bf16", batch, batch),
+        Way("+ upsampling in one, no concatenation for shortcuts", FastUNet(last), "bf16", batch, batch),
     ]
+    if kernel := triton_norm(report, device):
+        name = "+ norm and SiLU in Triton (`bf16: true`, short chains)"
+        ways.append(Way(name, FastUNet(last, norm_silu=kernel), "bf16", batch, batch))
     for way in ways:
         measure(report, way, device, is_quick)
 
 
 def compiled(report: Report, device: torch.device, is_quick: bool) -> None:
-    """The same with torch.compile, which takes about a minute for each."""
-    _, last, half = networks(device, is_quick)
+    """The same as one compiled graph, which takes about a minute for each; the last batch is padded."""
+    _, last = networks(device, is_quick)
     batch = 2 if is_quick else BATCH
-    for name, model, mode in (("bf16 weights", half, "tf32"), ("bf16 autocast", last, "bf16")):
-        fast = torch.compile(model, fullgraph=True, dynamic=False)
-        measure(report, Way(f"{name}, channels_last, compiled", fast, mode, batch, batch), device, is_quick)  # type: ignore[arg-type]
+    networks_by_name = {"compiled, norm in PyTorch": FastUNet(last)}
+    if kernel := triton_norm(report, device):
+        networks_by_name["compiled, norm in Triton (`bf16: true`, long chains)"] = FastUNet(last, norm_silu=kernel)
+    for name, network in networks_by_name.items():
+        graph = Compiled(network)
+        measure(report, Way(name, graph, "bf16", batch, batch + 1), device, is_quick)
+        report.check(graph.fast is not network, f"Algorithm 1, {name}: the compiler did it")
+    if device.type == "cuda":
+        graphs = torch.compile(FastUNet(last), mode="reduce-overhead", fullgraph=True, dynamic=False)
+        measure(report, Way("compiled, CUDA graphs, batch of 2", graphs, "bf16", 2, 2), device, is_quick)  # type: ignore[arg-type]
+
+
+def triton_norm(report: Report, device: torch.device) -> NormSilu | None:
+    """The kernel; where it does not run, a note or, on a GPU, a check that fails."""
+    kernel = norm_kernel(device)
+    if device.type == "cuda":
+        report.check(kernel is not None, "norm and SiLU in Triton agree with PyTorch's")
+    elif kernel is None:
+        report.note("Left out: the norm in Triton, which computes on a GPU.")
+    return kernel
 
 
 def measure(report: Report, way: Way, device: torch.device, is_quick: bool) -> None:
@@ -83,7 +112,7 @@ def measure(report: Report, way: Way, device: torch.device, is_quick: bool) -> N
         PSNR=f"{psnr:.1f}",
         first_call_s=f"{first_s:.1f}",
     )
-    least = QUALITY["bf16" if "bf16" in way.name else way.mode]
+    least = QUALITY[way.mode]
     report.check(psnr > least, f"Algorithm 1, {way.name}: {psnr:.1f} dB to float32")
 
 
@@ -114,12 +143,12 @@ def chain(way: Way, device: torch.device, is_quick: bool) -> tuple[Tensor, float
 
 
 @cache
-def networks(device: torch.device, is_quick: bool) -> tuple[UNet, UNet, UNet]:
-    """Contiguous, channels_last, and channels_last with weights in bfloat16; seeded random weights."""
+def networks(device: torch.device, is_quick: bool) -> tuple[UNet, UNet]:
+    """Contiguous and channels_last; seeded random weights."""
     arch = "demo128" if is_quick else "ffhq512"
     plain = fill_seeded(UNet(PRIORS[arch]), arch).to(device)
     last = copy.deepcopy(plain).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    return plain, last, in_bfloat16(copy.deepcopy(last))
+    return plain, last
 
 
 def in_bfloat16(model: UNet) -> UNet:
@@ -134,7 +163,7 @@ def in_bfloat16(model: UNet) -> UNet:
 
 @cache
 def reference_images(device: torch.device, is_quick: bool) -> Tensor:
-    plain, _, _ = networks(device, is_quick)
+    plain, _ = networks(device, is_quick)
     return chain(Way("reference", plain, "ieee", 1, 1), device, is_quick)[0]
 
 

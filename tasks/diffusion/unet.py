@@ -105,9 +105,7 @@ class UNet(nn.Module):
         self.out = nn.Sequential(GroupNorm(channels), nn.SiLU(), last)
 
     def forward(self, x: Tensor, t: Tensor) -> Tensor:
-        factor = 2 ** (len(self.config.channel_mult) - 1)
-        if x.shape[-1] % factor or x.shape[-2] % factor:
-            raise ValueError(f"height and width must be multiples of {factor}, found {tuple(x.shape[-2:])}")
+        check_size(self.config, x)
         with torch.autocast(x.device.type, enabled=False):
             emb = self.time_embed(timestep_embedding(t, self.config.model_channels))
         h, skips = x, []
@@ -132,6 +130,13 @@ class UNet(nn.Module):
             heads = f"attention heads of {width}" if width else f"{count} attention heads"
             raise ValueError(f"{channels} channels do not split into {heads}")
         return channels // width if width else count
+
+
+def check_size(config: UNetConfig, x: Tensor) -> None:
+    """Raises ValueError unless every level halves the size."""
+    factor = 2 ** (len(config.channel_mult) - 1)
+    if x.shape[-1] % factor or x.shape[-2] % factor:
+        raise ValueError(f"height and width must be multiples of {factor}, found {tuple(x.shape[-2:])}")
 
 
 class Block(nn.ModuleList):

@@ -2,6 +2,7 @@
 
 import gc
 import logging
+import math
 import os
 from collections.abc import Callable, Iterator
 from typing import TypeVar
@@ -20,15 +21,19 @@ EVALUATED = 6_000  # bytes for each pixel that a network takes, at most: measure
 DIFFERENTIATED = 40_000  # the same with gradients
 
 
-def batch_size(device: torch.device, side: int, bytes_per_pixel: int = EVALUATED) -> int:
+def batch_size(device: torch.device, side: int, bytes_per_pixel: int = EVALUATED, shard: int | None = None) -> int:
     """Images of side x side pixels that half of the device's free memory holds; BFR_BATCH, where it is set.
 
-    bytes_per_pixel: what one image takes at the peak, for each of its pixels.
+    bytes_per_pixel: what one image takes at the peak, for each of its pixels. shard: on CUDA, so many images are
+    divided into two equal batches or more, so that one's files are written while the next is computed.
     """
     if asked := asked_number("BFR_BATCH"):
         return asked
     fitting = int(SHARE * free_memory(device) / (side * side * bytes_per_pixel))
-    return max(1, min(MOST.get(device.type, 16), fitting))
+    most = max(1, min(MOST.get(device.type, 16), fitting))
+    if shard is None or device.type != "cuda":
+        return most
+    return math.ceil(shard / max(2, math.ceil(shard / most)))
 
 
 def asked_number(variable: str) -> int | None:

@@ -30,7 +30,7 @@ def warn_if_slow() -> None:
 
 
 def units() -> list[str] | None:
-    """The units for bfloat16 of an x86 processor; None where torch (before 2.12) or another processor does not say."""
+    """The units for bfloat16 of an x86 processor; None where torch (an older one) or another processor does not say."""
     known: dict[str, object] = getattr(torch.cpu, "get_capabilities", dict)()
     if known.get("architecture") != "x86_64":
         return None

@@ -10,6 +10,7 @@ import numpy as np
 from torch import Tensor
 
 from tasks.basics import BadInput, Strict
+from tasks.diffusion.fast import for_sampling
 from tasks.diffusion.priors import PriorName, load_prior
 from tasks.diffusion.schedule import Schedule
 from tasks.methods.dt_bfr import PseudoTargets, targets_of
@@ -43,7 +44,8 @@ def pseudo_targets(
     targets = targets_of(settings, schedule)
 
     with held_device() as device:
-        prior = load_prior(params.arch, weights, device)
+        evaluations = len(restored.ids) * settings.evaluations
+        prior = for_sampling(load_prior(params.arch, weights, device), device, settings.bf16, evaluations)
 
         def target(y0: Tensor, ids: list[str]) -> Tensor:
             y0 = y0.to(device)
@@ -52,7 +54,7 @@ def pseudo_targets(
                 return targets(prior, schedule, y0, partial(streams.normal, *y0.shape[1:]))
 
         def shard(ids: list[str]) -> Iterator[tuple[str, np.ndarray | BadInput]]:
-            size = batch_size(device, restored.side)
+            size = batch_size(device, restored.side, shard=SHARD)
             for some, images in in_batches(ids, size, restored.batch, target):
                 yield from finished(some, images)
 

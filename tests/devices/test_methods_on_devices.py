@@ -8,6 +8,7 @@ from pydantic import TypeAdapter
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from tasks.basics import WEIGHTS
+from tasks.diffusion.fast import for_sampling
 from tasks.diffusion.priors import load_prior
 from tasks.diffusion.samplers import ddim_sample, ddim_sample_raw
 from tasks.diffusion.schedule import Schedule
@@ -115,7 +116,7 @@ SAMPLERS = {
 def test_no_step_of_a_sampler_waits_for_the_device(pretend, name, is_half):
     its, device = pretend("cuda"), DEVICES["cuda"]
     with its.devices(), torch.autocast("cuda", torch.bfloat16, enabled=is_half):
-        prior = load_prior("demo128", DEMO / "prior.safetensors", device)
+        prior = for_sampling(load_prior("demo128", DEMO / "prior.safetensors", device), device, is_half, 10**9)
         y0 = torch.rand(2, 3, 64, 64).to(device)
         draw = partial(ImageStreams(0, "s", IDS, device).normal, 3, 64, 64)
         draw()

@@ -135,3 +135,13 @@ def test_torch_s_own_cache_on_a_gpu_is_free(monkeypatch):
     monkeypatch.setattr(torch.cuda, "memory_reserved", lambda device: 700)
     monkeypatch.setattr(torch.cuda, "memory_allocated", lambda device: 200)
     assert free_memory(torch.device("cuda")) == 600
+
+
+@pytest.mark.parametrize(("gib", "expected"), [(1000, 16), (50, 16), (30, 8), (2, 1)])
+def test_on_a_gpu_a_shard_is_divided_into_equal_batches_of_which_one_is_written_while_the_next_is_computed(
+    monkeypatch, gib, expected
+):
+    monkeypatch.setattr(batching, "free_memory", lambda device: gib * 2**30)
+    monkeypatch.delenv("BFR_BATCH", raising=False)
+    assert batching.batch_size(torch.device("cuda"), 512, shard=32) == expected
+    assert batching.batch_size(CPU, 512, shard=32) == batching.batch_size(CPU, 512)

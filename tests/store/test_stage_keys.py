@@ -30,7 +30,7 @@ EXPECTED = {
         "methods.feed_forward methods.method restorers.padding restorers.swinir stages.restore weights.seeding "
     ),
     "pseudo_targets demo128": (
-        "diffusion.lowpass diffusion.samplers diffusion.schedule diffusion.unet methods.dt_bfr noise "
+        "diffusion.fast diffusion.lowpass diffusion.samplers diffusion.schedule diffusion.unet methods.dt_bfr noise "
         "stages.pseudo_targets "
     ),
     "finetune swinir": (

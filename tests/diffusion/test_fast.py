@@ -1,0 +1,117 @@
+"""The U-Net as a GPU evaluates it in bfloat16, on the CPU: the same formula."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+import torch
+import torch.nn.functional as F
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import nn
+
+from tasks.basics import ROOT
+from tasks.diffusion import fast
+from tasks.diffusion.fast import FastUNet, for_sampling, in_one, norm_silu
+from tasks.diffusion.unet import GroupNorm, UNet, UNetConfig
+from tasks.metrics.seeded import fill_seeded
+
+SMALL = {"model_channels": 32, "channel_mult": (1, 2), "num_res_blocks": (1, 1), "attention_sizes": (8,)}
+UNETS = {
+    "strided": UNetConfig(**SMALL, image_size=16),
+    "resampled in blocks": UNetConfig(**SMALL, image_size=16, resblock_updown=True, dropout=0.1),
+    "halves add up to the width": UNetConfig(32, (2, 1), (1, 1), (), 16),
+}
+
+
+def images(*shape):
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(0))
+
+
+def evaluated(network):
+    with torch.no_grad():
+        return network(images(2, 3, 16, 24), torch.tensor([300, 20]))
+
+
+@pytest.mark.parametrize("name", UNETS)
+def test_the_fast_network_is_the_same_function(name):
+    unet = fill_seeded(UNet(UNETS[name]), name)
+    torch.testing.assert_close(evaluated(FastUNet(unet, torch.float32)), evaluated(unet), rtol=1e-5, atol=1e-5)
+
+
+def test_in_bfloat16_it_is_as_near_to_float32_as_autocast_and_leaves_the_prior_as_it_is():
+    unet = fill_seeded(UNet(UNETS["strided"]), "strided")
+    expected = evaluated(unet)
+    with torch.autocast("cpu", torch.bfloat16):
+        autocast, fast = evaluated(unet), evaluated(FastUNet(unet))
+    assert fast.dtype == torch.float32
+    assert (fast - expected).square().mean() < 1.5 * (autocast - expected).square().mean()
+    assert torch.equal(evaluated(unet), expected)
+
+
+@given(st.integers(1, 5), st.integers(1, 5), st.integers(1, 7), st.integers(1, 7))
+@settings(max_examples=20, deadline=None)
+def test_repeating_pixels_and_convolving_is_one_transposed_convolution(channels, out, height, width):
+    conv = nn.Conv2d(channels, out, 3, padding=1).double()
+    x = images(2, channels, height, width).double()
+    repeated = F.interpolate(x, scale_factor=2, mode="nearest")
+    torch.testing.assert_close(in_one(conv)(x), conv(repeated), rtol=0, atol=1e-13)
+
+
+def test_the_one_pass_is_norm_modulation_and_silu_of_both_halves():
+    norm, x = fill_seeded(GroupNorm(96), "norm"), images(2, 96, 5, 7)
+    scale, shift = images(2, 96), images(2, 96) / 2
+    expected = F.silu(norm(x) * (1 + scale[:, :, None, None]) + shift[:, :, None, None])
+    assert torch.equal(norm_silu(norm, x.split([64, 32], dim=1), (scale, shift)), expected)
+
+
+def test_the_kernel_for_cuda_computes_that_pass():
+    """By Triton's interpreter, in a process of its own, for the choice is made as Triton is imported."""
+    code = """
+import torch
+from tasks.diffusion import fast
+from tasks.diffusion.unet import GroupNorm
+from tasks.metrics.seeded import fill_seeded
+from tasks.running import norm_triton
+torch.set_num_threads(1)
+norm, draw = fill_seeded(GroupNorm(96), "norm"), torch.Generator().manual_seed(0)
+for height, width, dtype in ((20, 17, torch.float32), (4, 4, torch.float32), (8, 8, torch.bfloat16)):
+    x = 3 + torch.randn(2, 96, height, width, generator=draw).to(dtype)
+    scale, shift = torch.randn(2, 2, 96, generator=draw)
+    for parts in ([x], x.split([64, 32], dim=1)):
+        for modulation in (None, (scale, shift)):
+            ours, plain = (module.norm_silu(norm, parts, modulation) for module in (norm_triton, fast))
+            assert ours.dtype == dtype and ours.is_contiguous(memory_format=torch.channels_last)
+            size = plain.float().abs().max()
+            print(bool((ours.float() - plain.float()).abs().max() < (2e-6 if dtype == torch.float32 else 1e-2) * size))
+"""
+    environment = {**os.environ, "TRITON_INTERPRET": "1", "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, env=environment, check=False)
+    assert done.stdout.split() == ["True"] * 12, done.stdout + done.stderr[-2000:]
+
+
+@pytest.mark.parametrize(("device", "is_half"), [("cpu", True), ("mps", True), ("cuda", False)])
+def test_elsewhere_and_in_float32_the_prior_stays_as_it_is(device, is_half):
+    prior = UNet(UNETS["strided"])
+    assert for_sampling(prior, torch.device(device), is_half, 10**9) is prior
+
+
+def test_where_triton_s_norm_runs_a_long_chain_is_compiled_and_a_short_one_is_not(monkeypatch):
+    monkeypatch.setattr(fast, "norm_kernel", lambda device: norm_silu)
+    prior, its = UNet(UNETS["strided"]), torch.device("cuda")
+    assert isinstance(for_sampling(prior, its, True, fast.WORTH_COMPILING), fast.Compiled)
+    assert isinstance(for_sampling(prior, its, True, fast.WORTH_COMPILING - 1), FastUNet)
+
+
+def test_without_triton_the_norm_is_pytorch_s_and_nothing_is_compiled(caplog):
+    """Here no GPU is for Triton to compute on."""
+    assert fast.norm_kernel(torch.device("cpu")) is None
+    assert "no norm in Triton here" in caplog.text
+
+
+def test_the_fast_network_is_one_graph():
+    network = FastUNet(fill_seeded(UNet(UNETS["strided"]), "strided"))
+    graph = torch.compile(network, backend="eager", fullgraph=True, dynamic=False)
+    assert torch.equal(evaluated(graph), evaluated(network))
