@@ -16,14 +16,29 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import psutil
 import pytest
 import yaml
+from PIL import Image
 from tiny import tiny_of
 
 from flows import server
 from tasks.basics import ROOT
 from tasks.store.artifact import ImageFolder
+
+PREFECT = """
+import sys
+from prefect.cli import app
+
+for words in sys.argv[1:]:
+    sys.argv = ["prefect", *words.split()]
+    try:
+        app()
+    except SystemExit as end:
+        if end.code:
+            raise
+"""
 
 
 @pytest.fixture(scope="module")
@@ -135,13 +150,10 @@ class TestServed:
         return server.ask
 
     def test_prefects_own_commands_work_and_strangers_may_not_give_orders(self, command, ask):
-        for what in ("flow-run", "artifact", "work-pool"):
-            command("prefect", what, "ls")
-        command("prefect", "work-pool", "create", "bfr", "--type", "process")
-        command("prefect", "deploy", "--all")
-        found = ask("deployments/filter", {})
-        assert {each["name"] for each in found} > {"pool"}
-        assert "benchmark/pool" in command("prefect", "deployment", "ls")
+        tried = [f"{what} ls" for what in ("flow-run", "artifact", "work-pool")]
+        pool = ["work-pool create bfr --type process", "deploy --all", "deployment ls"]
+        assert "benchmark/pool" in command("python", "-c", PREFECT, *tried, *pool)
+        assert {each["name"] for each in ask("deployments/filter", {})} > {"pool"}
         stranger = urllib.request.Request(
             f"{command.environment['PREFECT_API_URL']}/flows/", data=b'{"name": "evil"}', method="POST"
         )
@@ -189,10 +201,48 @@ class TestServed:
 
 
 @pytest.mark.slow
-def test_a_killed_benchmark_goes_on_and_outlives_its_server(checkout, command, servers):
+def test_adapt_restore_and_personalize_take_a_folder_of_photos(checkout, command, user_folder):
+    def bfr(name: str, *options: str) -> tuple[Path, dict[str, Any]]:
+        out = checkout.parent / f"{checkout.name}_{name}"
+        words = ("python", "-m", "flows", name, str(user_folder), "--out", str(out), "--json", "--quiet", *options)
+        said = command(*words)
+        return out, json.loads(said[said.index("{") :])  # warnings stand before it
+
+    adapted, said = bfr("adapt", "--aligned", "--method", "demo")
+    assert said["photos"] == str(adapted / "photos")
+    assert list(said["findings"]) == ["photos"]
+    report = (adapted / "report" / "results.md").read_text(encoding="utf-8")
+    assert "cut.png" in report
+    assert "FID (seeded) to rendered heads" in report
+    assert "PSNR to the input" in report
+    assert len(list((adapted / "photos").glob("*.png"))) == 2
+    weights = ("--weights", str(adapted / "model" / "model.safetensors"))
+    restored, said = bfr("restore", "--aligned", "--method", "demo", *weights)
+    assert said == {"photos": [str(restored / "photos")]}
+    again = ImageFolder(restored / "details" / "restored")
+    assert again.digest == ImageFolder(adapted / "details" / "adapted").digest
+    album = ("--album", str(user_folder), "--aligned", "--method", "demo")
+    personal, _ = bfr("personalize", *album, "--iterations", "2", "--respacing", "10")
+    images = ImageFolder(personal / "details" / "restored")
+    assert images.ids == again.ids
+    assert (images.batch(images.ids) - again.batch(again.ids)).abs().max() > 0.01
+
+
+@pytest.fixture
+def forty_photos(tmp_path) -> Path:
+    """Those to adapt to are two shards of pseudo-targets."""
+    for number in range(40):
+        colour = np.random.default_rng(number).integers(0, 256, (8, 8, 3), dtype=np.uint8)
+        Image.fromarray(colour.repeat(8, 0).repeat(8, 1)).save(tmp_path / f"{number:02}.png")
+    return tmp_path
+
+
+@pytest.mark.slow
+def test_a_killed_benchmark_goes_on_and_outlives_its_server(checkout, command, servers, forty_photos):
     """kill -9 of server, workers and flow at once, in the middle of the pseudo-targets; then of the server alone."""
     store = checkout / "data" / ".store"
-    change_params(checkout, lambda demo: demo | {"seed": 8, "dataset": demo["dataset"] | {"finetune": 40}})
+    photos = {"hq": str(forty_photos), "real": str(forty_photos)}
+    change_params(checkout, lambda demo: demo | {"dataset": {"kind": "folders", "size": 64, "test": 4, **photos}})
     words = ["python", "-m", "flows", "demo"]
     quiet = {"cwd": checkout, "env": command.environment, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
 
@@ -231,31 +281,3 @@ def test_a_killed_benchmark_goes_on_and_outlives_its_server(checkout, command, s
     report = json.loads((checkout / "data" / "demo" / "metrics.json").read_text())
     assert report["noise"]["adapted"]
     assert "up to date" in command("dvc", "status", "dvc.yaml")
-
-
-@pytest.mark.slow
-def test_adapt_restore_and_personalize_take_a_folder_of_photos(checkout, command, user_folder):
-    def bfr(name: str, *options: str) -> tuple[Path, dict[str, Any]]:
-        out = checkout.parent / f"{checkout.name}_{name}"
-        words = ("python", "-m", "flows", name, str(user_folder), "--out", str(out), "--json", "--quiet", *options)
-        said = command(*words)
-        return out, json.loads(said[said.index("{") :])  # warnings stand before it
-
-    adapted, said = bfr("adapt", "--aligned", "--method", "demo")
-    assert said["photos"] == str(adapted / "photos")
-    assert list(said["findings"]) == ["photos"]
-    report = (adapted / "report" / "results.md").read_text(encoding="utf-8")
-    assert "cut.png" in report
-    assert "FID (seeded) to rendered heads" in report
-    assert "PSNR to the input" in report
-    assert len(list((adapted / "photos").glob("*.png"))) == 2
-    weights = ("--weights", str(adapted / "model" / "model.safetensors"))
-    restored, said = bfr("restore", "--aligned", "--method", "demo", *weights)
-    assert said == {"photos": [str(restored / "photos")]}
-    again = ImageFolder(restored / "details" / "restored")
-    assert again.digest == ImageFolder(adapted / "details" / "adapted").digest
-    album = ("--album", str(user_folder), "--aligned", "--method", "demo")
-    personal, _ = bfr("personalize", *album, "--iterations", "2", "--respacing", "10")
-    images = ImageFolder(personal / "details" / "restored")
-    assert images.ids == again.ids
-    assert (images.batch(images.ids) - again.batch(again.ids)).abs().max() > 0.01
