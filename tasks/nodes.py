@@ -90,9 +90,19 @@ def node(stage: Stage) -> Callable[..., ImageFolder]:
 
 def named_by(stage: Stage, at: str) -> str:
     """The name of a task's run: "pseudo_targets raw_x4_severe/test", "restore compared/raw_x4_severe/difface"."""
-    place = "" if at == stage.name else at.removeprefix(f"{stage.name}/")
+    place = "" if at == stage.name else at.removeprefix(f"{FOLDERS.get(stage.name, stage.name)}/")
     return f"{stage.name} {place}".strip()
 
+
+FOLDERS = {
+    "degrade": "lq",
+    "restore": "restored",
+    "finetune": "adapted_models",
+    "reference": "references",
+    "measure": "scores",
+    "evaluate": "scores",
+}
+"""Where a stage's results usually go, if that is not called like the stage: it says no more than the stage's name."""
 
 GPU = "gpu"  # the tag of tasks that compute networks, for those who limit them
 MAKERS: dict[tuple[str, Path], State[Any]] = {}

@@ -12,6 +12,12 @@ from tasks.running.progress import track
     [
         (nodes.pseudo_targets, "pseudo_targets/raw_x4_severe/test", "pseudo_targets raw_x4_severe/test"),
         (nodes.restore, "compared/raw_x4_severe/difface", "restore compared/raw_x4_severe/difface"),
+        (nodes.restore, "restored/raw_x4_severe/test", "restore raw_x4_severe/test"),
+        (nodes.degrade, "lq/raw_x4_severe/test", "degrade raw_x4_severe/test"),
+        (nodes.finetune, "adapted_models/raw_x4_severe", "finetune raw_x4_severe"),
+        (nodes.evaluate, "scores/raw_x4_severe/adapted", "evaluate raw_x4_severe/adapted"),
+        (nodes.reference, "references/default", "reference default"),
+        (nodes.train, "cleaning/first", "train cleaning/first"),
         (nodes.report, "report", "report"),
         (nodes.train, "", "train"),
     ],

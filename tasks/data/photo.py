@@ -221,7 +221,8 @@ def _say_frames(header: Image.Image) -> None:
     """Say that an animation, or a TIFF of several pages, has more to it than is read. (Phones hide pictures in MPO.)"""
     with suppress(Exception):  # of damaged frames, of which none but the first matters
         if header.format in ("GIF", "PNG", "TIFF", "WEBP") and (count := getattr(header, "n_frames", 1)) > 1:
-            logger.warning("a photo has %d frames or pages, of which the first is taken", count)
+            name = Path(getattr(header, "filename", "")).name or "a photo"  # none where metadata were taken off
+            logger.warning("%s has %d frames or pages, of which the first is taken", name, count)
         header.seek(0)
 
 

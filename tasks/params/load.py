@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 
 from tasks.basics import ROOT, BadInput, Strict, checked_name, suggestion
 from tasks.models.model import Model, checked_model_name
+from tasks.params.checks import oversights
 from tasks.params.experiment import Experiment
 from tasks.params.extends import Entry, Written, resolved
 from tasks.params.messages import Fault, Faults, validated
@@ -24,6 +25,7 @@ FOLDERS = {"experiments": ("data/experiments", ["*.yaml"]), "models": ("data/wei
 MOVED = f"the papers' claims and numbers are in {FOLDER}: write them there, below the experiment's name"
 
 T = TypeVar("T")
+M = TypeVar("M", bound=Strict)
 Check = Callable[[Entry, Papers], T]
 """An entry to what it is. Raises Faults, or BadInput about a paper's file."""
 
@@ -136,12 +138,18 @@ def _experiment(entry: Entry, papers: Papers) -> Experiment:
     moved = [(key, MOVED) for key in ("claims", "published") if key in entry.settings]
     if moved:
         raise Faults(moved)
-    return with_published(checked, validated(Experiment, entry.settings), papers)
+    return with_published(checked, _seen(validated(Experiment, entry.settings)), papers)
 
 
 def _model(entry: Entry, papers: Papers) -> Model:
     _named(entry, checked_model_name)
-    return validated(Model, entry.settings)
+    return _seen(validated(Model, entry.settings))
+
+
+def _seen(settings: M) -> M:
+    if faults := [*oversights(settings)]:
+        raise Faults(faults)
+    return settings
 
 
 def _named(entry: Entry, check: Callable[[str], str]) -> str:

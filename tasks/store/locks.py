@@ -72,6 +72,30 @@ def locked_folder(folder: Path, *, wait: bool = True) -> Iterator[bool]:
         os.close(descriptor)
 
 
+_KEPT: dict[Path, int] = {}
+
+
+def keep_shared(path: Path) -> None:
+    """Hold a lock on a file that is there, together with all who do so, until this process ends."""
+    if path in _KEPT and _is_at(_KEPT[path], path):
+        return
+    with suppress(OSError):  # a disk that has no locks
+        _KEPT[path] = os.open(path, os.O_RDONLY)
+        fcntl.flock(_KEPT[path], fcntl.LOCK_SH)
+
+
+def is_kept_by_others(path: Path) -> bool:
+    """Whether another process holds a file by `keep_shared`."""
+    if not path.exists():
+        return False
+    own = _KEPT.get(path)
+    descriptor = os.open(path, os.O_RDONLY) if own is None else own
+    try:
+        return not _taken(descriptor, wait=False)
+    finally:
+        fcntl.flock(descriptor, fcntl.LOCK_SH) if own else os.close(descriptor)
+
+
 def _stand_in(folder: Path) -> Path:
     name = hashlib.sha256(os.fsencode(folder.resolve())).hexdigest()
     return Path(tempfile.gettempdir()) / f"bfr-{os.getuid()}-{name}"

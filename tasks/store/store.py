@@ -23,12 +23,13 @@ from typing import Any, NamedTuple
 from tasks.basics import BadInput
 from tasks.store.artifact import MANIFEST, Manifest, damage, file_records, is_whole
 from tasks.store.files import disk_explained, read_note, write_json
-from tasks.store.locks import locked, locked_folder
-from tasks.store.marker import KEY, OWN, STAGE, check_store, is_result, mark_store
+from tasks.store.locks import is_kept_by_others, keep_shared, locked, locked_folder
+from tasks.store.marker import KEY, MARKER, OWN, STAGE, check_store, is_result, mark_store
 from tasks.store.ownership import foreign_names, manifest_of, names_below, remove_files, shown
 from tasks.store.provenance import USED, circumstances
 from tasks.store.publish import copy_file
 
+OF_RUNS = 1.0  # days for which a run may be about to read what it made
 REUSED: ContextVar[float] = ContextVar("REUSED", default=0.0)
 """Seconds that once went into the parts which the build under way took from the store."""
 
@@ -161,6 +162,7 @@ class Store:
 
     def _reuse(self, record: Manifest) -> Path:
         final = self.path(record.stage, record.key)
+        keep_shared(self.root / MARKER)
         with suppress(OSError):  # another user's, or a read-only store
             os.utime(final)
         REUSED.set(REUSED.get() + (self.seconds(record.key) or 0.0))
@@ -171,6 +173,7 @@ class Store:
         """Mark the store before anything is written into it; explain what the disk refuses."""
         with disk_explained(self.root, FULL, SHUT):
             mark_store(self.root)
+            keep_shared(self.root / MARKER)  # for `prune` to see that it is in use
             yield
 
     def _locked(self, record: Manifest, *, wait: bool = True) -> AbstractContextManager[bool]:
@@ -207,9 +210,13 @@ class Store:
     def prune(self, keep_days: float, *, dry_run: bool = False) -> list[Found]:
         """Delete artefacts, left-over work and unfinished trainings not used for `keep_days` days.
 
+        While other processes use the store, what was used in the last day stays: they may be about to read it.
         So old notes go, too: locks of killed runs, times of results that are gone, measured speeds. What cannot be
         read, or holds files that are not ours, stays and is among the findings. dry_run: only list.
         """
+        if keep_days < OF_RUNS and is_kept_by_others(self.root / MARKER):
+            logging.getLogger(__name__).warning("A run is at work: what was used in the last day stays.")
+            keep_days = OF_RUNS
         limit = time.time() - keep_days * 86400
         found = []
         for path, owner in [*self._results(), *((path, None) for path in self._left_over())]:

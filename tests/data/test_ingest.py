@@ -844,7 +844,7 @@ def test_further_frames_of_a_photo_are_said_not_to_be_taken(tmp_path, caplog, su
     frames = [Image.new("RGB", (32, 32), colour) for colour in ("red", "green", "blue")]
     frames[0].save(tmp_path / f"photo{suffix}", save_all=True, append_images=frames[1:])
     assert read_photo(tmp_path / f"photo{suffix}").mean(axis=(0, 1)) == pytest.approx((255, 0, 0), abs=8)
-    assert "a photo has 3 frames or pages, of which the first is taken" in caplog.text
+    assert f"photo{suffix} has 3 frames or pages, of which the first is taken" in caplog.text
 
 
 def test_a_photo_that_may_not_be_looked_at_is_set_aside(tmp_path, monkeypatch):

@@ -6,12 +6,14 @@ import multiprocessing
 import os
 import shutil
 import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from tasks.basics import BadInput
+from tasks.basics import ROOT, BadInput
 from tasks.pixels import to_tensor, to_uint8
 from tasks.store.artifact import MANIFEST, Artifact, ImageFolder, Manifest
 from tasks.store.files import Quarantined, read_note, read_quarantine, write_png, write_quarantine
@@ -166,6 +168,29 @@ def test_prune_deletes_what_was_not_used_for_long(store):
     assert store.prune(keep_days=30) == []
     os.utime(state, (0, 0))
     assert [found.path for found in store.prune(keep_days=30)] == [state]
+
+
+USER = """
+import sys
+from pathlib import Path
+from tasks.store.artifact import Manifest
+from tasks.store.store import Store
+record = Manifest.model_validate_json(sys.argv[2])
+Store(Path(sys.argv[1])).build(record, lambda folder: None)
+print("uses it", flush=True)
+sys.stdin.read()
+"""
+
+
+def test_prune_leaves_what_a_run_that_is_at_work_may_be_about_to_read(store):
+    old, new = (store.build(record(key * 64), write_pixels) for key in "12")
+    os.utime(old, (0, 0))
+    words = [sys.executable, "-c", USER, str(store.root), record("2" * 64).model_dump_json()]
+    with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=ROOT, text=True) as run:
+        assert run.stdout.readline() == "uses it\n"
+        assert [found.path for found in store.prune(keep_days=0)] == [old]
+        run.communicate()
+    assert [found.path for found in store.prune(keep_days=0)] == [new, store.root / "timings"]
 
 
 def test_locks_go_with_the_work_and_old_notes_with_what_they_are_about(store):
