@@ -156,7 +156,8 @@ def job(desk: Desk, buttons: Buttons, work: Callable[..., Said], given: Sequence
 
     def begun(request: gr.Request) -> Said:
         desk.stops[key(request)] = threading.Event()
-        return {start: gr.update(interactive=False), stop: gr.update(visible=True, value="Stop", interactive=True)}
+        shown_stop = gr.update(visible=True, value="Stop", interactive=True)
+        return {start: gr.update(interactive=False), stop: shown_stop, parts[0]: ""}
 
     def worked(request: gr.Request, progress: gr.Progress = gr.Progress(), *given: Any) -> Said:  # noqa: B008
         try:
@@ -176,7 +177,7 @@ def job(desk: Desk, buttons: Buttons, work: Callable[..., Said], given: Sequence
             event.set()
         return {stop: gr.update(value="Stopping …", interactive=False)}
 
-    asked = start.click(begun, None, [start, stop], **AT_ONCE)
+    asked = start.click(begun, None, [start, stop, parts[0]], **AT_ONCE)
     done = asked.then(worked, [*given], [*parts], show_progress_on=parts[0], **ONE_AT_A_TIME)
     done.then(ended, None, [start, stop], **AT_ONCE)
     stop.click(stopping, None, stop, **AT_ONCE)

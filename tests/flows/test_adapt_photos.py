@@ -134,12 +134,11 @@ def test_photos_without_a_face_are_no_album(tmp_path):
 
 @pytest.fixture
 def clean(tmp_path: Path) -> Path:
-    """Two large faces, and one that is too small to be a clean one."""
+    """Three clean faces."""
     folder = tmp_path / "scans"
     folder.mkdir()
-    for seed, height in ((11, 95), (12, 110)):
+    for seed, height in ((11, 95), (12, 110), (13, 80)):
         Image.fromarray(draw([Head(seed, 130, 90, height)], 220, 190)[0]).save(folder / f"{seed}.png")
-    Image.fromarray(draw([Head(13, 60, 60, 14)], 120, 100)[0]).save(folder / "far.png")
     return folder
 
 
@@ -147,13 +146,18 @@ def test_one_s_own_real_photos_take_the_place_of_the_experiment_s_and_are_named(
     out = tmp_path / "out"
     done = adapted(album, out, real=[clean])
     text = (done.root / "report" / "results.md").read_text(encoding="utf-8")
-    assert "FID (seeded) to real photos in scans ↓ (2 images" in text
+    assert "FID (seeded) to real photos in scans ↓ (3 images" in text
     assert "rendered heads" not in text
-    assert len(ImageFolder(out / "details" / "real").ids) == 2
+    assert len(ImageFolder(out / "details" / "real").ids) == 3
     with pytest.raises(BadInput, match="lie in one another"):
         adapted(album, clean / "out", real=[clean])
     with pytest.raises(BadInput, match=r"No face of 20 pixels or more was found in 1 photo: .*none\.webp"):
         adapted(album, tmp_path / "other", real=[album / "none.webp"])
+
+
+def test_faces_that_would_be_enlarged_over_twice_are_no_clean_ones():
+    assert adapting.for_real(Options(max_faces=1, only_center=True), 512) == Options(min_face=128)
+    assert adapting.for_real(Options(min_face=200), 512).min_face == 200
 
 
 def test_crops_are_adapted_with_one_s_own_real_crops(clean, tmp_path):

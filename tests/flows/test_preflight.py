@@ -47,7 +47,7 @@ def test_a_deployment_takes_the_command_s_models_and_never_the_demo_s_unasked(tm
     Image.fromarray(np.zeros((90, 90, 3), np.uint8)).save(tmp_path / "a.png")
     photo = str(tmp_path / "a.png")
     run = getattr(photos, flow).fn
-    assert f"{needs} is missing" in missing(lambda: run(*given, photo))
+    assert f"{needs} is missing" in missing(lambda: run(*[photo] * len(given), photo))
     if flow != "restore":  # which keeps a photo without a face as it is
         said = missing(lambda: run(*[photo] * len(given), photo, method="demo", out=str(tmp_path / "out")))
         assert said.startswith("No face of 20 pixels or more")
