@@ -1,20 +1,21 @@
 """Adapt the restorer to your own LQ photos, without ground truth, and restore them with the result."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
 from flows import cost
-from flows.preflight import check, photo_folders
-from flows.restore import say_what_is_known
-from flows.rows import Row, reported, rows_of, run_prior, run_restorer
-from flows.steps import reference_sets, score
-from flows.whole_photos import Options, Outcome, Whole, check_named, check_usable, outcome, root_for
+from flows.preflight import photo_folders, registered
+from flows.restore import check_needs
+from flows.rows import Check, Row, reported, rows_of, run_prior, run_restorer
+from flows.steps import describe, real_label, reference_metrics, score
+from flows.whole_photos import AS_USUAL, Options, Outcome, Whole, outcome, root_for
 from flows.workspace import TRAINED, Drafts, Run, Workspace, results_folder, run_here, say_set_aside
 from tasks.basics import ROOT, BadInput, suggestion
 from tasks.data.chosen import ChosenPhotos
-from tasks.data.ingest import PhotoFolder
+from tasks.data.ingest import PhotoFolder, discover
 from tasks.metrics.registry import DEFAULT, REAL, column, find
 from tasks.params.experiment import Experiment, MethodName, given
 from tasks.params.load import load_experiment
@@ -25,6 +26,7 @@ from tasks.stages.paste_faces import names_of
 from tasks.stages.photos import PhotosParams, photos
 from tasks.stages.report import ReportParams, report
 from tasks.store.artifact import ImageFolder
+from tasks.weights.file import WeightFile
 
 LOG = logging.getLogger(__name__)
 
@@ -58,6 +60,7 @@ def adapt(
     run_stage: Run = run_here,
     iterations: int | None = None,
     is_dry: bool = False,
+    real: str | None = None,
 ) -> Workspace:
     """Aligned face crops in; adapted checkpoint, restored crops and report out.
 
@@ -71,21 +74,25 @@ def adapt(
     truth by the same names, if you have it: it is used to score the results and for nothing else; experiment: the entry
     whose models and settings to use; fit: "crop" takes the centre of photos that are not square,
     "aligned" sets them aside; iterations: steps of the fine-tuning, by default the experiment's; is_dry: say what would
-    be done, and stop.
+    be done, and stop; real: clean photos of your own, aligned alike, in place of the experiment's real photos.
     """
-    settings = adaptable(experiment, iterations)
-    root, paths = results_folder(out, "adapted", {"folder": folder, "hq": hq}, finetune.name)
+    settings = adaptable(experiment, iterations, has_real=real is not None)
+    root, paths = results_folder(out, "adapted", {"folder": folder, "hq": hq, "real": real}, finetune.name)
     work, details = Drafts(root, run_stage), Drafts(root / "details", run_stage)
-    folders = {name: PhotoFolder(path) for name, path in paths.items()}
+    folders = {name: PhotoFolder(path) for name, path in paths.items() if name != "real"}
     intake = IngestParams(size=settings.dataset.size, fit=fit)
+    if real:
+        details.make("real", ingest, intake, folder=PhotoFolder(paths["real"]))
+        say_set_aside(details["real"])
     lq = details.make("lq", ingest, intake, **folders)
     say_set_aside(lq)
-    say_plan(settings, root, lq, len(lq.ids))
+    say_plan(settings, root, details.results, len(lq.ids))
     if is_dry:
         return work
     truth = details.make("hq", ingest, intake.model_copy(update={"side": "hq"}), **folders) if hq else None
     adapted = adapt_restorer(settings, work, details)
-    write_report(settings, work, details, truth, f"Adapted to {paths['folder'].name}")
+    label = named_real(settings, [paths["real"]] if real else [])
+    write_report(settings, work, details, truth, f"Adapted to {paths['folder'].name}", label)
     work.publish_photos(adapted, paths["folder"])
     work.publish_with(details)
     LOG.info("Restored %d photos.", len(adapted.ids))
@@ -100,28 +107,31 @@ def adapt_photos(
     *,
     iterations: int | None = None,
     is_dry: bool = False,
+    real: Sequence[Path] = (),
+    run_stage: Run = run_here,
 ) -> Outcome:
     """The same for whole photos: their faces are found and aligned, and pasted back as the adapted restorer has them.
 
-    given, options, <out>/photos and <out>/faces: as in `flows.whole_photos.restore_photos`; all else as in `adapt`.
+    given, options, <out>/photos and <out>/faces: as in `flows.whole_photos.restore_photos`; real: whole photos, too;
+    all else as in `adapt`.
     """
-    check_named(given)
-    options.check()
-    settings, chosen = adaptable(experiment, iterations), ChosenPhotos(given)
+    chosen, clean = ChosenPhotos(given), ChosenPhotos(real) if real else None
+    settings = adaptable(experiment, iterations, options, has_real=bool(real))
     root = root_for(chosen, out, "adapted", finetune.name)
-    work, details = Drafts(root), Drafts(root / "details")
+    work, details = Drafts(root, run_stage), Drafts(root / "details", run_stage)
     whole = Whole(
         chosen, names_of(chosen, options.max_megapixels), rows(settings)[-1].label, options, settings.dataset.size
     )
-    part = whole.found(chosen)
-    check_usable([part])
+    part = whole.with_faces()
     details.results["lq"] = part.faces
-    if not part.faces.ids:
-        raise BadInput(f"No face was found in the {len(part.photo_faces)} photos. If they are crops: --aligned.")
-    say_plan(settings, root, part.faces, len(part.photo_faces))
+    if clean:
+        root_for(clean, str(root), "adapted", finetune.name)  # they lie apart, too
+        details.results["real"] = Whole(clean, {}, "", for_real(options, whole.size), whole.size).with_faces().faces
+    say_plan(settings, root, details.results, len(part.photo_faces))
     if not is_dry:
         part.restored = adapt_restorer(settings, work, details)
-        write_report(settings, work, details, None, f"Adapted to {chosen.given[0].name}")
+        label = named_real(settings, clean.given if clean else [])
+        write_report(settings, work, details, None, f"Adapted to {chosen.given[0].name}", label)
         work.results |= {"photos": whole.pasted(part), "faces": whole.told([part])}
         work.publish_with(details)
     return outcome(root, [part])
@@ -138,7 +148,9 @@ def named(method: str | None, experiment: str | None) -> str:
     return METHODS[name]
 
 
-def adaptable(experiment: str, iterations: int | None) -> Experiment:
+def adaptable(
+    experiment: str, iterations: int | None, options: Options = AS_USUAL, *, has_real: bool = False
+) -> Experiment:
     """Its settings. Raises BadInput where it adapts nothing, and where weights or photos that it needs are missing."""
     settings = load_experiment(experiment)
     if (recipe := settings.finetune) is None:
@@ -146,9 +158,40 @@ def adaptable(experiment: str, iterations: int | None) -> Experiment:
     if iterations:
         settings = settings.model_copy(update={"finetune": recipe.model_copy(update={"iterations": iterations})})
     settings = settings.model_copy(update={"metrics": without_named_sets(settings.metrics)})
-    check(settings, splits=["real"], rows=rows(settings))
-    say_what_is_known(settings)
+    needs = needs_of(settings, options)
+    check_needs(settings, needs if has_real else [*needs, partial(check_real, settings)])
     return settings
+
+
+def needs_of(settings: Experiment, options: Options) -> list[Check]:
+    """That the weights are there."""
+    return [*(need for row in rows(settings) for need in row.checks()), *options.checks]
+
+
+def check_real(settings: Experiment) -> None:
+    """Raises BadInput where the experiment's real photos are not there and the recipe learns from them."""
+    try:
+        for folder in photo_folders(settings.dataset)["real"].values():
+            discover(folder.path)
+    except BadInput as error:
+        if needs_real(settings):
+            raise BadInput(
+                f"{error}\nThe adaptation learns from clean, aligned faces what real ones look like (published: FFHQ, "
+                "70,000 of them). Put them there, or name clean photos of your own: --real FOLDER."
+            ) from error
+
+
+def needs_real(settings: Experiment) -> bool:
+    """Whether the fine-tuning looks at real photos: its discriminator does, if there is one."""
+    return "real" in given(settings.finetune, "finetune").losses
+
+
+def files_of(experiment: str, options: Options, *, has_real: bool) -> list[WeightFile]:
+    """The registered weight files that it needs. Raises BadInput where photos are missing, which nobody can fetch."""
+    settings = load_experiment(experiment)
+    if not has_real:
+        check_real(settings)
+    return [*registered(needs_of(settings, options))]
 
 
 def rows(settings: Experiment) -> list[Row]:
@@ -162,33 +205,50 @@ def adapt_restorer(settings: Experiment, work: Workspace, details: Workspace) ->
     assert recipe is not None  # see `adaptable`
     restored = run_restorer(settings, details, lq, "restored")
     targets = run_prior(settings, details, restored, PART, "pseudo_targets")
-    real = details.make(
-        "real",
-        photos,
-        PhotosParams(seed=settings.seed, dataset=settings.dataset, split="real"),
-        **photo_folders(settings.dataset)["real"],
-    )
+    real = real_photos(settings, details)
     model = work.make(
         "model",
         finetune,
         FineTuneParams(seed=settings.seed, arch=restorer.arch, settings=recipe),
         lq=lq,
         targets=targets,
-        real=real,
+        real=real or targets,  # CodeFormer's recipe looks at no real photo
         weights=ROOT / restorer.weights,
     )
     return run_restorer(settings, details, lq, "adapted", model.path(TRAINED))
 
 
-def say_plan(settings: Experiment, root: Path, lq: ImageFolder, count: int) -> None:
-    """What will be done to how much, and how long that takes here."""
+def real_photos(settings: Experiment, details: Workspace) -> ImageFolder | None:
+    """The user's, details["real"]; else the experiment's; None where they are not there, and not needed either."""
+    if "real" not in details.results:
+        folders = photo_folders(settings.dataset)["real"]
+        if any(not folder.path.exists() for folder in folders.values()):  # see `check_real`
+            return None
+        params = PhotosParams(seed=settings.seed, dataset=settings.dataset, split="real")
+        details.make("real", photos, params, **folders)
+    return details["real"]
+
+
+def named_real(settings: Experiment, given: Sequence[Path]) -> str:
+    """What the real photos are: whose, and that they are rendered if they are."""
+    return f"real photos in {given[0].name}{', …' if given[1:] else ''}" if given else real_label(settings)
+
+
+def for_real(options: Options, size: int) -> Options:
+    """How real photos are searched for crops of `size` pixels: a face that is enlarged over twice is no clean one."""
+    least = max(options.min_face, size / 4)
+    return options.model_copy(update={"min_face": least, "max_faces": None, "only_center": False})
+
+
+def say_plan(settings: Experiment, root: Path, known: Mapping[str, ImageFolder], count: int) -> None:
+    """What will be done to how much, and how long that takes here. known: "lq", and "real" if it is the user's."""
 
     def make(run: Run) -> None:
         details = Drafts(root / "details", run)
-        details.results["lq"] = lq
+        details.results |= known
         adapt_restorer(settings, Drafts(root, run), details)
 
-    faces, label = len(lq.ids), rows(settings)[-1].label
+    faces, label = len(known["lq"].ids), rows(settings)[-1].label
     LOG.info("%d faces in %d photos. %s on their pseudo-targets, without ground truth:", faces, count, label)
     LOG.info("%s", cost.table([] if cost.is_made(make) else [*cost.adaptation(settings, faces)]))
 
@@ -199,11 +259,19 @@ def without_named_sets(metrics: Sequence[str]) -> tuple[str, ...]:
 
 
 def write_report(
-    settings: Experiment, work: Workspace, details: Workspace, truth: ImageFolder | None, title: str
+    settings: Experiment, work: Workspace, details: Workspace, truth: ImageFolder | None, title: str, real_label: str
 ) -> None:
     """Score the images of every row, and publish the report. truth: the ground truth, if there is any."""
-    metrics = (*(settings.metrics if truth else ()), *METRICS)
-    sets = reference_sets(settings.model_copy(update={"metrics": metrics}), details, truth, details["real"])
+    metrics = tuple(dict.fromkeys((*(settings.metrics if truth else ()), *METRICS)))
+    sets_there = {REAL: (real_label, details.results.get("real")), DEFAULT: ("ground truth", truth)}
+    if not sets_there[REAL][1]:
+        LOG.warning("FID to real photos is left out, there are none: name some with --real FOLDER.")
+    metrics = tuple(name for name in metrics if not find(name).is_of_sets or sets_there[column(name)[1]][1])
+    sets = {
+        name: describe(some, details, f"references/{name}", label, given(images, name))
+        for name, some in reference_metrics(metrics).items()
+        for label, images in [sets_there[name]]
+    }
     inputs = ReportInputs(photos={"test": "hq"} if truth else {})
     for method, at in PLACES.items():
         is_input = method == "lq"  # which is infinitely near to itself

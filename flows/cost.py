@@ -30,6 +30,7 @@ from tasks.restorers import swinir
 from tasks.running.batching import batch_size
 from tasks.running.device import held_device
 from tasks.running.half import half_precision
+from tasks.running.interrupts import heed_stop
 from tasks.running.stage import Source, Stage, default_store
 from tasks.store.artifact import ImageFolder
 from tasks.store.files import read_note, write_json
@@ -43,7 +44,8 @@ from tasks.training.swinir_gan import FineTune
 BACKWARD = 4  # an image of a training step costs about four evaluations (demo: 4, of single photos 8)
 SAMPLE = 8  # images that are timed together
 RUNS = 3
-ENOUGH_S = 10.0  # of measuring one network
+ENOUGH_S = 2.0  # of measuring one network
+LOOK_S = 0.2  # for what others do
 IDLE = 0.1  # others take less of a device that counts as idle
 
 
@@ -186,7 +188,8 @@ def lines_of(experiment: Experiment) -> Iterator[Line]:
 class Timed:
     """Seconds for one image of a network of the experiment: "prior", "restorer", "finetune" or an IDM.
 
-    Measured once on this device and remembered in the store.
+    Measured once on this device and remembered in the store; what was measured while others were at work is measured
+    again when they are not.
     """
 
     what: str
@@ -195,13 +198,12 @@ class Timed:
     @property
     def speed(self) -> Speed:
         side = self.experiment.dataset.size
-        about = [self.what, self.experiment.prior, self.experiment.restorer, self.experiment.finetune]
-        described = [str(part) for part in about] + [str(side), device_name(), torch.__version__]
-        described += ["bf16"] if self.is_half else []
+        described = [*map(str, self._about), str(side), device_name(), torch.__version__]
         file = default_store().root / "speed" / f"{digest(described)}.json"
         known = read_note(file)
-        if known.get("others", 1) <= IDLE:
+        if known and (known["others"] <= IDLE or is_busy()):
             return Speed(known["seconds"], known["others"])
+        heed_stop()
         speed = self._measured(side)
         file.parent.mkdir(parents=True, exist_ok=True)
         write_json(file, {"what": described, **speed._asdict()})
@@ -212,6 +214,16 @@ class Timed:
         """Whether the prior runs in bfloat16."""
         settings = self.experiment.pseudo_targets
         return self.what == "prior" and settings is not None and settings.bf16
+
+    @property
+    def _about(self) -> tuple[object, ...]:
+        """What the speed depends on, beside the device and the size of the images."""
+        experiment = self.experiment
+        if self.what == "prior":
+            return self.what, experiment.prior, self.is_half
+        if self.what == "finetune":
+            return self.what, experiment.restorer, experiment.finetune
+        return (self.what, experiment.restorer) if self.what == "restorer" else (self.what,)
 
     def _measured(self, side: int) -> Speed:
         with held_device() as device:
@@ -266,6 +278,14 @@ def quickest(run: Callable[[], object], device: torch.device) -> Speed:
             torch.cuda.synchronize(device)
         found.append(time.perf_counter() - started)
     return Speed(min(found), others())
+
+
+def is_busy() -> bool:
+    """Whether others are at work on the device, so that measuring again would say no more than before."""
+    with held_device() as device:
+        others = share_of_others(device)
+        time.sleep(LOOK_S)
+        return others() > IDLE
 
 
 def share_of_others(device: torch.device) -> Callable[[], float]:

@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Literal
 
 from flows import cost
-from flows.restore import say_what_is_known
+from flows.preflight import registered
+from flows.restore import check_needs
 from flows.rows import prior_checks, run_comparison
-from flows.whole_photos import Options, Outcome, Part, Whole, check_named, check_usable, outcome, root_for
+from flows.whole_photos import AS_USUAL, Options, Outcome, Whole, outcome, root_for
 from flows.workspace import TRAINED, Drafts, Run, Workspace, results_folder, run_here, say_set_aside
 from tasks.basics import ROOT, BadInput, Strict, suggestion
 from tasks.data.chosen import ChosenPhotos
@@ -29,6 +30,7 @@ from tasks.stages.personalize import personalize as personalize_stage
 from tasks.stages.report import ReportParams, report
 from tasks.store.artifact import ImageFolder
 from tasks.store.files import read_json
+from tasks.weights.file import WeightFile
 
 LOG = logging.getLogger(__name__)
 PART = "photos"  # the one part of the tables
@@ -109,21 +111,27 @@ def personalize(
 
 
 def personalize_photos(
-    album: Sequence[Path], given: Sequence[Path], out: str | None, experiment: str, tuning: Tuning, options: Options
+    album: Sequence[Path],
+    given: Sequence[Path],
+    out: str | None,
+    experiment: str,
+    tuning: Tuning,
+    options: Options,
+    run_stage: Run = run_here,
 ) -> Outcome:
     """The same for whole photos, and an album of whole photos, of which the largest face of each is the subject's.
 
     given, options, <out>/photos and <out>/faces: as in `flows.whole_photos.restore_photos`.
     """
-    check_named(given)
-    options.check()
-    settings = with_prior(experiment)
-    size, known, chosen = settings.dataset.size, ChosenPhotos(album), ChosenPhotos(given)
+    chosen, known = ChosenPhotos(given), ChosenPhotos(album)
+    settings = with_prior(experiment, options)
+    size = settings.dataset.size
     root = root_for(chosen, out, "personal", personalize_stage.name)
     root_for(known, str(root), "personal", personalize_stage.name)  # they lie apart, too
     whole = Whole(chosen, names_of(chosen, options.max_megapixels), LABEL, options, size)
-    of_album, part = with_faces(Whole(known, {}, "", Options(max_faces=1), size), known), with_faces(whole, chosen)
-    work, details = Drafts(root), Drafts(root / "details")
+    largest = options.model_copy(update={"max_faces": 1, "only_center": False})
+    of_album, part = Whole(known, {}, "", largest, size).with_faces(), whole.with_faces()
+    work, details = Drafts(root, run_stage), Drafts(root / "details", run_stage)
     details.results |= {"album": of_album.faces, "lq": part.faces}
     personal = Personal(settings, tuning, work, details)
     part.restored = personal.restored()
@@ -131,15 +139,6 @@ def personalize_photos(
     work.results |= {"photos": whole.pasted(part), "faces": whole.told([part])}
     work.publish_with(details)
     return outcome(root, [part])
-
-
-def with_faces(whole: Whole, photos: ChosenPhotos) -> Part:
-    """The photos with their faces. Raises BadInput where there is none."""
-    part = whole.found(photos)
-    check_usable([part])
-    if not part.faces.ids:
-        raise BadInput(f"No face was found in {photos.given[0]} …. If they are crops of faces: --aligned.")
-    return part
 
 
 def named(method: str | None, experiment: str | None) -> str:
@@ -150,13 +149,16 @@ def named(method: str | None, experiment: str | None) -> str:
     return experiment or PRIORS[name]
 
 
-def with_prior(experiment: str) -> Experiment:
+def with_prior(experiment: str, options: Options = AS_USUAL) -> Experiment:
     """Its settings. Raises BadInput where it has no prior, or not its weights."""
     settings = load_experiment(experiment)
-    for check in prior_checks(settings):
-        check()
-    say_what_is_known(settings)
+    check_needs(settings, [*prior_checks(settings), *options.checks])
     return settings
+
+
+def files_of(experiment: str, options: Options) -> list[WeightFile]:
+    """The registered weight files that it needs."""
+    return [*registered([*prior_checks(load_experiment(experiment)), *options.checks])]
 
 
 @dataclass(frozen=True)

@@ -1,18 +1,23 @@
 """The Prefect flows for a user's own photos and networks: the plain functions beside this, their stages run as tasks.
 
-Their parameters, and what lies where afterwards: flows/adapt.py, restore.py, personalize.py, models.py.
+They do what the commands of these names do, by the same defaults: without `method` or `experiment`, official models.
+All paths are absolute; folder: a folder, a photo or a pattern. What lies where afterwards: flows/whole_photos.py,
+adapt.py, restore.py, personalize.py, models.py.
 """
 
-from typing import Literal
+from pathlib import Path
+from typing import Any, Literal
 
 from prefect import flow
 
 from flows import adapt as adapting
 from flows import personalize as personalizing
 from flows import restore as restoring
+from flows import whole_photos
 from flows.models import train_model
 from flows.publishing import show_report
-from flows.workspace import check_own
+from flows.whole_photos import Options
+from flows.workspace import Workspace, check_own
 from tasks import nodes
 
 Fit = Literal["aligned", "crop"]
@@ -21,39 +26,69 @@ check_own(__file__)
 
 @flow(name="adapt", flow_run_name="{folder}", log_prints=True)
 def adapt(
-    folder: str, hq: str | None = None, experiment: str = "demo", out: str | None = None, fit: Fit = "crop"
-) -> None:
-    """Adapt the restorer to a folder of LQ photos, without ground truth, and restore them with the result."""
-    show_report(adapting.adapt(folder, hq, experiment, out, fit, nodes.run))
-
-
-@flow(name="restore", flow_run_name="{folder} by {method}", log_prints=True)
-def restore(
     folder: str,
-    method: str = "pretrained",
-    experiment: str = "demo",
-    weights: str | None = None,
-    seed: int | None = None,
-    masks: str | None = None,
+    method: str | None = None,
+    experiment: str | None = None,
     out: str | None = None,
+    iterations: int | None = None,
+    real: str | None = None,
+    options: Options = Options(),  # noqa: B008 (frozen)
+    aligned: bool = False,
+    hq: str | None = None,
     fit: Fit = "crop",
 ) -> None:
-    """Restore a folder of photos with a named method."""
-    restoring.restore(folder, method, experiment, weights, seed, masks, out, fit, nodes.run)
+    """Adapt a restorer to photos, without ground truth, and restore them with the result: `bfr adapt`."""
+    chosen = adapting.named(method, experiment)
+    more: dict[str, Any] = {"iterations": iterations, "run_stage": nodes.run}
+    if aligned:
+        show_report(adapting.adapt(folder, hq, chosen, out, fit, real=real, **more))
+        return
+    clean = [] if real is None else [Path(real)]
+    show_report(Workspace(adapting.adapt_photos([Path(folder)], out, chosen, options, real=clean, **more).root))
+
+
+@flow(name="restore", flow_run_name="{folder}", log_prints=True)
+def restore(
+    folder: str,
+    method: str | None = None,
+    experiment: str | None = None,
+    out: str | None = None,
+    weights: str | None = None,
+    seed: int | None = None,
+    fidelity: float | None = None,
+    options: Options = Options(),  # noqa: B008 (frozen)
+    aligned: bool = False,
+    masks: str | None = None,
+    fit: Fit = "crop",
+) -> None:
+    """Restore the faces in photos with a named method: `bfr restore`."""
+    place, row = whole_photos.named(method, experiment)
+    if aligned:
+        restoring.restore(folder, row, place, weights, seed, masks, out, fit, nodes.run)
+        return
+    more: dict[str, Any] = {"weights": weights, "seed": seed, "fidelity": fidelity, "run_stage": nodes.run}
+    whole_photos.restore_photos([Path(folder)], out, place, row, options, **more)
 
 
 @flow(name="personalize", flow_run_name="{folder} by {album}", log_prints=True)
 def personalize(
     album: str,
     folder: str,
-    experiment: str = "demo",
-    tuning: personalizing.Tuning = personalizing.Tuning(),  # noqa: B008 (frozen)
-    beside: str | None = None,
+    method: str | None = None,
+    experiment: str | None = None,
     out: str | None = None,
+    tuning: personalizing.Tuning = personalizing.Tuning(),  # noqa: B008 (frozen)
+    options: Options = Options(),  # noqa: B008 (frozen)
+    aligned: bool = False,
+    beside: str | None = None,
     fit: Fit = "crop",
 ) -> None:
-    """Fine-tune the prior on an album of one subject, and restore photos of that subject with it (gen2res)."""
-    personalizing.personalize(album, folder, experiment, tuning, beside, out, fit, nodes.run)
+    """Fine-tune the prior on an album of one person, and restore photos of them with it: `bfr personalize`."""
+    chosen = personalizing.named(method, experiment)
+    if aligned:
+        personalizing.personalize(album, folder, chosen, tuning, beside, out, fit, nodes.run)
+        return
+    personalizing.personalize_photos([Path(album)], [Path(folder)], out, chosen, tuning, options, nodes.run)
 
 
 @flow(name="train", flow_run_name="{name}", log_prints=True)

@@ -1,7 +1,7 @@
 """What must be there before any work starts: weights and photos."""
 
 import logging
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -11,17 +11,23 @@ from tasks.data.datasets import Dataset, Split
 from tasks.data.ingest import PhotoFolder, discover
 from tasks.degradation.camera import load_camera
 from tasks.params.experiment import Experiment
-from tasks.weights.fetch import required
+from tasks.weights.fetch import known, required
+from tasks.weights.file import WeightFile
 
 
 def check(
-    experiment: Experiment, splits: Iterable[Split] = ("test", "real"), rows: Iterable[Row] | None = None
+    experiment: Experiment,
+    splits: Iterable[Split] = ("test", "real"),
+    rows: Iterable[Row] | None = None,
+    more: Sequence[Check] = (),
 ) -> None:
     """Raises BadInput, before any work starts, that lists all weights and photos that are not there.
 
-    splits: whose photos are needed; rows: what will run, by default the whole table, its cleaning and reference sets.
+    splits: whose photos are needed; rows: what will run, by default the whole table, its cleaning and reference sets;
+    more: what else is needed.
     """
     needs = [need for row in (rows_of(experiment).values() if rows is None else rows) for need in row.checks()]
+    needs += more
     if rows is None:
         needs += other_checks(experiment)
     folders = photo_folders(experiment.dataset)
@@ -36,6 +42,12 @@ def check(
             missing[str(error)] = None
     if missing:
         raise BadInput("\n".join(missing))
+
+
+def registered(needs: Iterable[Check]) -> dict[WeightFile, Path]:
+    """The official weight files among what is needed, and where each belongs."""
+    paths = [need.args[0] for need in needs if isinstance(need, partial) and need.func is required]
+    return {file: path for path in paths if (file := known(path))}
 
 
 def other_checks(experiment: Experiment) -> Iterator[Check]:

@@ -1,10 +1,11 @@
 """Restore a folder of photos with a named method."""
 
 import logging
+from collections.abc import Sequence
 from typing import Literal
 
 from flows import preflight
-from flows.rows import OWN, Row, rows_of
+from flows.rows import OWN, Check, rows_of
 from flows.workspace import (
     TRAINED,
     Drafts,
@@ -55,7 +56,7 @@ def restore(
     row = rows_of(settings)[method]
     if masks and not row.fills:
         raise BadInput(f"masks: {method!r} of {experiment!r} does not fill holes; demo_inpainting has methods that do.")
-    check_weights(settings, row)
+    check_needs(settings, row.checks(), advice=OWN_FILE)
     root, paths = results_folder(out, suffix_of(method, seed), {"folder": folder, "masks": masks})
     work, details = Drafts(root, run_stage), Drafts(root / "details", run_stage)
     folders = {name: PhotoFolder(path) for name, path in paths.items()}
@@ -89,7 +90,7 @@ def chosen(experiment: str, method: str, weights: str | None, seed: int | None) 
             " Another experiment may have it: demo_methods has all systems."
         )
     changes: dict[str, object] = {} if seed is None else {"seed": seed}
-    file = required(absolute(weights, "weights"), f"the method {method!r}") if weights else None
+    file = required(absolute(weights, "weights"), "the weights that were named") if weights else None
     if entry := settings.compare.get(method):
         assert isinstance(entry, Comparison)
         if entry.method.is_cleaned and entry.weights is None and file is None:
@@ -104,14 +105,20 @@ def chosen(experiment: str, method: str, weights: str | None, seed: int | None) 
     return settings.model_copy(update=changes)
 
 
-def check_weights(settings: Experiment, row: Row) -> None:
-    """Raises BadInput, with all ways to get them, where weights of a row are missing or changed."""
+OWN_FILE = ", or name a file that you have: --weights FILE"
+
+
+def check_needs(settings: Experiment, needs: Sequence[Check], advice: str = "") -> None:
+    """Raises BadInput, with all ways to get them, where weights are missing or changed. Says what demo models know.
+
+    advice: another way to come by weights.
+    """
     try:
-        preflight.check(settings, splits=(), rows=[row])
+        preflight.check(settings, splits=(), rows=[], more=needs)
     except BadInput as error:
-        raise BadInput(
-            f"{error}\nOr say --yes to fetch what is missing, or name a file that you have: --weights FILE."
-        ) from error
+        if all(path.is_file() for path in preflight.registered(needs).values()):
+            raise
+        raise BadInput(f"{error}\nOr say --yes to fetch the weights that are missing{advice}.") from error
     say_what_is_known(settings)
 
 

@@ -158,7 +158,7 @@ class Adapted(Row):
         recipe = self.experiment.finetune
         loss = recipe.perceptual if recipe else None
         files = METRICS[loss].needs if loss else ()
-        losses = [partial(file.find, WEIGHTS, f"the loss finetune.perceptual = {loss}") for file in files]
+        losses = [partial(required, WEIGHTS / file.place, f"the loss finetune.perceptual = {loss}") for file in files]
         return [*restorer_checks(self.experiment), *prior_checks(self.experiment), *losses]
 
     def run(self, work: Workspace, lq: ImageFolder, part: str, at: str) -> ImageFolder:

@@ -7,11 +7,13 @@ and comes back.
 
 import fcntl
 import http.client
+import io
 import json
 import os
 import platform
 import re
 import socket
+import statistics
 import subprocess
 import sys
 import time
@@ -283,9 +285,18 @@ def run(flow: str, parameters: dict[str, Any], screen: Screen, tags: Sequence[st
             return follow(begun["id"], screen)
         except KeyboardInterrupt:
             screen.line("Cancelling …")
-            ask(f"flow_runs/{begun['id']}/set_state", {"state": {"type": "CANCELLING"}, "force": True})
-            follow(begun["id"], screen)
+            cancel(begun["id"])
             raise
+
+
+def cancel(run_id: str) -> None:
+    """Cancel a run and wait until it has ended; the tasks that were at work are cancelled with it, and not crashed."""
+    ask(f"flow_runs/{run_id}/set_state", {"state": {"type": "CANCELLING"}, "force": True})
+    follow(run_id, Screen(0, io.StringIO()))  # what its log says of being ended is no news
+    query = {"flow_runs": {"id": {"any_": [run_id]}}, "task_runs": {"state": {"type": {"any_": ["CRASHED"]}}}}
+    for task in ask("task_runs/filter", query) or []:
+        state = {"type": "CANCELLED", "message": "The run was cancelled."}
+        ask(f"task_runs/{task['id']}/set_state", {"state": state, "force": True})
 
 
 def _begin(deployment: str, about: dict[str, Any]) -> dict[str, Any]:
@@ -339,15 +350,17 @@ def _show_log(run_id: str, shown: int, screen: Screen) -> int:
 
 
 def _show_progress(run_id: str, screen: Screen) -> None:
-    """The newest progress artefact of the run's tasks that are at work, if there is anything left to do."""
+    """How far the run's tasks are that are at work, if there is anything left to do; several on one line."""
     query = {
         "artifacts": {"flow_run_id": {"any_": [run_id]}, "type": {"any_": ["progress"]}},
         "task_runs": {"state": {"type": {"any_": ["RUNNING"]}}},
         "sort": "UPDATED_DESC",
-        "limit": 1,
     }
-    newest = (ask("artifacts/filter", query) or [{"description": "", "data": 100}])[0]
-    if (percent := float(newest["data"])) < 100:
-        screen.progress(newest["description"], percent / 100)
+    newest: dict[Any, tuple[str, float]] = {}  # of each task: one that is tried again has those of both tries
+    for found in ask("artifacts/filter", query) or []:
+        newest.setdefault(found.get("task_run_id"), (found["description"], float(found["data"])))
+    if busy := [(what, percent) for what, percent in newest.values() if percent < 100]:
+        what = busy[0][0] + (f", {len(busy)} at once" if len(busy) > 1 else "")
+        screen.progress(what, statistics.mean(percent for _, percent in busy) / 100)
     else:
         screen.clear()

@@ -24,6 +24,8 @@ from tasks.metrics.registry import DEFAULT, REAL, column
 from tasks.metrics.registry import find as find_metric
 from tasks.params.experiment import Downstream, Experiment, given
 from tasks.report.inputs import ReportInputs, step_of
+from tasks.running.apart import at_once
+from tasks.running.batching import DIFFERENTIATED
 from tasks.running.stage import Source, default_store
 from tasks.stages.degrade import DegradeParams
 from tasks.stages.degrade import degrade as degrade_stage
@@ -49,6 +51,7 @@ from tasks.stages.train import train as train_stage
 from tasks.store.artifact import ImageFolder
 from tasks.store.files import read_json
 from tasks.store.md5 import dvc_digest
+from tasks.training.swinir_gan import FineTune
 
 LOG = logging.getLogger(__name__)
 Step = Callable[[Experiment, Workspace], None]
@@ -118,16 +121,17 @@ def finetune(experiment: Experiment, work: Workspace) -> None:
         return
     restorer = given(experiment.restorer, "restorer")
     params = FineTuneParams(seed=experiment.seed, arch=restorer.arch, settings=settings)
-    for name in experiment.parts:
-        work.make(
-            f"adapted_models/{name}",
-            finetune_stage,
-            params,
-            lq=work[f"lq/{name}/finetune"],
-            targets=work[f"pseudo_targets/{name}/finetune"],
-            real=work["photos/real"],
-            weights=ROOT / restorer.weights,
-        )
+    inputs: dict[str, dict[str, Source]] = {
+        f"adapted_models/{name}": {
+            "lq": work[f"lq/{name}/finetune"],
+            "targets": work[f"pseudo_targets/{name}/finetune"],
+            "real": work["photos/real"],
+            "weights": ROOT / restorer.weights,
+        }
+        for name in experiment.parts
+    }
+    images = settings.micro_batch if isinstance(settings, FineTune) else settings.batch
+    work.make_all(finetune_stage, params, inputs, at_once(images * experiment.dataset.size**2 * DIFFERENTIATED))
 
 
 @step

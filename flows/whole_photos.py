@@ -7,9 +7,10 @@ from functools import cached_property, partial
 from pathlib import Path
 from typing import Literal
 
-from flows.restore import check_weights, chosen, for_photos, suffix_of
-from flows.rows import Row, rows_of
-from flows.workspace import Drafts, alone_in, hide_from_git, remove_results, results_folder
+from flows.preflight import registered
+from flows.restore import OWN_FILE, check_needs, chosen, for_photos, suffix_of
+from flows.rows import Check, Row, rows_of
+from flows.workspace import Drafts, Run, alone_in, hide_from_git, remove_results, results_folder, run_here
 from tasks.basics import WEIGHTS, BadInput, Strict, suggestion
 from tasks.data.chosen import ChosenPhotos
 from tasks.params.experiment import Comparison, Experiment
@@ -23,7 +24,7 @@ from tasks.store.files import Quarantined, none_usable
 from tasks.store.keys import digest
 from tasks.store.ownership import manifest_of
 from tasks.store.publish import Growing, publish
-from tasks.weights.fetch import known, required
+from tasks.weights.fetch import required
 from tasks.weights.file import WeightFile
 from tasks.weights.official import PARSENET, REALESRGAN_X2, RETINAFACE
 
@@ -43,6 +44,11 @@ METHODS = {  # what the official models are called, and where they stand: experi
 }
 DEFAULT = "gfpgan"
 LANCZOS, REALESRGAN = "lanczos", "realesrgan"  # how the background is enlarged
+WHAT = {  # what weights of these options are for
+    "retinaface": "the detector",
+    "parsenet": "the parsing network",
+    "background": "the network for backgrounds",
+}
 AT_ONCE = 32  # photos that are worked on together
 
 
@@ -74,10 +80,10 @@ class Options(Strict):
             found["background"] = WEIGHTS / REALESRGAN_X2.place if is_ours else Path(self.background)
         return found
 
-    def check(self) -> None:
-        """Raises BadInput where weights of these are missing or changed."""
-        for name, path in (self.finders | self.pasters).items():
-            required(path, name)
+    @property
+    def checks(self) -> list[Check]:
+        """That the weights of these are there."""
+        return [partial(required, path, WHAT[name]) for name, path in (self.finders | self.pasters).items()]
 
 
 AS_USUAL = Options()
@@ -134,10 +140,7 @@ def named(method: str | None, experiment: str | None) -> tuple[str, str]:
 
 def files_of(experiment: str, method: str, options: Options = AS_USUAL) -> list[WeightFile]:
     """The registered weight files that a row of an experiment's table and the options need."""
-    checks = rows_of(for_photos(load_experiment(experiment)))[method].checks()
-    needed = [check.args[0] for check in checks if isinstance(check, partial) and check.func is required]
-    needed += [*options.finders.values(), *options.pasters.values()]
-    return [file for path in needed if (file := known(path))]
+    return [*registered([*rows_of(for_photos(load_experiment(experiment)))[method].checks(), *options.checks])]
 
 
 def restore_photos(
@@ -150,6 +153,7 @@ def restore_photos(
     weights: str | None = None,
     seed: int | None = None,
     fidelity: float | None = None,
+    run_stage: Run = run_here,
 ) -> Outcome:
     """Whole photos in <out>/photos by their own names and kinds; <out>/faces/faces.json says what was done.
 
@@ -158,16 +162,15 @@ def restore_photos(
     `flows.restore.restore`. Photos appear in <out>/photos group by group. A killed run goes on with the photos that it
     has not finished.
     """
-    check_named(given)
     settings = with_fidelity(chosen(experiment, method, weights, seed), method, fidelity)
-    row = checked_row(settings, experiment, method)
-    options.check()
+    row = row_of(settings, experiment, method)
     photos = ChosenPhotos(given)
+    check_needs(settings, [*row.checks(), *options.checks], advice=OWN_FILE)
     root = root_for(photos, out, suffix_of(method, seed))
     whole = Whole(photos, names_of(photos, options.max_megapixels), row.label, options, settings.dataset.size)
     about = whole.about({"experiment": settings.model_dump(mode="json", exclude={"title", "published", "claims"})})
     with alone_in(root):
-        return outcome(root, grown(whole, row, root, about))
+        return outcome(root, grown(whole, row, root, about, run_stage))
 
 
 def groups(ids: Sequence[str]) -> Iterator[Sequence[str]]:
@@ -219,6 +222,19 @@ class Whole:
                 LOG.info("No face found: %s", photos.labels[image_id])
         return part
 
+    def with_faces(self) -> Part:
+        """All photos, searched. Raises BadInput where no face is found in them."""
+        part, count = self.found(self.photos), len(self.photos.ids)
+        check_usable([part])
+        if not part.faces.ids:
+            rest = ", …" if len(self.photos.given) > 1 else ""
+            raise BadInput(
+                f"No face of {self.options.min_face:g} pixels or more was found in {counted(count, 'photo')}: "
+                f"{self.photos.given[0]}{rest}. Name other photos, or say --min-face; if they are crops of faces: "
+                "--aligned."
+            )
+        return part
+
     def pasted(self, part: Part) -> ImageFolder:
         """The photos of a part with their restored faces."""
         names = {image_id: self.names[image_id] for image_id in part.photo_faces}
@@ -247,7 +263,7 @@ class Whole:
         return Manifest(stage=paste_faces.name, key=key, params=described, inputs=inputs, code="", files={})
 
 
-def grown(whole: Whole, row: Row, root: Path, about: Manifest) -> list[Part]:
+def grown(whole: Whole, row: Row, root: Path, about: Manifest, run_stage: Run) -> list[Part]:
     """Restore the photos group by group, each of which is then there."""
     growing, parts, photos = Growing(root / "photos", about), list[Part](), whole.photos
     replaced = other_results(root, about)
@@ -255,7 +271,7 @@ def grown(whole: Whole, row: Row, root: Path, about: Manifest) -> list[Part]:
         for ids in groups(photos.ids):
             part = whole.found(photos.some(ids))
             if part.faces.ids:
-                part.restored = row.run(Drafts(root), part.faces, "", "restored")
+                part.restored = row.run(Drafts(root, run_stage), part.faces, "", "restored")
             if part.photo_faces:
                 pasted = whole.pasted(part)
                 hide_from_git(root)
@@ -277,12 +293,6 @@ def found_faces(photos: ChosenPhotos, size: int, options: Options) -> ImageFolde
     """The faces of photos, their crops of `size` pixels, see `find_faces`."""
     params = FindFacesParams(size=size, **options.model_dump(include=set(FindFacesParams.model_fields)))
     return find_faces(params, photos=photos, **options.finders)
-
-
-def check_named(given: Sequence[Path]) -> None:
-    """Raises BadInput where no photo is named at all."""
-    if not given:
-        raise BadInput("Which photos? Name photos, or folders of them.")
 
 
 def root_for(photos: ChosenPhotos, out: str | None, suffix: str, trains: str = "") -> Path:
@@ -325,10 +335,9 @@ def with_fidelity(experiment: Experiment, method: str, fidelity: float | None) -
     raise BadInput(f"fidelity: {method!r} has no such setting, only CodeFormer has. Leave it out.")
 
 
-def checked_row(settings: Experiment, experiment: str, method: str) -> Row:
-    """The row of a method, with its weights there and verified. Raises BadInput, and says what demo models know."""
+def row_of(settings: Experiment, experiment: str, method: str) -> Row:
+    """The row of a method. Raises BadInput for one that fills holes."""
     row = rows_of(settings)[method]
     if row.fills:
         raise BadInput(f"{method!r} of {experiment!r} fills holes and needs masks: --aligned --masks FOLDER.")
-    check_weights(settings, row)
     return row

@@ -12,6 +12,7 @@ from pathlib import Path
 from tasks.basics import ROOT, BadInput, Strict, with_home
 from tasks.data.holes import hole_shares
 from tasks.data.ingest import discover, image_ids, named_otherwise, own_names
+from tasks.running.apart import side_by_side
 from tasks.running.stage import Source, Stage, default_store
 from tasks.stages.ingest import read_cropped
 from tasks.stages.named import NamedParams, named
@@ -231,6 +232,10 @@ class Workspace:
         self.results[at] = result
         return result
 
+    def make_all(self, stage: Stage, params: Strict, inputs: Mapping[str, Mapping[str, Source]], count: int) -> None:
+        """Make independent results of a stage, `count` of them side by side. inputs: by the results' names."""
+        side_by_side([partial(self.make, at, stage, params, **of) for at, of in inputs.items()], count)
+
     def finds(self, at: str, stage: Stage, params: Strict, **inputs: Source) -> bool:
         """Whether a result is in the store; one that is published under its name is taken into it."""
         return default_store().adopt(stage.record(params, **inputs), self.place(at))
@@ -296,10 +301,14 @@ class Drafts(Workspace):
         return self.results[at]
 
     def publish_with(self, details: "Workspace") -> None:
-        """Publish all results, and those of `details` below it; what else was published in the folder goes."""
+        """Publish all results, and those of `details` below it; what else was published in the folder goes.
+
+        Raises BadInput if another run writes there.
+        """
         below = details.root.relative_to(self.root).as_posix()
         self.results |= {f"{below}/{at}": made for at, made in details.results.items()}
-        hide_from_git(self.root)
-        self.remove_others(keep="")
-        for at, made in self.results.items():
-            publish(made.root, self.place(at))
+        with alone_in(self.root):
+            hide_from_git(self.root)
+            self.remove_others(keep="")
+            for at, made in self.results.items():
+                publish(made.root, self.place(at))

@@ -13,8 +13,11 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from flows import adapt as adapting
+from flows import personalize as personalizing
 from flows.adapt import adapt_photos
 from flows.personalize import Tuning, personalize_photos
+from flows.preflight import registered
 from flows.whole_photos import Options, Outcome, counted, files_of, found_faces, named, restore_photos
 from tasks.basics import WEIGHTS, BadInput
 from tasks.data.chosen import ChosenPhotos
@@ -67,10 +70,14 @@ class Many:
 
 
 class Desk:
-    """A folder that the results of a page go to, each job's to one of its own."""
+    """A folder that the results of a page go to, each job's to one of its own.
+
+    stops: of the jobs that wait or are at work, by who has asked for them.
+    """
 
     def __init__(self, root: Path) -> None:
         self.root = root
+        self.stops: dict[str, threading.Event] = {}
 
     def place(self, what: str) -> Path:
         """A new folder."""
@@ -108,7 +115,27 @@ class _Collecting(logging.Handler):
 # ------------------------------------------------------------------------------------------------- weights
 def lacking(method: str) -> list[WeightFile]:
     """The registered files of a method that are not here."""
-    return [file for file in files_of(*named(method, None)) if not (WEIGHTS / file.place).is_file()]
+    return [file for file in files_of(*named(method, None)) if not is_here(file)]
+
+
+def lacking_to_adapt(method: str) -> list[WeightFile]:
+    """Those that an adaptation needs."""
+    settings = load_experiment(adapting.named(method, None))
+    return [file for file in registered(adapting.needs_of(settings, Options())) if not is_here(file)]
+
+
+def lacking_to_know(prior: str) -> list[WeightFile]:
+    """Those that a personalisation needs."""
+    return [file for file in personalizing.files_of(personalizing.named(prior, None), Options()) if not is_here(file)]
+
+
+def lacking_for(options: Options) -> list[WeightFile]:
+    """Those of the options."""
+    return [file for file in registered(options.checks) if not is_here(file)]
+
+
+def is_here(file: WeightFile) -> bool:
+    return (WEIGHTS / file.place).is_file()
 
 
 def size_of(files: Sequence[WeightFile]) -> str:
@@ -117,10 +144,10 @@ def size_of(files: Sequence[WeightFile]) -> str:
     return f"{known:.0f} MiB" if all(file.size for file in files) else "of unknown size"
 
 
-def get_weights(method: str, tell: Tell) -> None:
-    """`bfr fetch` of what a method lacks."""
+def get_weights(files: Sequence[WeightFile], tell: Tell) -> None:
+    """`bfr fetch` of files that are not here."""
     with told(tell):
-        for file in lacking(method):
+        for file in files:
             fetch(file, WEIGHTS)
 
 
@@ -128,7 +155,8 @@ def get_weights(method: str, tell: Tell) -> None:
 def look(photo: Path, method: str, options: Options) -> Look:
     """The faces of a photo, and which of them will be restored. Raises BadInput for a file that is no photo."""
     experiment, _ = named(method, None)
-    options.check()
+    for check in options.checks:
+        check()
     faces = found_faces(ChosenPhotos([photo]), load_experiment(experiment).dataset.size, options)
     for _, reason in faces.quarantine:
         raise BadInput(reason)
@@ -209,21 +237,22 @@ def restore_many(
 
 
 def personalize_on(
-    desk: Desk, album: Sequence[Path], photos: Sequence[Path], experiment: str, iterations: int, tell: Tell
+    desk: Desk, album: Sequence[Path], photos: Sequence[Path], prior: str, iterations: int, tell: Tell
 ) -> Many:
     """`bfr personalize`."""
     clean, folder = (gathered(desk, *some) for some in (("album", album), ("photos", photos)))
     out, tuning = str(desk.place("personal")), Tuning(iterations=iterations)
     with told(tell) as warnings:
-        done = personalize_photos([clean], [folder], out, experiment, tuning, Options())
+        done = personalize_photos([clean], [folder], out, personalizing.named(prior, None), tuning, Options())
     return _reported(desk, done, warnings)
 
 
-def adapt_to(desk: Desk, photos: Sequence[Path], experiment: str, tell: Tell) -> Many:
+def adapt_to(desk: Desk, photos: Sequence[Path], real: Sequence[Path], method: str, tell: Tell) -> Many:
     """`bfr adapt`."""
-    folder = gathered(desk, "photos", photos)
+    folder, clean = gathered(desk, "photos", photos), [gathered(desk, "real", real)] if real else []
     with told(tell) as warnings:
-        done = adapt_photos([folder], str(desk.place("adapted")), experiment, Options())
+        out, experiment = str(desk.place("adapted")), adapting.named(method, None)
+        done = adapt_photos([folder], out, experiment, Options(), real=clean)
     return _reported(desk, done, warnings)
 
 

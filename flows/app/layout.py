@@ -1,7 +1,7 @@
 """How the page looks, and what happens when something is dropped or clicked."""
 
-from collections.abc import Callable, Sequence
-from functools import wraps
+import threading
+from collections.abc import Callable, Iterable, Sequence
 from html import escape
 from pathlib import Path
 from typing import Any, Literal
@@ -9,15 +9,22 @@ from urllib.parse import urlsplit
 
 import gradio as gr
 
+from flows.adapt import DEFAULT_METHOD
+from flows.adapt import METHODS as ADAPTED
 from flows.app import jobs
 from flows.app.jobs import Desk, Many
+from flows.personalize import PRIORS
 from flows.whole_photos import DEFAULT, LANCZOS, METHODS, REALESRGAN, Options
 from tasks.basics import BadInput
 from tasks.data.photo import EXTENSIONS
-from tasks.params.load import load
+from tasks.running.interrupts import Stopped, stopped_by
+from tasks.weights.file import WeightFile
 
 Said = dict[Any, Any]
 """What the parts of the page are to show."""
+
+Buttons = tuple[gr.Button, gr.Button]
+"""What starts a job and what stops it."""
 
 ONE_AT_A_TIME: dict[str, Any] = {"concurrency_limit": 1, "concurrency_id": "work", "api_visibility": "private"}
 WAITING = 8  # clicks that may wait; more are refused
@@ -84,7 +91,7 @@ def page(desk: Desk) -> gr.Blocks:
         with gr.Tab("An album"):
             an_album(desk, blocks)
         with gr.Tab("Adapt"):
-            adapting(desk)
+            adapting(desk, blocks)
     blocks.queue(max_size=WAITING, default_concurrency_limit=1, api_open=False)
     return blocks
 
@@ -118,52 +125,117 @@ def note(text: str, kind: str = "") -> str:
     return f"<div class='note {kind}'>{lines}</div>" if lines else ""
 
 
+def wrong(error: BadInput) -> str:
+    """What is wrong; of the ways to get weights those that a page has."""
+    return note("\n".join(line for line in str(error).splitlines() if "--yes" not in line), "error")
+
+
 def saying(status: gr.HTML, work: Callable[..., Said]) -> Callable[..., Said]:
     """A handler whose BadInput is said where the status stands."""
 
-    @wraps(work)  # Gradio looks for a progress among its parameters
     def handler(*given: Any) -> Said:
         try:
             return work(*given)
         except BadInput as error:
-            return {status: note(str(error), "error")}
+            return {status: wrong(error)}
 
     return handler
+
+
+STOPPED = "Stopped. What was finished is kept: the same photos and settings go on from there."
+AT_ONCE: dict[str, Any] = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
+
+
+def job(desk: Desk, buttons: Buttons, work: Callable[..., Said], given: Sequence[Any], parts: Sequence[Any]) -> None:
+    """Let a click on the first button do the work, work(tell, *given), which the second one stops at its next good
+    moment. parts: what the work shows, first the status, where BadInput is said."""
+    start, stop = buttons
+
+    def key(request: gr.Request) -> str:
+        return f"{start._id} {request.session_hash}"
+
+    def begun(request: gr.Request) -> Said:
+        desk.stops[key(request)] = threading.Event()
+        return {start: gr.update(interactive=False), stop: gr.update(visible=True, value="Stop", interactive=True)}
+
+    def worked(request: gr.Request, progress: gr.Progress = gr.Progress(), *given: Any) -> Said:  # noqa: B008
+        try:
+            with stopped_by(desk.stops[key(request)]):
+                return work(telling(progress), *given)
+        except BadInput as error:
+            return {parts[0]: wrong(error)}
+        except Stopped:
+            return {parts[0]: note(STOPPED)}
+
+    def ended(request: gr.Request) -> Said:
+        desk.stops.pop(key(request), None)
+        return {start: gr.update(interactive=True), stop: gr.update(visible=False)}
+
+    def stopping(request: gr.Request) -> Said:
+        if event := desk.stops.get(key(request)):
+            event.set()
+        return {stop: gr.update(value="Stopping …", interactive=False)}
+
+    asked = start.click(begun, None, [start, stop], **AT_ONCE)
+    done = asked.then(worked, [*given], [*parts], show_progress_on=parts[0], **ONE_AT_A_TIME)
+    done.then(ended, None, [start, stop], **AT_ONCE)
+    stop.click(stopping, None, stop, **AT_ONCE)
+
+
+def buttons(label: str = "", *, is_first: bool = True) -> Buttons:
+    """What starts a job, and what stops it while it runs. is_first: the main one of its tab; others are hidden."""
+    start = gr.Button(label, variant="primary") if is_first else gr.Button(visible=False, size="md")
+    return start, gr.Button("Stop", visible=False, elem_classes="stop", size="lg" if is_first else "md")
 
 
 def telling(progress: gr.Progress) -> jobs.Tell:
     return lambda what, done, total: progress(done / total if total else None, desc=what.replace("_", " "))
 
 
-def method_choice(blocks: gr.Blocks) -> tuple[gr.Dropdown, gr.Slider]:
+def method_choice(desk: Desk, blocks: gr.Blocks) -> tuple[gr.Dropdown, gr.Slider]:
     """The method, with what it needs below it, and CodeFormer's fidelity where it applies."""
-    method = gr.Dropdown(list(METHODS), value=DEFAULT, label="Method")
-    about, get = gr.HTML(padding=False), gr.Button(visible=False, size="md")
+    method = model_choice(desk, blocks, "Method", METHODS, DEFAULT, jobs.lacking)
     fidelity = gr.Slider(0, 1, 0.5, step=0.05, label="Fidelity: 0 looks best, 1 is nearest to the photo", visible=False)
 
     def chosen(name: str) -> Said:
-        missing = jobs.lacking(name)
-        lines = [f"{file.place} is not here yet ({file.licence}; from {urlsplit(file.url).netloc})" for file in missing]
-        return {
-            about: note("\n".join([KNOWS.get(name, ""), *lines]), "quiet"),
-            get: gr.update(visible=bool(missing), value=f"I agree with its terms: fetch {jobs.size_of(missing)}"),
-            fidelity: gr.update(visible=name == "codeformer"),
-        }
+        return {fidelity: gr.update(visible=name == "codeformer")}
 
-    def fetched(name: str, progress: gr.Progress = gr.Progress()) -> Said:  # noqa: B008 (Gradio's way)
-        jobs.get_weights(name, telling(progress))
-        return chosen(name)
-
-    outputs = [about, get, fidelity]
-    gr.on([blocks.load, method.change], chosen, method, outputs, show_progress="hidden", api_visibility="private")
-    get.click(saying(about, fetched), method, outputs, show_progress_on=about, **ONE_AT_A_TIME)
+    method.change(chosen, method, [fidelity], show_progress="hidden", api_visibility="private")
     return method, fidelity
 
 
-def experiment_choice(needed: str) -> gr.Dropdown:
-    """An experiment that has a section."""
-    able = [name for name, experiment in load().experiments.items() if getattr(experiment, needed)]
-    return gr.Dropdown(able, value=able[0], label="Models and settings of")
+def model_choice(
+    desk: Desk,
+    blocks: gr.Blocks,
+    label: str,
+    names: Iterable[str],
+    default: str,
+    lacking: Callable[[str], Sequence[WeightFile]],
+) -> gr.Dropdown:
+    """One of the names that the commands have as well, and below it what it lacks, to be fetched after a yes."""
+    choice = gr.Dropdown(list(names), value=default, label=label)
+    about, get = gr.HTML(padding=False), buttons(is_first=False)
+
+    def chosen(name: str) -> Said:
+        said, offer = offered(lacking(name), KNOWS.get(name, ""))
+        return {about: said, get[0]: offer}
+
+    def fetched(tell: jobs.Tell, name: str) -> Said:
+        jobs.get_weights(lacking(name), tell)
+        return chosen(name)
+
+    parts = [about, get[0]]
+    gr.on([blocks.load, choice.change], chosen, choice, parts, show_progress="hidden", api_visibility="private")
+    job(desk, get, fetched, [choice], parts)
+    return choice
+
+
+def offered(missing: Sequence[WeightFile], known: str = "") -> tuple[str, Any]:
+    """What is said of weights that are not here, and of the button that fetches them after a yes."""
+    lines = [f"{file.place} is not here yet ({file.licence}; from {urlsplit(file.url).netloc})" for file in missing]
+    terms = "its terms" if len(missing) == 1 else "their terms"
+    offer = gr.update(visible=bool(missing), value=f"I agree with {terms}: fetch {jobs.size_of(missing)}")
+    return note("\n".join([known, *lines]), "quiet"), offer
 
 
 # ------------------------------------------------------------------------------------------------- one photo
@@ -172,15 +244,16 @@ def one_photo(desk: Desk, blocks: gr.Blocks) -> None:
     with gr.Row():
         with gr.Column(scale=2, min_width=300):
             photo = drop("Photo", several=False)
-            method, fidelity = method_choice(blocks)
+            method, fidelity = method_choice(desk, blocks)
             strength = gr.Slider(0, 1, 1, step=0.05, label="Strength of the change")
             with gr.Accordion("More", open=False):
                 upscale = gr.Radio([1, 2], value=1, label="Enlarge")
                 is_enhanced = gr.Checkbox(label="Enhance the background (Real-ESRGAN)")
                 parsing = gr.Checkbox(label="Change nothing but faces and hair (ParseNet)")
+                about, agree = gr.HTML(padding=False), buttons(is_first=False)
                 min_face = gr.Slider(20, 400, 20, step=5, label="Smallest face, in pixels")
                 only_center = gr.Checkbox(label="Only the face nearest to the middle")
-            start = gr.Button("Restore", variant="primary")
+            start = buttons("Restore")
         with gr.Column(scale=3, min_width=300):
             status = gr.HTML(
                 note("Drop a photo to see the faces in it.", "quiet"), elem_classes="status", padding=False
@@ -193,15 +266,8 @@ def one_photo(desk: Desk, blocks: gr.Blocks) -> None:
     def options(
         strength: float, upscale: Literal[1, 2], is_enhanced: bool, parsing: bool, min_face: float, only_center: bool
     ) -> Options:
-        return Options(
-            strength=strength,
-            upscale=upscale,
-            background=REALESRGAN if is_enhanced else LANCZOS,
-            parsing=parsing,
-            min_face=min_face,
-            only_center=only_center,
-            keep_crops=True,
-        )
+        chosen = {"strength": strength, "upscale": upscale, "min_face": min_face, "only_center": only_center}
+        return extras(is_enhanced, parsing).model_copy(update={**chosen, "keep_crops": True})
 
     def looked(file: str | None, name: str, *given: Any) -> Said:
         cleared: Said = {part: gr.update(visible=False) for part in (slider, get, faces, seen)}
@@ -210,17 +276,11 @@ def one_photo(desk: Desk, blocks: gr.Blocks) -> None:
         found = jobs.look(Path(file), name, options(*given))
         return cleared | {seen: gr.update(value=found.picture, visible=True), status: note(found.text)}
 
-    def restored(
-        file: str | None,
-        name: str,
-        w: float,
-        *given: Any,
-        progress: gr.Progress = gr.Progress(),  # noqa: B008
-    ) -> Said:
+    def restored(tell: jobs.Tell, file: str | None, name: str, w: float, *given: Any) -> Said:
         if file is None:
             raise BadInput("Drop a photo first.")
         fidelity = w if name == "codeformer" else None
-        done = jobs.restore_one(desk, Path(file), name, options(*given), fidelity, telling(progress))
+        done = jobs.restore_one(desk, Path(file), name, options(*given), fidelity, tell)
         return {
             slider: gr.update(value=(done.before, done.after), visible=True),
             faces: gr.update(value=done.faces, visible=bool(done.faces)),
@@ -234,8 +294,24 @@ def one_photo(desk: Desk, blocks: gr.Blocks) -> None:
         [status, slider, get, faces, seen],
     )
     photo.change(saying(status, looked), [photo, method, *settings], outputs, show_progress_on=status, **ONE_AT_A_TIME)
-    given = [photo, method, fidelity, *settings]
-    start.click(saying(status, restored), given, outputs, show_progress_on=status, **ONE_AT_A_TIME)
+    job(desk, start, restored, [photo, method, fidelity, *settings], outputs)
+
+    def chosen(is_enhanced: bool, parsing: bool) -> Said:
+        said, offer = offered(jobs.lacking_for(extras(is_enhanced, parsing)))
+        return {about: said, agree[0]: offer}
+
+    def fetched(tell: jobs.Tell, is_enhanced: bool, parsing: bool) -> Said:
+        jobs.get_weights(jobs.lacking_for(extras(is_enhanced, parsing)), tell)
+        return chosen(is_enhanced, parsing)
+
+    more, parts = [is_enhanced, parsing], [about, agree[0]]
+    gr.on([each.change for each in more], chosen, more, parts, show_progress="hidden", api_visibility="private")
+    job(desk, agree, fetched, more, parts)
+
+
+def extras(is_enhanced: bool, parsing: bool) -> Options:
+    """The options that need networks of their own."""
+    return Options(background=REALESRGAN if is_enhanced else LANCZOS, parsing=parsing)
 
 
 # ----------------------------------------------------------------------------------------------- many photos
@@ -266,28 +342,28 @@ def an_album(desk: Desk, blocks: gr.Blocks) -> None:
             photos = drop("Photos to restore", several=True)
             way = gr.Radio([EACH, PERSON], value=EACH, label="How")
             with gr.Column() as by_method:
-                method, fidelity = method_choice(blocks)
+                method, fidelity = method_choice(desk, blocks)
             with gr.Column(visible=False) as by_person:
                 album = drop("About 20 clean photos of the same person", several=True)
-                experiment = experiment_choice("prior")
+                prior = model_choice(desk, blocks, "Prior", PRIORS, "gen2res", jobs.lacking_to_know)
                 steps = gr.Slider(10, 5000, 300, step=10, label="Steps of training: more are better and take longer")
-            start = gr.Button("Restore all", variant="primary")
+            start = buttons("Restore all")
         with gr.Column(scale=3, min_width=300):
             parts = results("Drop photos and choose how to restore them. What becomes of them is shown here.")
 
     def restored(
+        tell: jobs.Tell,
         files: list[str] | None,
         way: str,
         name: str,
         w: float,
         album: list[str] | None,
-        experiment: str,
+        prior: str,
         steps: int,
-        progress: gr.Progress = gr.Progress(),  # noqa: B008
     ) -> Said:
-        photos, tell = [*map(Path, files or [])], telling(progress)
+        photos = [*map(Path, files or [])]
         if way == PERSON:
-            done = jobs.personalize_on(desk, [*map(Path, album or [])], photos, experiment, steps, tell)
+            done = jobs.personalize_on(desk, [*map(Path, album or [])], photos, prior, steps, tell)
         else:
             fidelity = w if name == "codeformer" else None
             done = jobs.restore_many(desk, photos, name, Options(), fidelity, tell)
@@ -297,22 +373,22 @@ def an_album(desk: Desk, blocks: gr.Blocks) -> None:
         return {by_method: gr.update(visible=way == EACH), by_person: gr.update(visible=way == PERSON)}
 
     way.change(chosen, way, [by_method, by_person], show_progress="hidden", api_visibility="private")
-    given = [photos, way, method, fidelity, album, experiment, steps]
-    start.click(saying(parts[0], restored), given, [*parts], show_progress_on=parts[0], **ONE_AT_A_TIME)
+    job(desk, start, restored, [photos, way, method, fidelity, album, prior, steps], parts)
 
 
-def adapting(desk: Desk) -> None:
+def adapting(desk: Desk, blocks: gr.Blocks) -> None:
     """A restorer, adapted to photos without ground truth."""
     with gr.Row():
         with gr.Column(scale=2, min_width=300):
             photos = drop("Photos of one camera or scanner", several=True)
-            experiment = experiment_choice("finetune")
-            start = gr.Button("Adapt", variant="primary")
+            method = model_choice(desk, blocks, "Restorer", ADAPTED, DEFAULT_METHOD, jobs.lacking_to_adapt)
+            with gr.Accordion("More", open=False):
+                real = drop("Clean photos of your own, in place of FFHQ's: what real faces look like", several=True)
+            start = buttons("Adapt")
         with gr.Column(scale=3, min_width=300):
             parts = results(ADAPTING)
 
-    def adapted(files: list[str] | None, experiment: str, progress: gr.Progress = gr.Progress()) -> Said:  # noqa: B008
-        done = jobs.adapt_to(desk, [*map(Path, files or [])], experiment, telling(progress))
-        return shown(parts, done)
+    def adapted(tell: jobs.Tell, files: list[str] | None, name: str, clean: list[str] | None) -> Said:
+        return shown(parts, jobs.adapt_to(desk, [*map(Path, files or [])], [*map(Path, clean or [])], name, tell))
 
-    start.click(saying(parts[0], adapted), [photos, experiment], [*parts], show_progress_on=parts[0], **ONE_AT_A_TIME)
+    job(desk, start, adapted, [photos, method, real], parts)

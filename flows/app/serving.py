@@ -38,13 +38,16 @@ def listening(port: int) -> Iterator[socket.socket]:
 @contextmanager
 def desk(out: Path | None) -> Iterator[Desk]:
     """Where results go: a folder that the user names, else one that is deleted in the end. What is uploaded goes there
-    as well."""
+    as well. Jobs that are at work in the end stop at their next good moment."""
     root = Path(tempfile.mkdtemp(prefix="bfr-app-")) if out is None else out
     uploads = root / ".uploads"
     os.environ["GRADIO_TEMP_DIR"] = str(uploads)
+    work = Desk(root)
     try:
-        yield Desk(root)
+        yield work
     finally:
+        for event in work.stops.values():  # a job in its thread would keep the process alive to its end
+            event.set()
         shutil.rmtree(uploads if out else root, ignore_errors=True)
 
 

@@ -1,6 +1,6 @@
 """Commands for a user's own photos. They need no server: the same functions run as Prefect flows, too."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -15,6 +15,7 @@ from tasks.basics import BadInput, with_home
 
 if TYPE_CHECKING:
     from flows.whole_photos import Options
+    from tasks.weights.file import WeightFile
 
 Fit = Literal["aligned", "crop"]
 OUT = Parameter(name=["--out", "-o"])
@@ -112,29 +113,28 @@ def restore(
     from flows import whole_photos
 
     found = whole_photos.named(method, experiment)
+    if yes:
+        _fetch(lambda: whole_photos.files_of(*found, _options(FACES if aligned else faces)), photos)
     if aligned:
-        if yes:
-            _fetch(*found)
         return _restore_aligned(photos, found, weights, seed, masks, out, fit, output)
     if masks:
         raise BadInput("masks: only aligned face crops can be filled. Say --aligned.")
-    options = _options(faces)
-    if yes:
-        _fetch(*found, options)
     done = whole_photos.restore_photos(
-        _all(photos), _given(out), *found, options, weights=_given(weights), seed=seed, fidelity=fidelity
+        _all(photos), _given(out), *found, _options(faces), weights=_given(weights), seed=seed, fidelity=fidelity
     )
     return Result(done.line, done.data, output=output)
 
 
-def _fetch(*needed: Any) -> None:
-    """`bfr fetch` of what `files_of` names."""
-    from flows.whole_photos import files_of
-    from tasks.basics import WEIGHTS
+def _fetch(files: "Callable[[], Sequence[WeightFile]]", *photos: Sequence[Path]) -> None:
+    """`bfr fetch` of these files. Raises BadInput, before anything is fetched, where photos are not there."""
+    from tasks import basics
+    from tasks.data.chosen import ChosenPhotos
     from tasks.weights.fetch import fetch
 
-    for file in files_of(*needed):
-        fetch(file, WEIGHTS)
+    for some in photos:
+        ChosenPhotos(_all(some))
+    for file in files():
+        fetch(file, basics.WEIGHTS)
 
 
 def _options(faces: Faces) -> "Options":
@@ -184,6 +184,8 @@ def adapt(
     method: str | None = None,
     experiment: str | None = None,
     iterations: PositiveInt | None = None,
+    real: Given | None = None,
+    yes: Flag = False,
     dry_run: Flag = False,
     aligned: Flag = False,
     hq: Given | None = None,
@@ -207,6 +209,11 @@ def adapt(
         The experiment (demo, or data/experiments/NAME.yaml) whose models and settings to use, in place of a method.
     iterations
         Steps of the fine-tuning; default: as published.
+    real
+        A folder of clean photos of your own, in place of the experiment's clean faces: FID compares with them, and
+        swinir's adaptation learns from them what real faces look like.
+    yes
+        Agree with the terms of the weights that it needs, and fetch those that are missing.
     dry_run
         Say what would be done and how long it would take, and stop.
     aligned
@@ -218,17 +225,27 @@ def adapt(
     """
     from flows import adapt as adapting
 
-    chosen = adapting.named(method, experiment)
+    chosen, options = adapting.named(method, experiment), _options(FACES if aligned else faces)
+    if hq and not aligned:
+        raise BadInput("hq: only aligned face crops are compared with ground truth. Say --aligned.")
+    if yes:
+        clean = [] if real is None else [[real]]
+        _fetch(lambda: adapting.files_of(chosen, options, has_real=bool(clean)), photos, *clean)
     if not aligned:
-        if hq:
-            raise BadInput("hq: only aligned face crops are compared with ground truth. Say --aligned.")
-        options = _options(faces)
-        done = adapting.adapt_photos(_all(photos), _given(out), chosen, options, iterations=iterations, is_dry=dry_run)
+        done = adapting.adapt_photos(
+            *(_all(photos), _given(out), chosen, options),
+            iterations=iterations,
+            is_dry=dry_run,
+            real=[] if real is None else _all([real]),
+        )
         return _adapted(done.root, done.line, done.data, dry_run, output)
     if len(photos) != 1:
         raise BadInput("Which photos? Name one folder of aligned face crops.")
     work = adapting.adapt(
-        str(_given(photos[0])), _given(hq), chosen, _given(out), fit, iterations=iterations, is_dry=dry_run
+        *(str(_given(photos[0])), _given(hq), chosen, _given(out), fit),
+        iterations=iterations,
+        is_dry=dry_run,
+        real=_given(real),
     )
     place = work.root / "photos"
     return _adapted(work.root, f"Photos: {place}", {"photos": str(place)}, dry_run, output)
@@ -255,6 +272,7 @@ def personalize(
     lr: PositiveFloat = 1e-5,
     start_t: Level = 200,
     respacing: Level = 250,
+    yes: Flag = False,
     aligned: Flag = False,
     beside: Given | None = None,
     fit: Fit = "crop",
@@ -283,6 +301,8 @@ def personalize(
         K, the noise level of 1000 to restore from: more is more realistic and less faithful.
     respacing
         How many of the 1000 steps to keep; published: all.
+    yes
+        Agree with the terms of the weights that it needs, and fetch those that are missing.
     aligned
         Photos and album are aligned face crops, each path by itself: nothing is searched.
     beside
@@ -294,6 +314,8 @@ def personalize(
 
     chosen = personal.named(method, experiment)
     tuning = personal.Tuning(iterations=iterations, batch=batch, lr=lr, start_t=start_t, respacing=respacing)
+    if yes:
+        _fetch(lambda: personal.files_of(chosen, _options(FACES if aligned else faces)), photos, [album])
     if aligned:
         made = []
         for each, place in zip(photos, _places(photos, out), strict=True):

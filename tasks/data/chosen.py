@@ -86,8 +86,10 @@ class ChosenPhotos:
 def expanded(path: Path) -> list[Path]:
     """A path, or those that it stands for with * and ?. Raises BadInput where there are none."""
     try:
-        if path.exists() or not glob.has_magic(str(path)):
+        if path.exists():
             return [path]
+        if not glob.has_magic(str(path)):
+            raise BadInput(f"{path} is not there. Correct the path.")
         found = sorted(map(Path, glob.glob(str(path), recursive=True)))
     except OSError as error:  # a name that is too long, a folder that may not be entered
         raise BadInput(f"{path} cannot be used as a path ({error.strerror}). Correct it.") from error

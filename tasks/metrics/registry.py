@@ -9,6 +9,7 @@ from tasks.basics import BadInput, PickedFrom, one_of, suggestion
 from tasks.metrics import (
     brisque,
     consistency,
+    denoiser,
     frechet,
     full_reference,
     identity,
@@ -52,6 +53,7 @@ SUBSETS = (
 
 INCEPTION = Features("fid", inception.fid_features, (official.INCEPTION,))
 SEEDED_INCEPTION = Features("fid_seeded", inception.fid_seeded_features)
+PRIOR = Features("fid_prior", denoiser.prior_features, (denoiser.DEMO_PRIOR,))
 
 METRICS: dict[str, Metric] = {
     metric.name: metric
@@ -122,6 +124,16 @@ METRICS: dict[str, Metric] = {
             "Frechet distance on the FID Inception up to its second pooling (192 features, mean over positions, "
             f"original size) with {SEEDED}; not FID",
             features=SEEDED_INCEPTION,
+            compare=frechet.fid,
+            needs_features=False,
+        ),
+        SetMetric(
+            "fid_prior",
+            "FID (prior)",
+            "lower",
+            "Frechet distance on the demo's prior up to its middle block (128 features, t = 0, mean over positions, "
+            "original size): learned from rendered heads, and partial to what this prior has made; not FID",
+            features=PRIOR,
             compare=frechet.fid,
             needs_features=False,
         ),

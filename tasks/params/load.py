@@ -50,7 +50,8 @@ def load_model(name: str, path: Path = PARAMS_FILE) -> Model:
 
 def load(path: Path = PARAMS_FILE) -> Params:
     """Read and check all entries. Raises BadInput that lists the faults of every one; an inherited fault comes once."""
-    written, papers = {section: entries(section, path) for section in FOLDERS}, read_papers(path.parent)
+    inside, papers = _sections(path), read_papers(path.parent)
+    written = {section: _entries(section, path, inside) for section in FOLDERS}
     lines = dict.fromkeys(unknown_experiments(written["experiments"], papers))
     experiments, faults = _all(written["experiments"], papers, _experiment)
     models, more_faults = _all(written["models"], papers, _model)
@@ -61,15 +62,19 @@ def load(path: Path = PARAMS_FILE) -> Params:
 
 def entries(section: str, path: Path = PARAMS_FILE) -> Entries:
     """Where all entries of a section are written, valid or not. Raises BadInput if params.yaml cannot be read."""
-    inside, files = _inside(section, path), _files(section, path)
+    return _entries(section, path, _sections(path))
+
+
+def _entries(section: str, path: Path, sections: Mapping[str, dict[str, Any]]) -> Entries:
+    inside, files = sections.get(section, {}), _files(section, path)
     here = {name: Written(f"{path.name}: {section}.{name}", ".", partial(inside.get, name)) for name in inside}
     there = {name: Written(shown, ": ", partial(read_yaml, path.parent / shown)) for name, shown in files}
     twice = {name: _twice(here[name], there[name]) for name in here if name in there}
     return here | there | twice
 
 
-def _inside(section: str, path: Path) -> dict[str, Any]:
-    """The entries of a section of params.yaml. Raises BadInput if the file is no mapping of sections of such."""
+def _sections(path: Path) -> dict[str, dict[str, Any]]:
+    """The entries of params.yaml by section. Raises BadInput if the file is no mapping of sections of such."""
     raw, valid = read_yaml(path), list(Params.model_fields)
     if not isinstance(raw, dict):
         raise BadInput(f"{path.name}: expected the sections {', '.join(valid)}, found {raw!r:.80}")
@@ -78,7 +83,7 @@ def _inside(section: str, path: Path) -> dict[str, Any]:
             raise BadInput(f"{path.name}: {key}: unknown key.{suggestion(key, valid)} Valid: {', '.join(valid)}")
         if not isinstance(value, dict):
             raise BadInput(f"{path.name}: {key}: expected entries (name: settings), found {value!r:.80}")
-    return dict(raw.get(section, {}))
+    return raw
 
 
 def _files(section: str, path: Path) -> Iterator[tuple[str, str]]:

@@ -6,6 +6,8 @@ from typing import TypeVar
 
 from tqdm import tqdm
 
+from tasks.running.interrupts import heed_stop
+
 T = TypeVar("T")
 
 # Called as listener(what, done, total) after each piece of work; set by tasks/nodes.py inside a Prefect run.
@@ -13,9 +15,10 @@ listener: ContextVar[Callable[[str, int, int], None] | None] = ContextVar("progr
 
 
 def track(items: Sequence[T], what: str) -> Iterator[T]:
-    """Yield the items, showing how many are done and how long the rest will take."""
+    """Yield the items, showing how many are done and how long the rest will take; before each, one may stop it."""
     tell = listener.get()
     for done, item in enumerate(tqdm(items, desc=what, mininterval=1, leave=False), start=1):
+        heed_stop()
         yield item
         if tell:
             tell(what, done, len(items))
@@ -57,6 +60,7 @@ class Amount:
         return self
 
     def add(self, count: int) -> None:
+        heed_stop()
         self.done += count
         self._bar.update(count)
         if self._tell:

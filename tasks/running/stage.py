@@ -18,6 +18,7 @@ from typing import Protocol
 import torch
 
 from tasks.basics import ROOT, BadInput, Strict
+from tasks.running.apart import COMPANY, make_apart
 from tasks.running.batching import asked_number
 from tasks.store.artifact import ImageFolder, Manifest
 from tasks.store.keys import FORMAT, code_digest, contents_digest, digest
@@ -73,6 +74,8 @@ class Stage:
     def __call__(self, params: Strict, **inputs: Source) -> ImageFolder:
         """The finished result, made now or found in the store."""
         record = self.record(params, **inputs)
+        if (company := COMPANY.get()) and not default_store().has(record.stage, record.key):
+            make_apart(self.make.__module__, self.name, params, inputs, company)
         with helpers(self, params, inputs, record):
             root = default_store().build(
                 record, lambda out: self.make(out, params, record, **inputs), is_shared=self.is_shared

@@ -12,7 +12,6 @@ from tasks.data.datasets import Dataset, Folders, Heads, Split
 from tasks.data.ingest import Ingest, PhotoFolder
 from tasks.degradation.blur_jpeg import PRESETS
 from tasks.degradation.preset import degrade
-from tasks.heads.many import render_many
 from tasks.noise import numpy_stream, stream_seed
 from tasks.running.progress import track
 from tasks.running.stage import stage
@@ -48,6 +47,8 @@ def photos(out: Path, params: PhotosParams, record: Manifest, folder: PhotoFolde
 
 def heads(seed: int, split: str, count: int, size: int) -> Iterator[tuple[str, np.ndarray]]:
     """`count` rendered heads of a named split; heads of other splits and seeds are other people."""
+    from tasks.heads.many import render_many  # here, not above: takes half a second
+
     ids = [f"{split}_{index:05d}" for index in range(count)]
     rendered = render_many([stream_seed(seed, "heads", image_id) for image_id in ids], size)
     for image_id in track(ids, f"heads ({split})"):

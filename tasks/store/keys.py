@@ -17,7 +17,7 @@ from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from types import UnionType
-from typing import Annotated, Any, Union, get_args, get_origin
+from typing import Annotated, Any, NamedTuple, Union, get_args, get_origin
 
 from pydantic import BaseModel
 
@@ -174,18 +174,16 @@ def closure(module: str) -> frozenset[str]:
 @cache
 def module_digest(module: str) -> str:
     """Digest of a module's code, the package data that it names and the versions of the packages that it imports."""
-    tree = _parsed(module)
-    packages = {name.split(".")[0] for name in _imported(tree)} & PACKAGES.keys()
+    code = _read(module)
+    packages = {name.split(".")[0] for name in code.imported} & PACKAGES.keys()
     data = {path.name: file_digest(path) for path in data_of(module)}
-    return digest([ast.dump(_without_docstrings(tree)), data, {name: _version(name) for name in sorted(packages)}])
+    return digest([code.dump, data, {name: _version(name) for name in sorted(packages)}])
 
 
 def data_of(module: str) -> list[Path]:
     """Package data beside a module that its text names, and what such a file names in turn."""
-    folder = ROOT.joinpath(*module.split(".")).parent
-    beside = {path.name: path for path in folder.iterdir() if path.is_file() and path.suffix != ".py"}
-    texts = [node.value for node in ast.walk(_parsed(module)) if isinstance(node, ast.Constant)]
-    waiting = [name for name in beside if name in texts]
+    beside = _data_in(ROOT.joinpath(*module.split(".")).parent)
+    waiting = [name for name in beside if name in _read(module).texts]
     found: dict[str, Path] = {}
     while waiting:
         name = waiting.pop()
@@ -193,6 +191,11 @@ def data_of(module: str) -> list[Path]:
         text = beside[name].read_bytes()
         waiting += [other for other in beside if other not in found and other.encode() in text]
     return [found[name] for name in sorted(found)]
+
+
+@cache
+def _data_in(folder: Path) -> dict[str, Path]:
+    return {path.name: path for path in folder.iterdir() if path.suffix != ".py" and path.is_file()}
 
 
 def _is_left_out(name: str) -> bool:
@@ -205,7 +208,22 @@ def _path(module: str) -> Path | None:
 
 
 def _imports(module: str) -> Iterator[str]:
-    return (name for name in _imported(_parsed(module)) if name.startswith("tasks."))
+    return (name for name in _read(module).imported if name.startswith("tasks."))
+
+
+class _Code(NamedTuple):
+    """What a module imports where it runs, its texts, and all but its docstrings."""
+
+    imported: tuple[str, ...]
+    texts: frozenset[str]
+    dump: str
+
+
+@cache
+def _read(module: str) -> _Code:
+    tree = _parsed(module)
+    texts = (node.value for node in ast.walk(tree) if isinstance(node, ast.Constant) and isinstance(node.value, str))
+    return _Code(tuple(_imported(tree)), frozenset(texts), ast.dump(_without_docstrings(tree)))
 
 
 def _imported(tree: ast.Module) -> Iterator[str]:
@@ -253,5 +271,5 @@ def _version(package: str) -> str:
 
 def clear_caches() -> None:
     """Forget what was read of the code: for tests that edit it."""
-    closure.cache_clear()
-    module_digest.cache_clear()
+    for cached in (closure, module_digest, _read, _data_in):
+        cached.cache_clear()

@@ -1,9 +1,11 @@
 """Locks between processes: flocks, which the kernel frees when their process dies."""
 
 import fcntl
+import hashlib
 import os
+import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from pathlib import Path
 
 
@@ -52,20 +54,27 @@ def locked_for(purpose: str, path: Path, on_wait: Callable[[], None]) -> Iterato
 
 
 @contextmanager
-def locked_folder(folder: Path) -> Iterator[bool]:
-    """Hold an exclusive flock on a folder itself while the block runs; yields False if another process does.
+def locked_folder(folder: Path, *, wait: bool = True) -> Iterator[bool]:
+    """Hold an exclusive flock on a folder itself, so that no lock file lies among its contents; yields whether it is.
 
-    Where folders cannot be locked (NFS) nobody is taken to hold one.
+    Waits for another holder, or with wait=False yields False at once. Where folders cannot be locked (NFS), a file in
+    the system's temporary folder stands for it, which those on other machines do not see.
     """
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         try:
-            is_held = _taken(descriptor, wait=False)
+            holder: AbstractContextManager[bool] = nullcontext(_taken(descriptor, wait))
         except OSError:
-            is_held = True
-        yield is_held
+            holder = locked(_stand_in(folder), wait=wait, remove=True)
+        with holder as is_held:
+            yield is_held
     finally:
         os.close(descriptor)
+
+
+def _stand_in(folder: Path) -> Path:
+    name = hashlib.sha256(os.fsencode(folder.resolve())).hexdigest()
+    return Path(tempfile.gettempdir()) / f"bfr-{os.getuid()}-{name}"
 
 
 def _text(descriptor: int) -> str:

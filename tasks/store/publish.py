@@ -1,9 +1,7 @@
 """Copies of finished results where DVC and users look for them. What is not ours is never replaced."""
 
 import errno
-import fcntl
 import glob
-import hashlib
 import logging
 import os
 import shutil
@@ -17,6 +15,7 @@ from pathlib import Path
 from tasks.basics import BadInput
 from tasks.store.artifact import MANIFEST, Artifact, FileRecord, Manifest, is_whole
 from tasks.store.files import disk_explained, write_json
+from tasks.store.locks import locked_folder
 from tasks.store.ownership import check_replaceable, is_swap, manifest_of, remove_empty_folders, remove_files, shown
 
 NOT_THERE = (errno.EXDEV, errno.ENOSYS, errno.EINVAL, errno.EOPNOTSUPP, errno.ENOTSUP, errno.EPERM, errno.EMLINK)
@@ -41,7 +40,7 @@ def _replaceable(destination: Path, manifest: Manifest) -> Iterator[None]:
     """While the block runs, the destination is locked: absent, empty, or a published result with our files alone."""
     with disk_explained(destination, "Make room, or have the results go to another disk.", "Name another folder."):
         destination.parent.mkdir(parents=True, exist_ok=True)
-        with _locked_folder(destination.parent):
+        with locked_folder(destination.parent):
             _mend(destination, manifest)
             _check_case(destination)
             check_replaceable(destination, manifest)
@@ -188,26 +187,6 @@ def copy_file(source: str | Path, destination: str | Path) -> None:
             if isinstance(error, OSError) and error.errno not in NOT_THERE:
                 raise
             shutil.copyfileobj(old, new)
-
-
-@contextmanager
-def _locked_folder(folder: Path) -> Iterator[None]:
-    """Hold an exclusive flock on a folder itself, so that no lock file lies among its contents.
-
-    Where folders cannot be locked (NFS), a file in the system's temporary folder stands for it.
-    """
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
-        except OSError:
-            os.close(descriptor)
-            name = hashlib.sha256(os.fsencode(folder.resolve())).hexdigest()
-            descriptor = os.open(Path(tempfile.gettempdir()) / f"bfr-{os.getuid()}-{name}", os.O_RDWR | os.O_CREAT)
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(descriptor)
 
 
 def _is_copy(destination: Path, manifest: Manifest) -> bool:

@@ -277,7 +277,7 @@ class Store:
         key = re.search(KEY, path.name)
         with ExitStack() as stack:
             locks = [locked(lock, wait=False) for lock in (self.root / "locks").glob(f"*-{key[0]}")] if key else []
-            locks += [locked_folder(path)] if path.is_dir() else []
+            locks += [locked_folder(path, wait=False)] if path.is_dir() else []
             if not all(stack.enter_context(lock) for lock in locks):
                 return Found(path, "is being made", False)
             shutil.rmtree(path) if path.is_dir() else path.unlink()

@@ -679,7 +679,9 @@ def test_masks_cut_black_holes_and_black_pixels_elsewhere_stay_known(tmp_path, m
     assert (file, reason) == ("lq/no_mask.png", "no partner: the mask folder has no 'no_mask'")
 
 
-HEADS = [render(n, 64) for n in range(12)]
+@pytest.fixture(scope="module")
+def heads() -> list[np.ndarray]:
+    return [render(n, 64) for n in range(12)]
 
 
 def paired(folder, lq, hq, fit="crop"):
@@ -692,15 +694,15 @@ def paired(folder, lq, hq, fit="crop"):
 
 
 @pytest.mark.parametrize("preset", ["demo128", "demo128_flaws", "bicubic_x4", "mask_half", "mask_expand"])
-def test_degraded_photos_belong_to_their_hq_photos(tmp_path, preset):
-    lq = [degrade(photo, PRESETS[preset], np.random.default_rng(n)) for n, photo in enumerate(HEADS)]
-    ids, reasons = paired(tmp_path, lq, HEADS)
-    assert len(ids) == len(HEADS)
+def test_degraded_photos_belong_to_their_hq_photos(heads, tmp_path, preset):
+    lq = [degrade(photo, PRESETS[preset], np.random.default_rng(n)) for n, photo in enumerate(heads)]
+    ids, reasons = paired(tmp_path, lq, heads)
+    assert len(ids) == len(heads)
     assert reasons == {}
 
 
-def test_photos_of_others_are_no_pairs(tmp_path):
-    ids, reasons = paired(tmp_path, [*map(shrunk, HEADS[1:]), HEADS[0]], [*HEADS[:-1], HEADS[0]])
+def test_photos_of_others_are_no_pairs(heads, tmp_path):
+    ids, reasons = paired(tmp_path, [*map(shrunk, heads[1:]), heads[0]], [*heads[:-1], heads[0]])
     assert ids == ["11"]
     assert "does not show what its HQ photo shows" in reasons["lq/0.png"]
     assert "at least 0.86 is expected" in reasons["hq/0.png"]
@@ -715,29 +717,29 @@ def test_photos_of_others_are_no_pairs(tmp_path):
         (lambda photo: photo.transpose(1, 0, 2), "transposed"),
     ],
 )
-def test_a_turned_hq_photo_is_called_by_how_it_is_turned(tmp_path, turn, said):
-    lq = [degrade(photo, PRESETS["demo128_flaws"], np.random.default_rng(0)) for photo in HEADS]
-    ids, reasons = paired(tmp_path, [lq[0], *map(turn, lq[1:])], HEADS)
+def test_a_turned_hq_photo_is_called_by_how_it_is_turned(heads, tmp_path, turn, said):
+    lq = [degrade(photo, PRESETS["demo128_flaws"], np.random.default_rng(0)) for photo in heads]
+    ids, reasons = paired(tmp_path, [lq[0], *map(turn, lq[1:])], heads)
     assert ids == ["0"]
     assert all(f"the HQ photo is {said}" in reason for reason in reasons.values())
 
 
-def test_a_crop_and_its_whole_photo_are_no_pair(tmp_path):
-    whole = np.pad(HEADS[0], ((16, 16), (48, 48), (0, 0)), mode="reflect")
-    ids, reasons = paired(tmp_path, [HEADS[0], HEADS[1]], [whole, HEADS[1]])
+def test_a_crop_and_its_whole_photo_are_no_pair(heads, tmp_path):
+    whole = np.pad(heads[0], ((16, 16), (48, 48), (0, 0)), mode="reflect")
+    ids, reasons = paired(tmp_path, [heads[0], heads[1]], [whole, heads[1]])
     assert ids == ["1"]
     assert "the LQ photo has 64 x 64 pixels, its HQ 160 x 96" in reasons["lq/0.png"]
-    square = [np.pad(photo, ((24, 24), (24, 24), (0, 0)), mode="edge") for photo in HEADS]
-    ids, reasons = paired(tmp_path / "square", HEADS, [*square[:-1], HEADS[-1]])
+    square = [np.pad(photo, ((24, 24), (24, 24), (0, 0)), mode="edge") for photo in heads]
+    ids, reasons = paired(tmp_path / "square", heads, [*square[:-1], heads[-1]])
     assert ids == ["11"]
     assert "another cut" in reasons["lq/0.png"]
 
 
 @pytest.mark.parametrize("level", [0, 100])
-def test_even_pictures_are_compared_without_a_number(level):
+def test_even_pictures_are_compared_without_a_number(heads, level):
     even = np.full((64, 64, 3), level, np.uint8)
     assert correlation(even, even) == 1
-    assert correlation(even, HEADS[0]) == (0 if level else 1)  # black is a hole: nothing is known
+    assert correlation(even, heads[0]) == (0 if level else 1)  # black is a hole: nothing is known
 
 
 def masked(folder, mask, photo=FACE, fit="aligned", **options):

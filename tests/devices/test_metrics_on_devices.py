@@ -11,6 +11,7 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from tasks.basics import WEIGHTS
 from tasks.metrics import arcface, neighbours, no_reference, sets
 from tasks.metrics.metric import ImageMetric
 from tasks.metrics.niqe import niqe
@@ -46,6 +47,7 @@ def weights(tmp_path_factory):
     scipy.io.savemat(
         folder / NRQM_MODEL.place, {"model": {"linear": np.array([[0.5], [1.0], [2.0], [0.5]]), "rf": forests}}
     )
+    (folder / "demo").symlink_to(WEIGHTS / "demo")
     return folder
 
 
@@ -57,7 +59,7 @@ def measured(name, weights, device, restored, reference):
     return scorer(restored, reference) if metric.needs_truth else scorer(restored, None)
 
 
-@pytest.mark.parametrize("name", [*METRICS, "fid_seeded"])
+@pytest.mark.parametrize("name", [*METRICS, "fid_seeded", "fid_prior"])
 @pytest.mark.parametrize("kind", DEVICES)
 @torch.no_grad()
 def test_a_metric_measures_what_it_measures_on_the_cpu(pretend, weights, kind, name):

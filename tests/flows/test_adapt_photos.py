@@ -128,8 +128,41 @@ def test_an_adaptation_that_fails_leaves_nothing_half_done(album, tmp_path, monk
 
 def test_photos_without_a_face_are_no_album(tmp_path):
     Image.fromarray(np.full((90, 90, 3), 90, np.uint8)).save(tmp_path / "a.png")
-    with pytest.raises(BadInput, match="No face was found in the 1 photos"):
+    with pytest.raises(BadInput, match=r"No face of 20 pixels or more was found in 1 photo: .*a\.png\."):
         adapted(tmp_path / "a.png", tmp_path / "out")
+
+
+@pytest.fixture
+def clean(tmp_path: Path) -> Path:
+    """Two large faces, and one that is too small to be a clean one."""
+    folder = tmp_path / "scans"
+    folder.mkdir()
+    for seed, height in ((11, 95), (12, 110)):
+        Image.fromarray(draw([Head(seed, 130, 90, height)], 220, 190)[0]).save(folder / f"{seed}.png")
+    Image.fromarray(draw([Head(13, 60, 60, 14)], 120, 100)[0]).save(folder / "far.png")
+    return folder
+
+
+def test_one_s_own_real_photos_take_the_place_of_the_experiment_s_and_are_named(album, clean, tmp_path):
+    out = tmp_path / "out"
+    done = adapted(album, out, real=[clean])
+    text = (done.root / "report" / "results.md").read_text(encoding="utf-8")
+    assert "FID (seeded) to real photos in scans ↓ (2 images" in text
+    assert "rendered heads" not in text
+    assert len(ImageFolder(out / "details" / "real").ids) == 2
+    with pytest.raises(BadInput, match="lie in one another"):
+        adapted(album, clean / "out", real=[clean])
+    with pytest.raises(BadInput, match=r"No face of 20 pixels or more was found in 1 photo: .*none\.webp"):
+        adapted(album, tmp_path / "other", real=[album / "none.webp"])
+
+
+def test_crops_are_adapted_with_one_s_own_real_crops(clean, tmp_path):
+    (tmp_path / "crops").mkdir()
+    for seed in (3, 5):
+        Image.fromarray(draw([Head(seed, 32, 32, 40)], 64, 64)[0]).save(tmp_path / "crops" / f"{seed}.png")
+    made = adapting.adapt(str(tmp_path / "crops"), experiment="demo", out=str(tmp_path / "out"), real=str(clean))
+    text = (made.root / "report" / "results.md").read_text(encoding="utf-8")
+    assert "FID (seeded) to real photos in scans ↓ (3 images" in text
 
 
 def test_whole_photos_are_restored_for_the_person_of_an_album(album, tmp_path, caplog):

@@ -24,10 +24,11 @@ from flows.cli import call
 from flows.personalize import Tuning
 from flows.whole_photos import Options, Outcome, restore_photos
 from tasks.basics import ROOT, BadInput
-from tasks.running.progress import Bar
+from tasks.running.progress import Bar, track
 from tasks.store.files import write_json, write_png
 from tasks.weights import fetch
 from tasks.weights.file import WeightFile
+from tasks.weights.official import REALESRGAN_X2
 
 pytestmark = pytest.mark.xdist_group("app")  # one server, one browser
 
@@ -183,7 +184,8 @@ def test_an_album_is_restored_and_comes_as_one_archive(page, two, tmp_path):
 def test_an_adaptation_shows_how_far_it_is_and_what_it_found(page, two, monkeypatch):
     seen = threading.Event()
 
-    def adapt(given: list[Path], out: str, experiment: str, options: Options) -> Outcome:
+    def adapt(given: list[Path], out: str, experiment: str, options: Options, real: list[Path]) -> Outcome:
+        assert real == []
         assert [path.name for path in given[0].iterdir()] == ["two.jpg"]
         with Bar("finetune", 4) as bar:
             bar.advance()
@@ -204,7 +206,7 @@ def test_an_adaptation_shows_how_far_it_is_and_what_it_found(page, two, monkeypa
     page.get_by_role("button", name="Adapt", exact=True).click()
     page.get_by_text("finetune - 25.0%").or_(page.get_by_text("finetune")).filter(visible=True).first.wait_for()
     seen.set()
-    says(page, "demo: adapted, and better")
+    says(page, "dt_bfr_swinir: adapted, and better")
     with page.expect_download() as download:
         page.get_by_role("button", name="Download the report").click()
     assert Path(download.value.path()).read_text() == "<p>The report</p>"
@@ -212,6 +214,54 @@ def test_an_adaptation_shows_how_far_it_is_and_what_it_found(page, two, monkeypa
         page.get_by_role("button", name="Download all").click()
     with zipfile.ZipFile(io.BytesIO(Path(download.value.path()).read_bytes())) as archive:
         assert sorted(archive.namelist()) == ["photos/two.png", "report/findings.json", "report/report.html"]
+
+
+@in_chromium
+def test_a_running_job_is_stopped_from_the_page_and_another_can_be_started(page, two, monkeypatch):
+    begun, ended = threading.Event(), threading.Event()
+
+    def adapt(given: list[Path], out: str, experiment: str, options: Options, real: list[Path]) -> Outcome:
+        try:
+            for _ in track(range(10**6), "pseudo_targets"):
+                begun.set()
+                ended.wait(0.01)
+        finally:
+            ended.set()
+        raise AssertionError("it was not stopped")
+
+    monkeypatch.setattr(jobs, "adapt_photos", adapt)
+    page.get_by_role("tab", name="Adapt").click()
+    dropped(page, two)
+    page.get_by_text("two.jpg").or_(page.get_by_text("two", exact=True)).filter(visible=True).first.wait_for()
+    start, stop = (page.get_by_role("button", name=name, exact=True) for name in ("Adapt", "Stop"))
+    start.click()
+    assert begun.wait(PATIENCE_MS / 1000)
+    stop.click()
+    says(page, "Stopped. What was finished is kept")
+    assert ended.is_set()
+    stop.wait_for(state="hidden")
+    monkeypatch.setattr(jobs, "adapt_photos", lambda *_, **__: call_off())
+    start.click()
+    says(page, "enough")
+
+
+def call_off() -> None:
+    raise BadInput("enough")
+
+
+@in_chromium
+def test_networks_for_background_and_parsing_are_offered_and_never_fetched_unasked(page, two, monkeypatch):
+    monkeypatch.setattr(jobs, "fetch", lambda *_: pytest.fail("fetched without a yes"))
+    dropped(page, two)
+    says(page, "2 faces found.")
+    choose(page, "demo")
+    page.get_by_role("button", name="More", exact=True).or_(page.get_by_text("More", exact=True)).last.click()
+    page.get_by_label("Enhance the background (Real-ESRGAN)").check()
+    says(page, f"{REALESRGAN_X2.place} is not here yet")
+    page.get_by_role("button", name="I agree with its terms").filter(visible=True).first.wait_for()
+    page.get_by_role("button", name="Restore", exact=True).click()
+    says(page, f"bfr fetch {REALESRGAN_X2.place}")
+    assert "--yes" not in page.content()
 
 
 def test_a_person_s_photos_are_restored_by_a_prior_that_learnt_from_the_album(tmp_path, two, monkeypatch):
@@ -280,6 +330,14 @@ def test_the_command_says_where_the_page_is_and_leaves_nothing(monkeypatch, caps
     assert list(tmp_path.iterdir()) == []
     assert call(["app", "--out", str(tmp_path / "kept")]) == 0
     assert [path.name.partition("-")[0] for path in (tmp_path / "kept").iterdir()] == ["photo"]
+
+
+def test_a_page_that_ends_stops_its_jobs(monkeypatch, tmp_path):
+    monkeypatch.setenv("GRADIO_TEMP_DIR", "")
+    asked = threading.Event()
+    with serving.desk(tmp_path / "kept") as desk:
+        desk.stops["a job"] = asked
+    assert asked.is_set()
 
 
 def test_a_taken_port_gives_way_to_the_next():

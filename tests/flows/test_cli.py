@@ -52,6 +52,7 @@ def test_the_help_lists_every_command(capsys):
         (["restore", "folder", "--out", ""], 2, "a path is empty"),
         (["adapt"], 1, "Which photos?"),
         (["adapt", "f", "--method", "swinr"], 1, "Did you mean 'swinir'?"),
+        (["adapt", "--yes"], 1, "Which photos?"),
         (["adapt", "f", "--hq", "g"], 1, "only aligned face crops"),
         (["personalize", "f", "--album", "a", "--method", "dmo"], 1, "Did you mean 'demo'?"),
         (["restore", "folder", "--masks", "masks"], 1, "only aligned face crops can be filled"),
@@ -173,7 +174,7 @@ def test_the_stages_in_the_help_are_the_steps(capsys):
 def test_paths_are_those_of_the_caller(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     assert call(["restore", "photos", "--out", "restored", "--method", "demo"]) == 1
-    assert f"{tmp_path / 'photos'} is not a folder" in capsys.readouterr().err
+    assert f"{tmp_path / 'photos'} is not there" in capsys.readouterr().err
     assert call(["restore", "a/face.png", "b/face.png", "--out", "restored", "--aligned"]) == 1
     assert "Two of the photos have one name" in capsys.readouterr().err
     for name in ("face.png", "face.jpg"):

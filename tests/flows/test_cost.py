@@ -8,11 +8,31 @@ from flows.cost import Line, Speed, Timed, table
 from tasks.params.load import load_experiment
 
 
-def test_a_speed_is_measured_again_until_the_device_is_idle_and_then_remembered(monkeypatch):
-    measured = [Speed(4.0, 0.8), Speed(1.0, 0.02)]
+def test_a_speed_is_measured_again_when_the_device_is_idle_and_then_remembered(monkeypatch):
+    measured, busy = [Speed(4.0, 0.8), Speed(1.0, 0.02)], [True, True, False]
     monkeypatch.setattr(Timed, "_measured", lambda *_: measured.pop(0))
+    monkeypatch.setattr(cost, "is_busy", lambda: busy.pop(0))
     timed = Timed("prior", load_experiment("demo"))
-    assert [timed.speed.seconds for _ in range(4)] == [4.0, 1.0, 1.0, 1.0]
+    assert [timed.speed.seconds for _ in range(6)] == [4.0, 4.0, 4.0, 1.0, 1.0, 1.0]
+
+
+def test_a_speed_is_known_by_what_it_depends_on(monkeypatch):
+    measured = [Speed(float(number), 0.0) for number in range(9)]
+    monkeypatch.setattr(Timed, "_measured", lambda *_: measured.pop(0))
+    demo = load_experiment("demo")
+    slower = demo.model_copy(update={"finetune": demo.finetune.model_copy(update={"lr": 2e-5})})
+    halved = demo.model_copy(update={"pseudo_targets": demo.pseudo_targets.model_copy(update={"bf16": True})})
+    found = {
+        what: [Timed(what, each).speed.seconds for each in (demo, slower, halved)] for what in ("prior", "restorer")
+    }
+    assert found == {"prior": [0.0, 0.0, 1.0], "restorer": [2.0, 2.0, 2.0]}
+
+
+@pytest.mark.parametrize(("busy", "is_busy"), [(80, True), (0, False)])
+def test_a_device_is_busy_where_others_are_at_work(monkeypatch, busy, is_busy):
+    monkeypatch.setattr(cost.psutil, "cpu_percent", lambda: float(busy))
+    monkeypatch.setattr(cost, "LOOK_S", 0.0)
+    assert cost.is_busy() == is_busy
 
 
 def test_a_prior_in_bfloat16_has_a_speed_of_its_own(monkeypatch):

@@ -17,6 +17,7 @@ from flows import rows
 from flows.cli import call
 from flows.whole_photos import METHODS, files_of
 from tasks import basics
+from tasks.basics import BadInput
 from tasks.restorers import swinir
 from tasks.restorers.swinir import SwinIRConfig
 from tasks.weights import fetch
@@ -69,6 +70,7 @@ def site(tmp_path, monkeypatch) -> Iterator[Site]:
         )
         monkeypatch.setitem(OFFICIAL, PLACE, file)
         monkeypatch.setattr(rows, "ROOT", tmp_path / "checkout")
+        monkeypatch.setattr(rows, "WEIGHTS", folder)
         monkeypatch.setattr(basics, "WEIGHTS", folder)
         monkeypatch.setattr(fetch, "WEIGHTS", folder)
         monkeypatch.setattr(fetch, "CHECKSUMS", folder / "sha256.json")
@@ -114,6 +116,58 @@ def test_yes_fetches_what_is_missing_through_a_cut_connection_and_restores(site,
     assert capsys.readouterr().out.startswith("1 photo restored, 1 face")
     half = site.file.size // 2
     assert site.asked == [(f"/{PLACE}", None), (f"/{PLACE}", f"bytes={half}-")]
+
+
+ADAPTED = ("swinir_gan_v1.pth", "iddpm_ffhq512_ema500000.pth", "hub/checkpoints/vgg16-397923af.pth")
+
+
+@pytest.mark.parametrize(
+    ("command", "places", "does"),
+    [(["adapt"], ADAPTED, "adapt.adapt_photos"), (["personalize"], ("base_256.pt",), "personalize.personalize_photos")],
+)
+def test_adapt_and_personalize_fetch_what_they_lack_after_a_yes_and_name_the_ways_without(
+    site, tmp_path, monkeypatch, capsys, command, places, does
+):
+    for place in places:
+        here = {"url": f"{site.address}/{place}", "sha256": site.file.sha256, "size": site.file.size}
+        monkeypatch.setitem(OFFICIAL, place, replace(OFFICIAL[place], **here))
+    for name in ("photo", "clean"):
+        Image.fromarray(draw([Head(5, 140, 100, 90, -8)], 220, 190)[0]).save(tmp_path / f"{name}.png")
+    photo, clean = str(tmp_path / "photo.png"), str(tmp_path / "clean.png")
+    command = [*command, photo, "-o", str(tmp_path / "out"), "--real" if does.startswith("a") else "--album", clean]
+    assert call(command) == 1
+    said = capsys.readouterr().err
+    for place in places:
+        for way in (str(site.weights / place), f"{site.address}/{place}", f"bfr fetch {place}"):
+            assert way in said
+    assert said.count("Or say --yes to fetch the weights that are missing.") == 1
+    assert call([*command[:1], str(tmp_path / "nobody.png"), *command[2:], "--yes"]) == 1
+    assert "nobody.png" in capsys.readouterr().err
+    monkeypatch.setenv("BFR_OFFLINE", "1")
+    assert call([*command, "--yes"]) == 1
+    assert "HF_HUB_OFFLINE or BFR_OFFLINE is set" in capsys.readouterr().err
+    assert site.asked == [], "nothing is asked of anybody"
+    monkeypatch.delenv("BFR_OFFLINE")
+    monkeypatch.setattr(f"flows.{does}", lambda *_, **__: pytest.fail("before all weights were there"))
+    for _ in places:
+        assert call([*command, "--yes"]) == 1
+        assert "Run this again to go on" in capsys.readouterr().err
+    begun = []
+    monkeypatch.setattr(f"flows.{does}", lambda *given, **__: begun.append(given) or call_off())
+    assert call([*command, "--yes"]) == 1
+    assert len(begun) == 1
+    assert all((site.weights / place).stat().st_size == site.file.size for place in places)
+
+
+def call_off() -> None:
+    raise BadInput("enough")
+
+
+def test_adapting_says_first_that_clean_faces_are_missing_which_nobody_can_fetch(site, tmp_path, capsys):
+    Image.fromarray(draw([Head(5, 140, 100, 90, -8)], 220, 190)[0]).save(tmp_path / "photo.png")
+    assert call(["adapt", str(tmp_path / "photo.png"), "-o", str(tmp_path / "out"), "--yes"]) == 1
+    assert "name clean photos of your own: --real FOLDER" in capsys.readouterr().err
+    assert site.asked == []
 
 
 def test_fetch_takes_a_method_s_name_and_a_mirror_and_heeds_that_it_is_offline(site, monkeypatch, capsys):

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from flows import photos
 from flows.adapt import adapt
 from flows.preflight import check
 from tasks.basics import BadInput
@@ -21,10 +22,35 @@ def missing(work) -> str:
 def test_adapting_asks_for_what_adaptation_needs_and_for_no_other_method(tmp_path):
     """The experiment's table has DifFace and GFPGAN as well, and reference statistics."""
     text = missing(lambda: adapt(str(tmp_path), experiment="dt_bfr_codeformer"))
-    for needed in ("codeformer.pth", "iddpm_ffhq512_ema500000.pth", "ffhq_512"):
+    for needed in ("codeformer.pth", "iddpm_ffhq512_ema500000.pth"):
         assert needed in text
-    for other in ("GFPGANv1.3.pth", "swinir_restoration512_L1.pth", "inception_CelebA-Test-500.pth", "celeba_hq_3000"):
+    assert "ffhq_512" in missing(lambda: adapt(str(tmp_path), experiment="dt_bfr_swinir"))
+    for other in (
+        "ffhq_512",
+        "GFPGANv1.3.pth",
+        "swinir_restoration512_L1.pth",
+        "inception_CelebA-Test-500.pth",
+        "celeba_hq_3000",
+    ):
         assert other not in text
+
+
+@pytest.mark.parametrize(
+    ("flow", "given", "needs"),
+    [
+        ("adapt", [], "swinir_gan_v1.pth"),
+        ("restore", [], "GFPGANv1.3.pth"),
+        ("personalize", ["album"], "base_256.pt"),
+    ],
+)
+def test_a_deployment_takes_the_command_s_models_and_never_the_demo_s_unasked(tmp_path, flow, given, needs):
+    Image.fromarray(np.zeros((90, 90, 3), np.uint8)).save(tmp_path / "a.png")
+    photo = str(tmp_path / "a.png")
+    run = getattr(photos, flow).fn
+    assert f"{needs} is missing" in missing(lambda: run(*given, photo))
+    if flow != "restore":  # which keeps a photo without a face as it is
+        said = missing(lambda: run(*[photo] * len(given), photo, method="demo", out=str(tmp_path / "out")))
+        assert said.startswith("No face of 20 pixels or more")
 
 
 def test_a_run_asks_for_everything_at_once():

@@ -185,6 +185,13 @@ def test_two_runs_do_not_write_to_one_folder(album, tmp_path):
     restored(album / "none.webp", out=tmp_path / "out")
 
 
+def test_results_are_not_published_while_another_run_writes_to_their_folder(tmp_path):
+    work = workspace.Drafts(tmp_path / "out")
+    with workspace.alone_in(work.root), pytest.raises(BadInput, match="Another run writes to"):
+        work.publish_with(workspace.Drafts(work.root / "details"))
+    assert not work.root.exists()
+
+
 def test_details_of_aligned_crops_do_not_stay_beside_whole_photos(album, tmp_path):
     restore(str(album / "none.webp"), out=str(tmp_path / "out"))
     assert (tmp_path / "out" / "details" / "lq").exists()

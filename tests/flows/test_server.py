@@ -1,5 +1,6 @@
 """How a run is followed: lines, warnings and progress are shown, a lost server is waited for; and whose runs it is."""
 
+import contextlib
 import io
 import json
 import re
@@ -84,11 +85,48 @@ def test_a_run_shows_its_steps_and_warnings_once_and_survives_a_lost_server(api,
     assert not api
 
 
+def test_a_run_that_is_cancelled_says_no_more_and_its_tasks_are_not_called_crashed(monkeypatch):
+    asked, ended = [], ["RUNNING", "CANCELLING", "CANCELLED"]
+
+    def ask(path: str, query: Any = None) -> Any:
+        asked.append((path, query))
+        if path == "flow_runs/1":
+            if len(ended) == 3:
+                ended.pop(0)
+                raise KeyboardInterrupt
+            return {"state": {"type": ended.pop(0), "message": ""}}
+        if path == "logs/filter":
+            return [{"level": 30, "name": "prefect.task_runs", "message": "Crash detected!"}]
+        return [{"id": "7"}] if path == "task_runs/filter" else []
+
+    shown = io.StringIO()
+    monkeypatch.setattr(server, "serving", contextlib.nullcontext)
+    monkeypatch.setattr(server, "POLL_S", 0.0)
+    monkeypatch.setattr(server, "_begin", lambda *_: {"id": "1"})
+    monkeypatch.setattr(server, "ask", ask)
+    with pytest.raises(KeyboardInterrupt):
+        server.run("benchmark", {}, Screen(1, shown))
+    assert shown.getvalue() == "Cancelling …\n"
+    assert ("flow_runs/1/set_state", {"state": {"type": "CANCELLING"}, "force": True}) in asked
+    assert asked[-1][0] == "task_runs/7/set_state"
+    assert asked[-1][1]["state"]["type"] == "CANCELLED"
+
+
 def test_progress_is_one_live_line_that_the_next_text_replaces(api):
     shown = Terminal()
     server.follow("1", Screen(1, shown))
     assert "finetune (steps)                 ████████░░░░░░░░░░░░  40 %" in shown.getvalue()
     assert shown.getvalue().count("\n") == 3
+
+
+def test_tasks_side_by_side_share_the_live_line(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    tasks = [("a", 40.0), ("b", 20.0), ("done", 100.0), ("a", 90.0)]  # the last is of an earlier try
+    answer = [{"task_run_id": task, "description": "finetune (steps)", "data": share} for task, share in tasks]
+    monkeypatch.setattr(server, "ask", lambda path, query: answer)
+    shown = Terminal()
+    server._show_progress("1", Screen(1, shown))
+    assert shown.getvalue() == f"\rfinetune (steps), 2 at once      {'█' * 6}{'░' * 14}  30 % \x1b[K"
 
 
 def test_what_is_done_shows_no_progress_and_results_get_a_line_of_their_own(api):

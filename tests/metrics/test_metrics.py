@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import TypeAdapter
 
-from tasks.basics import ROOT, BadInput
+from tasks.basics import ROOT, WEIGHTS, BadInput
 from tasks.metrics import bootstrap, full_reference, kid, landmarks, perceptual, registry
 from tasks.metrics.frechet import frechet_distance
 from tasks.metrics.inception import fid_seeded_features
@@ -295,13 +295,24 @@ def described(features, network="fid_seeded"):
     return ReferenceSet(feature_statistics([features], network, "tiles"), features)
 
 
-def features_of(images):
-    """Seeded features [N, 192]."""
-    return registry.find("fid_seeded").build(Path(), CPU).features(images)
+def features_of(images, metric="fid_seeded"):
+    """Features [N, D] of a network of the repository."""
+    return registry.find(metric).build(WEIGHTS, CPU).features(images)
 
 
 def value(metric, features, reference):
     return registry.find(metric).compare(features, reference).value
+
+
+def test_prior_features_are_those_of_the_middle_block_and_say_which_sizes_they_take():
+    scorer = registry.find("fid_prior").build(WEIGHTS, CPU)
+    seen = []
+    scorer.network.prior.middle_block.register_forward_hook(lambda module, given, out: seen.append(out))
+    x = tiles("gt_c512.png")[:2]
+    scorer.network.prior(2 * x - 1, torch.zeros(2))
+    torch.testing.assert_close(scorer.features(x), seen[0].mean(dim=(2, 3)))
+    with pytest.raises(BadInput, match="multiples of 16, found 40 x 64"):
+        scorer.features(torch.zeros(1, 3, 40, 64))
 
 
 def test_precision_and_recall_tell_missing_quality_from_missing_variety():
@@ -316,12 +327,15 @@ def test_precision_and_recall_tell_missing_quality_from_missing_variety():
         value("recall_seeded", x[:3], real)
 
 
-@pytest.mark.parametrize(("metric", "at_least"), [("fid_seeded", 10), ("kid_seeded", 3)])
-def test_the_distance_of_sets_rises_with_noise_and_with_blur(metric, at_least):
+@pytest.mark.parametrize(
+    ("metric", "network", "at_least"),
+    [("fid_seeded", "fid_seeded", 10), ("kid_seeded", "fid_seeded", 3), ("fid_prior", "fid_prior", 2.5)],
+)
+def test_the_distance_of_sets_rises_with_noise_and_with_blur(metric, network, at_least):
     x = tiles("gt_c512.png")
-    clean = described(features_of(x))
+    clean = described(features_of(x, network), network)
     for worse in ([noisy(x, s) for s in (0.02, 0.05, 0.1)], [blurred(x, s) for s in (0.5, 1, 2)]):
-        values = [value(metric, features_of(y), clean) for y in worse]
+        values = [value(metric, features_of(y, network), clean) for y in worse]
         assert np.diff(values).min() > 0
         assert values[-1] > at_least * abs(values[0])
 
@@ -601,7 +615,7 @@ def test_a_column_is_a_metric_and_a_reference_set(name, expected):
 
 @pytest.mark.parametrize("name", ["fid@", "fid@default", "psnr@real"])
 def test_a_column_that_names_no_set_is_refused(name):
-    with pytest.raises(ValueError, match=r"only a metric of whole sets \(fid, fid_seeded, kid, .*\) takes @"):
+    with pytest.raises(ValueError, match=r"only a metric of whole sets \(fid, fid_seeded, .*\) takes @"):
         TypeAdapter(registry.TableMetric).validate_python(name)
 
 

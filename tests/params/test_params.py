@@ -21,6 +21,8 @@ from tasks.params.extends import merged
 from tasks.params.load import PARAMS_FILE, entries, load, load_experiment, load_model
 from tasks.params.reading import read_yaml
 
+FAST = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
+
 
 @pytest.fixture
 def raw() -> dict[str, Any]:
@@ -33,7 +35,7 @@ def error(tmp_path: Path):
 
     def message(raw: Any) -> str:
         path = tmp_path / "params.yaml"
-        path.write_text(raw if isinstance(raw, str) else yaml.safe_dump(raw), encoding="utf-8")
+        path.write_text(raw if isinstance(raw, str) else yaml.dump(raw, Dumper=FAST), encoding="utf-8")
         with pytest.raises(BadInput) as caught:
             load(path)
         return str(caught.value)

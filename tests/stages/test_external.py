@@ -4,12 +4,11 @@ from PIL import Image
 
 from tasks.basics import BadInput
 from tasks.data.ingest import PhotoFolder
-from tasks.heads.render import render
 from tasks.stages.external import ExternalParams, external
 from tasks.stages.ingest import IngestParams, ingest
 
 IDS = ("a", "b", "c")
-SQUARE = render(0, 32)
+SQUARE = np.random.default_rng(0).integers(1, 256, (32, 32, 3), dtype=np.uint8)
 WIDE = np.pad(SQUARE, ((0, 0), (8, 8), (0, 0)))
 
 

@@ -68,7 +68,8 @@ EXPECTED = {
         "stages.restore weights.seeding "
     ),
     "reference": (
-        "metrics.frechet metrics.inception metrics.metric metrics.offline metrics.seeded metrics.sets stages.reference "
+        "diffusion.unet metrics.denoiser metrics.frechet metrics.full_reference metrics.inception metrics.metric "
+        "metrics.offline metrics.seeded metrics.sets stages.reference "
     ),
     "train prior": (
         "degradation.preset diffusion.schedule diffusion.training_loss diffusion.unet metrics.full_reference "

@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 
 from tasks.basics import ROOT, BadInput
 from tasks.restorers import srcnn, swinir
+from tasks.running import interrupts
 from tasks.running.read_ahead import read_ahead
 from tasks.training import loop, losses, network, swinir_gan
 from tasks.training.discriminator import UNetDiscriminator
@@ -368,6 +369,30 @@ def test_an_interrupted_run_keeps_the_step_that_it_was_at(tmp_path, accelerator,
             run_alone(accelerator, state, on_step=lambda step, _: steps.append(step), loss=loss, every_s=99)
     finally:
         signal.signal(number, usual)
+    assert loop.read_contents(state)["step"] == steps[-1] == 3
+    resumed = run_alone(accelerator, state)
+    whole = run_alone(accelerator, tmp_path / "whole.pt")
+    assert all(same_weights(a, b) for a, b in zip(whole, resumed, strict=True))
+
+
+def test_a_training_in_a_thread_that_is_asked_to_stop_keeps_the_step_that_it_was_at(tmp_path, accelerator):
+    """Where no signal comes: behind a page."""
+    state, asked, steps, raised = tmp_path / "state.pt", threading.Event(), [], []
+
+    def loss(*images):
+        if len(steps) == 2:
+            asked.set()
+        return pixel_loss(*images)
+
+    def train() -> None:
+        with interrupts.stopped_by(asked), pytest.raises(interrupts.Stopped):
+            run_alone(accelerator, state, on_step=lambda step, _: steps.append(step), loss=loss, every_s=99)
+        raised.append(True)
+
+    thread = threading.Thread(target=train)
+    thread.start()
+    thread.join()
+    assert raised
     assert loop.read_contents(state)["step"] == steps[-1] == 3
     resumed = run_alone(accelerator, state)
     whole = run_alone(accelerator, tmp_path / "whole.pt")
