@@ -28,7 +28,8 @@ def device() -> str:
 
 def cpu() -> str:
     """The processor's name, and the number of threads."""
-    return f"{processor()}, {torch.get_num_threads()} threads"
+    threads = torch.get_num_threads()
+    return f"{processor()}, {threads} thread{'s' if threads > 1 else ''}"
 
 
 @cache
