@@ -27,6 +27,7 @@ from tasks.running.memory import free_memory
 ON_CPU = 2  # at once: what one training leaves of the cores, a second one uses (docs/performance.md)
 PROCESS = 1_000_000_000  # bytes of one, its libraries and weights, before it computes
 POLL_S = 0.2
+LOG = logging.getLogger(__name__)
 Work = Callable[[], object]
 
 
@@ -60,32 +61,38 @@ def at_once(bytes_each: int) -> int:
 def side_by_side(works: Sequence[Work], count: int) -> None:
     """Do all works, `count` at once; the stages that they call have processes of their own then.
 
-    Where one fails, the others come to their ends; then its error is raised, or one with all reasons. An interrupt
-    stops all of them: trainings after their step, whose state they keep.
+    Where one fails, that is said, and the others come to their ends; then its error is raised, or one with all
+    reasons. An interrupt stops all of them: trainings after their step, whose state they keep.
     """
+    unfinished = [*works]
     if min(count, len(works)) == 1:
-        _raise_all([*filter(None, map(_error_of, works))])
+        _raise_all([*filter(None, (_error_of(work, unfinished) for work in works))])
         return
     company = Company()
     token = COMPANY.set(company)
     try:
         with ThreadPoolExecutor(count) as pool:
-            futures = [pool.submit(copy_context().run, work) for work in works]
+            futures = [pool.submit(copy_context().run, _error_of, work, unfinished) for work in works]
             _wait_for(futures, company)
     finally:
         COMPANY.reset(token)
-    _raise_all([error for error in (future.exception() for future in futures) if isinstance(error, Exception)])
+    _raise_all([*filter(None, (future.result() for future in futures))])
 
 
-def _error_of(work: Work) -> Exception | None:
+def _error_of(work: Work, unfinished: list[Work]) -> Exception | None:
+    """Do a work and take it from those unfinished. What went wrong is said at once if others may take hours yet."""
+    error = None
     try:
         work()
-    except Exception as error:
-        return error
-    return None
+    except Exception as reason:
+        error = reason
+    unfinished.remove(work)
+    if error and unfinished:
+        LOG.warning("One of several results failed; the others are made before this ends. %s", error)
+    return error
 
 
-def _wait_for(futures: Sequence[Future[object]], company: Company) -> None:
+def _wait_for(futures: Sequence[Future[Exception | None]], company: Company) -> None:
     try:
         wait(futures)
     except BaseException:

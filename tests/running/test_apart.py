@@ -5,6 +5,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from functools import partial
 
@@ -55,6 +56,21 @@ def test_one_that_fails_lets_the_others_end_and_all_reasons_are_said(count):
     with pytest.raises(BadInput, match=r"^first is bad\nsecond is bad$"):
         words(*bad, good, count=count)
     assert are_made(*bad, good) == [False, False, True]
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_a_failure_is_said_while_the_others_are_at_work(count, monkeypatch):
+    said = threading.Event()
+    monkeypatch.setattr(apart.LOG, "warning", lambda *_: said.set())
+
+    def fail() -> None:
+        raise BadInput("the first is bad")
+
+    def another() -> None:
+        assert said.wait(60)
+
+    with pytest.raises(BadInput, match=r"^the first is bad$"):
+        side_by_side([fail, another], count)
 
 
 class NotThere(Exception):
