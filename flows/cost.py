@@ -70,6 +70,11 @@ class Line:
     def seconds(self) -> float:
         return self.images * self.evaluations * self.speed.seconds
 
+    @property
+    def data(self) -> dict[str, float]:
+        """The same for programs."""
+        return {"images": self.images, "evaluations": self.evaluations, "seconds": self.seconds}
+
 
 def estimate(experiment: Experiment, root: Path) -> list[Line]:
     """The parts of a run; none where all its results are there. Its weights must be there (`flows.preflight.check`).
