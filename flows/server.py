@@ -154,13 +154,12 @@ def serving() -> Iterator[None]:
                     _start("serve", [sys.executable, "-m", "flows", "serve"], _is_served)
             yield
         finally:
-            with undisturbed(), locked(HOME / "start.lock"):
-                with suppress(BlockingIOError):
-                    fcntl.flock(users, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                    _end("serve")
-                    if not _serve_lock_is_held():  # by a `bfr serve` of the user's
-                        _end_server()
-                fcntl.flock(users, fcntl.LOCK_UN)  # here: a `bfr serve` that ends meanwhile looks next
+            with undisturbed(), locked(HOME / "start.lock"), suppress(BlockingIOError):
+                fcntl.flock(users, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                _end("serve")
+                fcntl.flock(users, fcntl.LOCK_UN)  # before it is looked whether a `bfr serve` of the user's is there
+                if not _serve_lock_is_held():
+                    _end_server()
 
 
 @contextmanager
@@ -241,7 +240,7 @@ def _end(name: str) -> None:
     if not note.exists():
         return
     found = read_note(note)
-    note.unlink()
+    note.unlink(missing_ok=True)
     with suppress(psutil.NoSuchProcess, KeyError):  # KeyError: the note is damaged
         process = psutil.Process(found["pid"])
         if process.create_time() == found["created"]:
@@ -274,9 +273,9 @@ def serve() -> None:
                 serve_all(CHECKOUT)
         finally:
             with undisturbed():
-                served.close()  # first: a run that ends at the same time leaves the server to who serves
-                with locked(HOME / "start.lock"), locked(HOME / "users.lock", wait=False) as is_last:
-                    if is_last and not _serve_lock_is_held():
+                served.close()  # before it looks for a run: of two that end together, one sees the other go
+                with locked(HOME / "users.lock", wait=False) as is_last:
+                    if is_last:
                         _end_server()
 
 

@@ -360,3 +360,15 @@ def test_a_run_and_a_bfr_serve_that_end_together_leave_no_server(monkeypatch, tm
     monkeypatch.setattr(deployments, "serve_all", serve_all)
     server.serve()
     assert ended == [1]
+
+
+def test_a_serve_process_that_a_run_ends_does_not_wait_for_the_run(monkeypatch, tmp_path):
+    monkeypatch.setattr(server, "HOME", tmp_path)
+    monkeypatch.setattr(server, "_start_server", lambda: None)
+    monkeypatch.setattr(server, "_end_server", lambda: pytest.fail("the run has it"))
+    monkeypatch.setattr(server.pages, "served", lambda *_, **__: contextlib.nullcontext())
+    monkeypatch.setattr(server.os, "environ", dict(os.environ))
+    monkeypatch.setattr(deployments, "serve_all", lambda checkout: None)
+    monkeypatch.chdir(tmp_path)
+    with server.locked(tmp_path / "start.lock"), server.locked(tmp_path / "users.lock"):
+        server.serve()
