@@ -1,18 +1,19 @@
 """Adapt the restorer to your own LQ photos, without ground truth, and restore them with the result."""
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from flows import cost
 from flows.preflight import photo_folders, registered
 from flows.restore import check_needs
 from flows.rows import Check, Row, reported, rows_of, run_prior, run_restorer
 from flows.steps import describe, real_label, reference_metrics, score
-from flows.whole_photos import AS_USUAL, Options, Outcome, Whole, outcome, root_for
-from flows.workspace import TRAINED, Drafts, Run, Workspace, results_folder, run_here, say_set_aside
+from flows.whole_photos import AS_USUAL, Options, Outcome, Part, Whole, outcome, root_for
+from flows.workspace import TRAINED, Drafts, Run, Workspace, absolute, results_folder, run_here, say_set_aside
 from tasks.basics import ROOT, BadInput, suggestion
 from tasks.data.chosen import ChosenPhotos
 from tasks.data.ingest import PhotoFolder, discover
@@ -26,6 +27,7 @@ from tasks.stages.paste_faces import names_of
 from tasks.stages.photos import PhotosParams, photos
 from tasks.stages.report import ReportParams, report
 from tasks.store.artifact import ImageFolder
+from tasks.store.files import Quarantined
 from tasks.weights.file import WeightFile
 
 LOG = logging.getLogger(__name__)
@@ -59,7 +61,6 @@ def adapt(
     fit: Literal["aligned", "crop"] = "crop",
     run_stage: Run = run_here,
     iterations: int | None = None,
-    is_dry: bool = False,
     real: str | None = None,
 ) -> Workspace:
     """Aligned face crops in; adapted checkpoint, restored crops and report out.
@@ -73,9 +74,28 @@ def adapt(
     go, by default <folder>_adapted; a folder that holds anything but earlier results of bfr is refused. hq: ground
     truth by the same names, if you have it: it is used to score the results and for nothing else; experiment: the entry
     whose models and settings to use; fit: "crop" takes the centre of photos that are not square,
-    "aligned" sets them aside; iterations: steps of the fine-tuning, by default the experiment's; is_dry: say what would
-    be done, and stop; real: clean photos of your own, aligned alike, in place of the experiment's real photos.
+    "aligned" sets them aside; iterations: steps of the fine-tuning, by default the experiment's;
+    real: clean photos of your own, aligned alike, in place of the experiment's real photos.
     """
+    ready = ready_crops(folder, hq, experiment, out, fit, run_stage, iterations, real)
+    work, adapted = ready.work, ready.adapted()
+    work.publish_photos(adapted, absolute(folder, "folder"))
+    work.publish_with(ready.details)
+    LOG.info("Restored %d photos.", len(adapted.ids))
+    return work
+
+
+def ready_crops(
+    folder: str,
+    hq: str | None = None,
+    experiment: str = "demo",
+    out: str | None = None,
+    fit: Literal["aligned", "crop"] = "crop",
+    run_stage: Run = run_here,
+    iterations: int | None = None,
+    real: str | None = None,
+) -> "Ready":
+    """What `adapt` does first: everything is looked through, and its plan is said."""
     settings = adaptable(experiment, iterations, has_real=real is not None)
     root, paths = results_folder(out, "adapted", {"folder": folder, "hq": hq, "real": real}, finetune.name)
     work, details = Drafts(root, run_stage), Drafts(root / "details", run_stage)
@@ -86,17 +106,10 @@ def adapt(
         say_set_aside(details["real"])
     lq = details.make("lq", ingest, intake, **folders)
     say_set_aside(lq)
-    say_plan(settings, root, details.results, len(lq.ids))
-    if is_dry:
-        return work
-    truth = details.make("hq", ingest, intake.model_copy(update={"side": "hq"}), **folders) if hq else None
-    adapted = adapt_restorer(settings, work, details)
+    plan = plan_of(settings, root, details.results, len(lq.ids))
+    hq_photos = partial(details.make, "hq", ingest, intake.model_copy(update={"side": "hq"}), **folders) if hq else None
     label = named_real(settings, [paths["real"]] if real else [])
-    write_report(settings, work, details, truth, f"Adapted to {paths['folder'].name}", label)
-    work.publish_photos(adapted, paths["folder"])
-    work.publish_with(details)
-    LOG.info("Restored %d photos.", len(adapted.ids))
-    return work
+    return Ready(settings, work, details, plan, f"Adapted to {paths['folder'].name}", label, hq_photos)
 
 
 def adapt_photos(
@@ -106,7 +119,6 @@ def adapt_photos(
     options: Options,
     *,
     iterations: int | None = None,
-    is_dry: bool = False,
     real: Sequence[Path] = (),
     run_stage: Run = run_here,
 ) -> Outcome:
@@ -115,6 +127,27 @@ def adapt_photos(
     given, options, <out>/photos and <out>/faces: as in `flows.whole_photos.restore_photos`; real: whole photos, too;
     all else as in `adapt`.
     """
+    ready, whole, part = ready_photos(
+        given, out, experiment, options, iterations=iterations, real=real, run_stage=run_stage
+    )
+    part.restored = ready.adapted()
+    work = ready.work
+    work.results |= {"photos": whole.pasted(part), "faces": whole.told([part])}
+    work.publish_with(ready.details)
+    return outcome(work.root, [part])
+
+
+def ready_photos(
+    given: Sequence[Path],
+    out: str | None,
+    experiment: str,
+    options: Options,
+    *,
+    iterations: int | None = None,
+    real: Sequence[Path] = (),
+    run_stage: Run = run_here,
+) -> tuple["Ready", Whole, Part]:
+    """What `adapt_photos` does first: the faces are found, and its plan is said."""
     chosen, clean = ChosenPhotos(given), ChosenPhotos(real) if real else None
     settings = adaptable(experiment, iterations, options, has_real=bool(real))
     root = root_for(chosen, out, "adapted", finetune.name)
@@ -127,14 +160,57 @@ def adapt_photos(
     if clean:
         root_for(clean, str(root), "adapted", finetune.name)  # they lie apart, too
         details.results["real"] = Whole(clean, {}, "", for_real(options, whole.size), whole.size).with_faces().faces
-    say_plan(settings, root, details.results, len(part.photo_faces))
-    if not is_dry:
-        part.restored = adapt_restorer(settings, work, details)
-        label = named_real(settings, clean.given if clean else [])
-        write_report(settings, work, details, None, f"Adapted to {chosen.given[0].name}", label)
-        work.results |= {"photos": whole.pasted(part), "faces": whole.told([part])}
-        work.publish_with(details)
-    return outcome(root, [part])
+    plan = plan_of(settings, root, details.results, len(part.photo_faces), "faces")
+    label = named_real(settings, clean.given if clean else [])
+    return Ready(settings, work, details, plan, f"Adapted to {chosen.given[0].name}", label), whole, part
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What an adaptation will do. photos: that can be used; lines: its parts, none where all results
+    are there; writes: the folders below root."""
+
+    root: Path
+    photos: int
+    faces: int
+    set_aside: Sequence[Quarantined]
+    iterations: int
+    lines: Sequence[cost.Line]
+    writes: Sequence[str]
+
+    @property
+    def data(self) -> dict[str, Any]:
+        """The same for programs."""
+        return {
+            "photos": self.photos,
+            "faces": self.faces,
+            "set_aside": {row.file: row.reason for row in self.set_aside},
+            "iterations": self.iterations,
+            "parts": {line.what: line.data for line in self.lines},
+            "seconds": sum(line.seconds for line in self.lines),
+            "is_rough": any(line.speed.others > cost.IDLE for line in self.lines),
+            "writes": {name: str(self.root / name) for name in self.writes},
+        }
+
+
+@dataclass(frozen=True)
+class Ready:
+    """An adaptation whose photos, details["lq"], are there. truth: makes the ground truth, if there is any."""
+
+    settings: Experiment
+    work: Drafts
+    details: Workspace
+    plan: Plan
+    title: str
+    real_label: str
+    truth: Callable[[], ImageFolder] | None = None
+
+    def adapted(self) -> ImageFolder:
+        """The photos by the adapted restorer; the report is written."""
+        truth = self.truth() if self.truth else None
+        adapted = adapt_restorer(self.settings, self.work, self.details)
+        write_report(self.settings, self.work, self.details, truth, self.title, self.real_label)
+        return adapted
 
 
 def named(method: str | None, experiment: str | None) -> str:
@@ -240,8 +316,11 @@ def for_real(options: Options, size: int) -> Options:
     return options.model_copy(update={"min_face": least, "max_faces": None, "only_center": False})
 
 
-def say_plan(settings: Experiment, root: Path, known: Mapping[str, ImageFolder], count: int) -> None:
-    """What will be done to how much, and how long that takes here. known: "lq", and "real" if it is the user's."""
+def plan_of(settings: Experiment, root: Path, known: Mapping[str, ImageFolder], count: int, *more: str) -> Plan:
+    """Says what will be done to how much, and how long that takes here. known: "lq", and "real" if it is the user's.
+
+    more: folders of results, beside the usual ones.
+    """
 
     def make(run: Run) -> None:
         details = Drafts(root / "details", run)
@@ -250,7 +329,10 @@ def say_plan(settings: Experiment, root: Path, known: Mapping[str, ImageFolder],
 
     faces, label = len(known["lq"].ids), rows(settings)[-1].label
     LOG.info("%d faces in %d photos. %s on their pseudo-targets, without ground truth:", faces, count, label)
-    LOG.info("%s", cost.table([] if cost.is_made(make) else [*cost.adaptation(settings, faces)]))
+    lines = [] if cost.is_made(make) else [*cost.adaptation(settings, faces)]
+    LOG.info("%s", cost.table(lines))
+    steps, writes = given(settings.finetune, "finetune").iterations, ("photos", *more, "model", "report", "details")
+    return Plan(root, count, faces, known["lq"].quarantine, steps, lines, writes)
 
 
 def without_named_sets(metrics: Sequence[str]) -> tuple[str, ...]:

@@ -42,7 +42,8 @@ from tasks.training.loop import Alone
 from tasks.training.swinir_gan import FineTune
 
 BACKWARD = 4  # an image of a training step costs about four evaluations (demo: 4, of single photos 8)
-SAMPLE = 8  # images that are timed together
+SAMPLE = 8  # images that are timed together on a GPU
+PIECE = 2**15, 256  # on the CPU: no more images than these pixels hold, but one, and no larger side (see `piece_of`)
 RUNS = 3
 ENOUGH_S = 2.0  # of measuring one network
 LOOK_S = 0.2  # for what others do
@@ -69,6 +70,11 @@ class Line:
     def seconds(self) -> float:
         return self.images * self.evaluations * self.speed.seconds
 
+    @property
+    def data(self) -> dict[str, float]:
+        """The same for programs."""
+        return {"images": self.images, "evaluations": self.evaluations, "seconds": self.seconds}
+
 
 def estimate(experiment: Experiment, root: Path) -> list[Line]:
     """The parts of a run; none where all its results are there. Its weights must be there (`flows.preflight.check`).
@@ -86,7 +92,7 @@ def table(lines: Sequence[Line]) -> str:
     total = whole_duration(sum(line.seconds for line in lines))
     rows.append(f"about {total} of networks on {device_name()}, less what is in the store")
     if (others := max(line.speed.others for line in lines)) > IDLE:
-        rows.append(f"(measured while other programs took {others:.0%} of it; it is measured again when they do not)")
+        rows.append(f"(rough: measured while other programs took {others:.0%} of it; measured again when they do not)")
     return "\n".join(rows)
 
 
@@ -197,6 +203,9 @@ class Timed:
 
     @property
     def speed(self) -> Speed:
+        if self.what == "finetune" and given(self.experiment.finetune, "finetune").recipe != "swinir_gan":
+            once = Timed("restorer", self.experiment).speed
+            return once._replace(seconds=BACKWARD * once.seconds)
         side = self.experiment.dataset.size
         described = [*map(str, self._about), str(side), device_name(), torch.__version__]
         file = default_store().root / "speed" / f"{digest(described)}.json"
@@ -227,10 +236,10 @@ class Timed:
 
     def _measured(self, side: int) -> Speed:
         with held_device() as device:
-            count = min(SAMPLE, batch_size(device, side))
-            images = torch.rand((count, 3, side, side), generator=torch.Generator().manual_seed(0)).to(device)
+            count, piece = piece_of(device, side, is_cut=self.what in ("prior", "finetune"))
+            images = torch.rand((count, 3, piece, piece), generator=torch.Generator().manual_seed(0)).to(device)
             seconds, others = quickest(self._run(images, device), device)
-        return Speed(seconds / count, others)
+        return Speed(seconds * (side / piece) ** 2 / count, others)
 
     def _run(self, images: torch.Tensor, device: torch.device) -> Callable[[], object]:
         """One evaluation of the network on the images."""
@@ -246,12 +255,11 @@ class Timed:
             return evaluate
         if self.what in ("restorer", "finetune"):
             chosen = given(experiment.restorer, "restorer")
-            if self.what == "finetune" and experiment.finetune and experiment.finetune.recipe == "swinir_gan":
+            if self.what == "finetune":
                 return self._swinir_step(ROOT / chosen.weights, images, device)
             restorer = chosen.with_weights(ROOT / chosen.weights).load(device)
             names = [str(n) for n in range(len(images))]
-            times = BACKWARD if self.what == "finetune" else 1
-            return lambda: [_without_gradients(lambda: restorer(images, names)) for _ in range(times)]
+            return lambda: _without_gradients(lambda: restorer(images, names))
         weights = experiment.cleaning and experiment.cleaning.weights
         network = load_network(self.what, ROOT / weights, device) if weights else _untrained_idm(self.what, device)
         return lambda: _without_gradients(lambda: network(images, images, level / 1000))
@@ -266,12 +274,29 @@ class Timed:
         return lambda: swinir_gan.accumulate(generator, critic, perceptual, batch, recipe, Alone(device))
 
 
+def piece_of(device: torch.device, side: int, *, is_cut: bool) -> tuple[int, int]:
+    """(images, their side in pixels) to time in place of images of `side`: on the CPU the least that says as much.
+
+    is_cut: smaller images will do, for the network's work grows as the pixels do: of the 512-pixel prior, 256 pixels
+    say 7 % too little. Two images of 128 pixels say up to 15 % more of each than a batch of four.
+    """
+    if device.type != "cpu":
+        return min(SAMPLE, batch_size(device, side)), side
+    pixels, largest = PIECE
+    piece = min(side, largest) if is_cut else side
+    return max(1, min(pixels // piece**2, batch_size(device, side))), piece
+
+
 def quickest(run: Callable[[], object], device: torch.device) -> Speed:
-    """That of the quickest of a few runs, for what else the machine does only adds; the first warms up."""
+    """That of the quickest of a few runs, for what else the machine does only adds; the first warms up.
+
+    Where the first alone takes long on the CPU, warming up is a small part of it, and it stays the only one.
+    """
     found: list[float] = []
-    run()
+    warming = 0 if device.type == "cpu" else 1  # a GPU's kernels are loaded, or compiled, meanwhile
     others = share_of_others(device)
-    while len(found) < RUNS and sum(found) < ENOUGH_S:
+    while len(found) <= warming or (len(found) <= RUNS and sum(found[warming:]) < ENOUGH_S):
+        heed_stop()
         started = time.perf_counter()
         run()
         if device.type == "cuda":

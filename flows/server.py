@@ -12,17 +12,19 @@ import json
 import os
 import platform
 import re
+import signal
 import socket
 import statistics
 import subprocess
 import sys
+import threading
 import time
 import urllib.error
 import urllib.parse
 import urllib.request
 import uuid
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from http import HTTPStatus
 from pathlib import Path
 from typing import IO, Any
@@ -32,6 +34,7 @@ import psutil
 from flows import pages
 from flows.terminal import Screen
 from tasks.basics import ROOT, BadInput
+from tasks.running.interrupts import noted_interrupts
 from tasks.store.files import read_note, write_json
 from tasks.store.keys import digest
 from tasks.store.locks import locked
@@ -144,18 +147,33 @@ def serving() -> Iterator[None]:
     What is missing is started, and stays for other runs that use it; the last of them ends it.
     """
     with _shared_lock(HOME / "users.lock") as users:
-        with locked(HOME / "start.lock"):
-            _start_server()
-            if not _is_served() and not (_serve_lock_is_held() and _comes(_is_served)):
-                _start("serve", [sys.executable, "-m", "flows", "serve"], _is_served)
         try:
+            with locked(HOME / "start.lock"):
+                _start_server()
+                if not _is_served() and not (_serve_lock_is_held() and _comes(_is_served)):
+                    _start("serve", [sys.executable, "-m", "flows", "serve"], _is_served)
             yield
         finally:
-            with locked(HOME / "start.lock"), suppress(BlockingIOError):
+            with undisturbed(), locked(HOME / "start.lock"), suppress(BlockingIOError):
                 fcntl.flock(users, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 _end("serve")
-                if not _serve_lock_is_held():  # by a `bfr serve` of the user's
+                fcntl.flock(users, fcntl.LOCK_UN)  # before it is looked whether a `bfr serve` of the user's is there
+                if not _serve_lock_is_held():
                     _end_server()
+
+
+@contextmanager
+def undisturbed() -> Iterator[None]:
+    """While the block runs, which ends what was started, no further signal cuts it short and leaves that behind."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    usual = {number: signal.signal(number, signal.SIG_IGN) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+    try:
+        yield
+    finally:
+        for number, handler in usual.items():
+            signal.signal(number, handler)
 
 
 def _start_server() -> None:
@@ -188,17 +206,22 @@ def _start(name: str, command: list[str], is_there: Callable[[], bool]) -> None:
     Its number is noted for `_end`. Raises BadInput if it ends, or the time is up.
     """
     log = HOME / f"{name}.log"
-    with log.open("wb") as file:
+    with log.open("wb") as file, noted_interrupts(f"the start of {name}") as interrupts:
         process = psutil.Popen(
             command, env=settings(), cwd=ROOT, stdout=file, stderr=subprocess.STDOUT, start_new_session=True
         )
-    write_json(HOME / f"{name}.json", {"pid": process.pid, "created": process.create_time()})
-    deadline = time.monotonic() + START_TIMEOUT_S
-    while not is_there():
-        if process.poll() is not None or time.monotonic() > deadline:
+        write_json(HOME / f"{name}.json", {"pid": process.pid, "created": process.create_time()})
+    try:
+        interrupts.obey()
+        deadline = time.monotonic() + START_TIMEOUT_S
+        while not is_there():
+            if process.poll() is not None or time.monotonic() > deadline:
+                raise BadInput(f"{' '.join(command)} did not start at {API}. Its log: {log}\n{log.read_text()[-2000:]}")
+            time.sleep(0.5)
+    except BaseException:  # an interrupt, too
+        with undisturbed():
             _end(name)
-            raise BadInput(f"{' '.join(command)} did not start at {API}. Its log: {log}\n{log.read_text()[-2000:]}")
-        time.sleep(0.5)
+        raise
 
 
 def _comes(is_there: Callable[[], bool]) -> bool:
@@ -217,15 +240,15 @@ def _end(name: str) -> None:
     if not note.exists():
         return
     found = read_note(note)
-    note.unlink()
+    note.unlink(missing_ok=True)
     with suppress(psutil.NoSuchProcess, KeyError):  # KeyError: the note is damaged
         process = psutil.Process(found["pid"])
         if process.create_time() == found["created"]:
+            all_of_it = [process, *process.children(recursive=True)]
             process.terminate()
-            try:
-                process.wait(30)
-            except psutil.TimeoutExpired:
-                process.kill()
+            for each in psutil.wait_procs(all_of_it, 30)[1]:
+                with suppress(psutil.NoSuchProcess):
+                    each.kill()
 
 
 def _end_server() -> None:
@@ -237,11 +260,14 @@ def _end_server() -> None:
 
 def serve() -> None:
     """Serve every deployment of this checkout until interrupted. Raises BadInput where another process does."""
-    with locked(HOME / "serve.lock", wait=False) as is_ours:
-        if not is_ours:
-            raise BadInput("The deployments of this checkout are already being served.")
-        _start_server()
+    with ExitStack() as served:
+        if not served.enter_context(locked(HOME / "serve.lock", wait=False)):
+            raise BadInput(
+                "The deployments of this checkout are already being served, by another `bfr serve` or for a run. "
+                "Use them (`prefect deployment ls`), or end that first."
+            )
         try:
+            _start_server()
             os.environ.update(settings())
             os.chdir(ROOT)
             from flows.deployments import serve_all  # Prefect reads its settings from the environment on import
@@ -249,9 +275,11 @@ def serve() -> None:
             with pages.served(HOME / "pages", first_port=(address_of_server().port or 4200) + 1):
                 serve_all(CHECKOUT)
         finally:
-            with locked(HOME / "users.lock", wait=False) as is_last:
-                if is_last:
-                    _end_server()
+            with undisturbed():
+                served.close()  # before it looks for a run: of two that end together, one sees the other go
+                with locked(HOME / "users.lock", wait=False) as is_last:
+                    if is_last:
+                        _end_server()
 
 
 def _is_served() -> bool:

@@ -14,6 +14,7 @@ from flows.commands.experiments import report_of
 from tasks.basics import BadInput, with_home
 
 if TYPE_CHECKING:
+    from flows.adapt import Plan
     from flows.whole_photos import Options
     from tasks.weights.file import WeightFile
 
@@ -232,29 +233,28 @@ def adapt(
         clean = [] if real is None else [[real]]
         _fetch(lambda: adapting.files_of(chosen, options, has_real=bool(clean)), photos, *clean)
     if not aligned:
-        done = adapting.adapt_photos(
-            *(_all(photos), _given(out), chosen, options),
-            iterations=iterations,
-            is_dry=dry_run,
-            real=[] if real is None else _all([real]),
-        )
-        return _adapted(done.root, done.line, done.data, dry_run, output)
+        whole = (_all(photos), _given(out), chosen, options)
+        more: dict[str, Any] = {"iterations": iterations, "real": [] if real is None else _all([real])}
+        if dry_run:
+            return _planned(adapting.ready_photos(*whole, **more)[0].plan, output)
+        done = adapting.adapt_photos(*whole, **more)
+        return _adapted(done.root, done.line, done.data, output)
     if len(photos) != 1:
         raise BadInput("Which photos? Name one folder of aligned face crops.")
-    work = adapting.adapt(
-        *(str(_given(photos[0])), _given(hq), chosen, _given(out), fit),
-        iterations=iterations,
-        is_dry=dry_run,
-        real=_given(real),
-    )
-    place = work.root / "photos"
-    return _adapted(work.root, f"Photos: {place}", {"photos": str(place)}, dry_run, output)
+    crops = (str(_given(photos[0])), _given(hq), chosen, _given(out), fit)
+    if dry_run:
+        return _planned(adapting.ready_crops(*crops, iterations=iterations, real=_given(real)).plan, output)
+    root = adapting.adapt(*crops, iterations=iterations, real=_given(real)).root
+    return _adapted(root, f"Photos: {root / 'photos'}", {"photos": str(root / "photos")}, output)
 
 
-def _adapted(root: Path, line: str, data: dict[str, Any], is_dry: bool, output: Output) -> Result:
+def _planned(plan: "Plan", output: Output) -> Result:
+    """What would be done; its words have been said already."""
+    return Result("Nothing was done yet.", plan.data, output=output)
+
+
+def _adapted(root: Path, line: str, data: dict[str, Any], output: Output) -> Result:
     """What the report says, where the checkpoint is, and what became of the photos."""
-    if is_dry:
-        return Result("Nothing was done yet.", {}, output=output)
     found, model = report_of(root / "report", output), root / "model" / "model.safetensors"
     text = f"{found.text}\nCheckpoint, for `bfr restore --weights`: {model}\n{line}"
     return replace(found, text=text, data=found.data | data | {"model": str(model)})
@@ -325,7 +325,7 @@ def personalize(
     if beside:
         raise BadInput("beside: only aligned face crops are compared with another method's. Say --aligned.")
     done = personal.personalize_photos(_all([album]), _all(photos), _given(out), chosen, tuning, _options(faces))
-    return _adapted(done.root, done.line, done.data, False, output)
+    return _adapted(done.root, done.line, done.data, output)
 
 
 def _made(photos: Sequence[Path], output: Output) -> Result:

@@ -14,6 +14,7 @@ from PIL import Image
 from flows import adapt as adapting
 from flows import cost, personalize
 from flows.adapt import adapt_photos
+from flows.cli import call
 from flows.personalize import Tuning, personalize_photos
 from flows.restore import restore
 from flows.whole_photos import Options, Outcome
@@ -107,11 +108,22 @@ def test_whole_photos_are_adapted_to_pasted_back_and_judged_without_ground_truth
     assert "No network has anything to do" in caplog.text
 
 
-def test_a_dry_run_says_what_would_be_done_and_does_nothing(album, tmp_path, caplog):
+def test_a_dry_run_says_what_would_be_done_and_does_nothing(album, tmp_path, caplog, capsys):
     caplog.set_level(logging.INFO)
-    adapted(album, tmp_path / "out", iterations=100, is_dry=True)
+    out = tmp_path / "out"
+    assert (
+        call(["adapt", str(album), "-o", str(out), "--method", "demo", "--iterations", "100", "--dry-run", "--json"])
+        == 0
+    )
     assert "finetune: 200 x 1 x 0.5 s" in caplog.text
-    assert not (tmp_path / "out").exists()
+    plan = json.loads(capsys.readouterr().out)
+    assert (plan["photos"], plan["faces"], plan["iterations"]) == (3, 3, 100)
+    assert plan["set_aside"]["empty.png"].startswith("empty file")
+    assert plan["parts"]["finetune"] == {"images": 200, "evaluations": 1, "seconds": 100.0}
+    assert plan["seconds"] == sum(part["seconds"] for part in plan["parts"].values())
+    assert plan["writes"]["model"] == str(out / "model")
+    assert not plan["is_rough"]
+    assert not out.exists()
     assert not list((default_store().root / "tmp").iterdir())
 
 

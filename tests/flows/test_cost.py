@@ -1,11 +1,14 @@
 """How long a run will take: what is measured, when, and how it is said."""
 
+import threading
+
 import pytest
 import torch
 
 from flows import cost
 from flows.cost import Line, Speed, Timed, table
 from tasks.params.load import load_experiment
+from tasks.running.interrupts import Stopped, stopped_by
 
 
 def test_a_speed_is_measured_again_when_the_device_is_idle_and_then_remembered(monkeypatch):
@@ -48,7 +51,7 @@ def test_the_table_says_when_others_were_at_work():
     text = table(lines)
     assert "restore: 10 x 1 x 6 s" in text
     assert "about 2 min 0 s of networks" in text
-    assert "(measured while other programs took 64% of it" in text
+    assert "(rough: measured while other programs took 64% of it" in text
     assert "other programs" not in table(lines[:1])
     assert table([]) == "No network has anything to do: all results are there."
 
@@ -80,3 +83,40 @@ def test_idm_s_downstream_test_is_the_larger_part_of_what_its_prior_does(monkeyp
     training, drawing = lines["downstream (training)"], lines["downstream (drawing)"]
     assert (training.images, training.evaluations) == (2 * 20000 * 8, cost.BACKWARD)
     assert (drawing.images, drawing.evaluations) == (2 * 5000, 250)
+
+
+@pytest.mark.parametrize(("what", "side", "shape"), [("prior", 512, (1, 256)), ("restorer", 512, (1, 512))])
+def test_on_the_cpu_the_smallest_piece_is_timed_that_says_as_much(monkeypatch, what, side, shape):
+    """Eight whole photos were: `bfr adapt --dry-run` gave no answer in 260 s."""
+    seen = []
+    monkeypatch.setattr(Timed, "_run", lambda self, images, device: seen.append(images.shape))
+    monkeypatch.setattr(cost, "quickest", lambda run, device: Speed(1.0, 0.0))
+    monkeypatch.setattr(cost, "batch_size", lambda device, side: 16)
+    found = Timed(what, load_experiment("demo"))._measured(side)
+    assert seen == [(shape[0], 3, shape[1], shape[1])]
+    assert found.seconds == (side / shape[1]) ** 2 / shape[0]
+
+
+def test_what_takes_long_is_run_once(monkeypatch):
+    ran, now = [], [0.0]
+
+    def run() -> None:
+        ran.append(now[0])
+        now[0] += 100.0
+
+    monkeypatch.setattr(cost.time, "perf_counter", lambda: now[0])
+    monkeypatch.setattr(cost, "share_of_others", lambda device: lambda: 0.0)
+    assert cost.quickest(run, torch.device("cpu")) == Speed(100.0, 0.0)
+    assert len(ran) == 1
+
+
+def test_an_estimate_that_is_stopped_runs_no_further(monkeypatch):
+    event, ran = threading.Event(), []
+
+    def run() -> None:
+        ran.append(1)
+        event.set()
+
+    with stopped_by(event), pytest.raises(Stopped):
+        cost.quickest(run, torch.device("cpu"))
+    assert len(ran) == 1

@@ -3,8 +3,11 @@
 import contextlib
 import io
 import json
+import os
 import re
+import signal
 import socket
+import sys
 import threading
 import urllib.error
 import urllib.request
@@ -12,6 +15,7 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 import yaml
 
@@ -289,3 +293,82 @@ def test_a_run_waits_for_a_bfr_serve_that_is_only_starting(monkeypatch, tmp_path
     monkeypatch.setattr(server, "_start", lambda name, *_: pytest.fail(f"{name} was started"))
     with server.locked(tmp_path / "serve.lock"), server.serving():
         assert len(served) == 1
+
+
+STAYS = "import subprocess, sys, time; subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(600)']).wait()"
+
+
+def test_a_server_that_is_interrupted_while_it_starts_is_ended_with_all_that_it_began(monkeypatch, tmp_path):
+    """`bfr serve` and `bfr run` left theirs behind."""
+    begun: list[psutil.Process] = []
+
+    def is_there() -> bool:
+        (note,) = tmp_path.glob("server.json")
+        begun[:] = [process := psutil.Process(json.loads(note.read_text())["pid"]), *process.children()]
+        if len(begun) == 2:
+            raise KeyboardInterrupt
+        return False
+
+    monkeypatch.setattr(server, "HOME", tmp_path)
+    with pytest.raises(KeyboardInterrupt):
+        server._start("server", [sys.executable, "-c", STAYS], is_there)
+    assert not psutil.wait_procs(begun, 10)[1]
+    assert not list(tmp_path.glob("*.json"))
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_further_signal_does_not_keep_a_server_from_being_ended(monkeypatch, tmp_path, number):
+    ended, usual = [], signal.getsignal(number)
+
+    def end_server() -> None:
+        os.kill(os.getpid(), number)
+        ended.append(number)
+
+    def interrupted(checkout: str) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(server, "HOME", tmp_path)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(server.os, "environ", dict(os.environ))
+    monkeypatch.setattr(server, "_start_server", lambda: None)
+    monkeypatch.setattr(server, "_end_server", end_server)
+    monkeypatch.setattr(deployments, "serve_all", interrupted)
+    monkeypatch.setattr(server.pages, "served", lambda *_, **__: contextlib.nullcontext())
+    with pytest.raises(KeyboardInterrupt):
+        server.serve()
+    assert ended == [number]
+    assert signal.getsignal(number) == usual
+
+
+def test_a_run_and_a_bfr_serve_that_end_together_leave_no_server(monkeypatch, tmp_path):
+    """Each saw the other's lock and left the server to it."""
+    ended = []
+    monkeypatch.setattr(server, "HOME", tmp_path)
+    monkeypatch.setattr(server, "_start_server", lambda: None)
+    monkeypatch.setattr(server, "_is_served", lambda: True)
+    monkeypatch.setattr(server, "_end", lambda name: None)
+    monkeypatch.setattr(server, "_end_server", lambda: ended.append(1))
+    monkeypatch.setattr(server.pages, "served", lambda *_, **__: contextlib.nullcontext())
+    monkeypatch.setattr(server.os, "environ", dict(os.environ))
+    monkeypatch.chdir(tmp_path)
+
+    def serve_all(checkout: str) -> None:
+        with server.serving():
+            pass
+        assert not ended, "it is still served"
+
+    monkeypatch.setattr(deployments, "serve_all", serve_all)
+    server.serve()
+    assert ended == [1]
+
+
+def test_a_serve_process_that_a_run_ends_does_not_wait_for_the_run(monkeypatch, tmp_path):
+    monkeypatch.setattr(server, "HOME", tmp_path)
+    monkeypatch.setattr(server, "_start_server", lambda: None)
+    monkeypatch.setattr(server, "_end_server", lambda: pytest.fail("the run has it"))
+    monkeypatch.setattr(server.pages, "served", lambda *_, **__: contextlib.nullcontext())
+    monkeypatch.setattr(server.os, "environ", dict(os.environ))
+    monkeypatch.setattr(deployments, "serve_all", lambda checkout: None)
+    monkeypatch.chdir(tmp_path)
+    with server.locked(tmp_path / "start.lock"), server.locked(tmp_path / "users.lock"):
+        server.serve()
