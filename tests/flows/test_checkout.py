@@ -171,7 +171,7 @@ class TestServed:
         assert "Running stage" not in command("dvc", "repro")
         assert "psnr" in command("dvc", "metrics", "show")
 
-        change_params(checkout, lambda demo: demo | {"finetune": demo["finetune"] | {"lr": 1e-5}})
+        change_params(checkout, lambda demo: demo | {"finetune": demo["finetune"] | {"lr": 5e-5}})
         output = command("dvc", "repro")
         ran = [line.split("'")[1] for line in output.splitlines() if line.startswith("Running stage")]
         assert ran == ["finetune@demo", "compare@demo", "authenticity@demo", "evaluate@demo", "report@demo"]

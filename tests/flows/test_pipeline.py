@@ -113,7 +113,7 @@ def test_a_second_run_makes_nothing_and_a_changed_setting_only_what_depends_on_i
     assert estimate(experiment, workspace_folder()) == []
     run(tiny)
     assert built() == first
-    run(tiny | {"finetune": tiny["finetune"] | {"lr": 1e-5}})
+    run(tiny | {"finetune": tiny["finetune"] | {"lr": 5e-5}})
     second = built()
     new = {stage: second[stage] - first[stage] for stage in second if second[stage] != first[stage]}
     once = ("finetune", "restore", "restore.shard", "measure", "evaluate", "evaluate.shard", "report")
