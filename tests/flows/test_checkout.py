@@ -186,13 +186,13 @@ class TestServed:
         runs = ask("task_runs/filter", {"task_runs": {"flow_run_id": {"any_": [last["id"]]}}})
         names = {run["id"]: run["name"] for run in runs}
         reads = {run["name"]: {names[each["id"]] for each in run["task_inputs"].get("wait_for", [])} for run in runs}
-        assert reads["finetune adapted_models/noise"] == {
+        assert reads["finetune noise"] == {
             "pseudo_targets noise/finetune",
             "photos real",
-            "degrade lq/noise/finetune",
+            "degrade noise/finetune",
         }
         tags = {run["name"]: set(run["tags"]) for run in runs}
-        assert tags["restore restored/noise/test"] == {"demo", "gpu"}
+        assert tags["restore noise/test"] == {"demo", "gpu"}
         assert tags["photos real"] == {"demo"}
         [page] = ask("artifacts/latest/filter", {"artifacts": {"key": {"any_": ["demo-page"]}}})
         [address] = re.findall(r"http[^)]+", page["data"])
