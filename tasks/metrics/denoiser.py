@@ -12,11 +12,7 @@ from tasks.metrics.full_reference import size_text
 from tasks.weights.file import WeightFile
 
 ARCH = "demo128"
-DEMO_PRIOR = WeightFile(
-    "demo/prior.safetensors",
-    "this repository's own store by `dvc pull -r demo data/weights/dvc.yaml`",
-    "Apache-2.0",
-)
+DEMO_PRIOR = WeightFile("demo/prior.safetensors", url="", licence="Apache-2.0")
 
 
 def prior_features(path: Path) -> nn.Module:

@@ -38,7 +38,7 @@ def required(path: Path, needed_by: str) -> Path:
             f"{path} is a folder, a pipe or a device; expected a file (needed as {needed_by}). Name the file."
         )
     if file:
-        advice = f"Download it from {file.url} ({file.licence}) and put it there: bfr fetch {file.place}"
+        advice = file.advice
     elif path.is_relative_to(WEIGHTS / "demo"):
         advice = "It comes with the repository: dvc pull -r demo data/weights/dvc.yaml"
     elif path.is_relative_to(WEIGHTS) and path.with_suffix(".yaml").is_file():  # its recipe

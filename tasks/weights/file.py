@@ -22,7 +22,7 @@ class MissingWeights(Unavailable):
 class WeightFile:
     """A file of trained weights.
 
-    place: its path below the weights folder; sha256: of its contents, or the first digits, where they are known; size:
+    place: its path below the weights folder; url: where it is to be had, "" for the repository's own; sha256: of its contents, or the first digits, where they are known; size:
     bytes, 0 where not known; of networks without a published size that of their parameters, so about.
     """
 
@@ -37,12 +37,16 @@ class WeightFile:
         """How large it is, in words."""
         return f"{self.size / 2**20:.0f} MiB" if self.size else "of unknown size"
 
+    @property
+    def advice(self) -> str:
+        """How to come by it."""
+        if not self.url:
+            return "It comes with the repository: dvc pull -r demo data/weights/dvc.yaml"
+        return f"Download it from {self.url} ({self.licence}) and put it there: bfr fetch {self.place}"
+
     def find(self, weights_dir: Path, metric: str) -> Path:
         """Where the file is. Raises MissingWeights (with its source and licence, for `metric`) when it is not there."""
         path = Path(weights_dir) / self.place
         if not path.is_file():
-            raise MissingWeights(
-                f"{shown_path(path)} is missing (needed by {metric}).\n"
-                f"Download it from {self.url} ({self.licence}) and put it there: bfr fetch {self.place}"
-            )
+            raise MissingWeights(f"{shown_path(path)} is missing (needed by {metric}).\n{self.advice}")
         return path

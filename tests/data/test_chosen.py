@@ -63,7 +63,7 @@ def test_nothing_and_folders_without_photos_are_refused(album):
     (album / "empty").mkdir()
     with pytest.raises(BadInput, match="no image files"):
         ChosenPhotos([album / "empty"])
-    with pytest.raises(BadInput, match="is not a folder"):
+    with pytest.raises(BadInput, match="is not there"):
         ChosenPhotos([album / "missing"])
 
 

@@ -196,5 +196,6 @@ def test_what_the_options_need_is_fetched_with_the_method_and_said_where_it_is_m
     needed = {file.place for file in files_of("demo", "pretrained", everything)}
     assert needed == {RETINAFACE.place, PARSENET.place, REALESRGAN_X2.place}
     with pytest.raises(BadInput, match=f"bfr fetch {PARSENET.place}"):
-        Options(parsing=True).check()
+        [check] = Options(parsing=True).checks
+        check()
     assert fetch.known(Path("mine.pth").absolute()) is None

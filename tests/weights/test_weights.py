@@ -14,6 +14,7 @@ import torch
 from tasks.basics import WEIGHTS, BadInput
 from tasks.diffusion.priors import PRIORS, load_prior
 from tasks.diffusion.unet import UNet
+from tasks.metrics.denoiser import DEMO_PRIOR
 from tasks.metrics.registry import METRICS
 from tasks.weights import fetch as weights
 from tasks.weights.checkpoint import write_state_dict
@@ -144,7 +145,13 @@ def test_a_file_that_may_not_be_read_is_bad_input(tmp_path, monkeypatch):
 
 
 def test_the_files_of_every_metric_are_registered():
-    assert {need for metric in METRICS.values() for need in metric.needs} <= set(OFFICIAL.values())
+    needed = {need for metric in METRICS.values() for need in metric.needs}
+    assert needed - set(OFFICIAL.values()) == {DEMO_PRIOR}
+
+
+def test_a_file_of_the_repository_is_pulled_not_downloaded(tmp_path):
+    with pytest.raises(MissingWeights, match=r"comes with the repository: dvc pull"):
+        METRICS["fid_prior"].build(tmp_path, torch.device("cpu"))
 
 
 def test_every_registered_file_has_an_address_and_a_licence():
