@@ -22,8 +22,9 @@ class MissingWeights(Unavailable):
 class WeightFile:
     """A file of trained weights.
 
-    place: its path below the weights folder; url: where it is to be had, "" for the repository's own; sha256: of its contents, or the first digits, where they are known; size:
-    bytes, 0 where not known; of networks without a published size that of their parameters, so about.
+    place: its path below the weights folder; url: where it is to be had, "" for the repository's own; sha256: of its
+    contents, or the first digits, where they are known; size: bytes, 0 where not known; of networks without a published
+    size that of their parameters, so about.
     """
 
     place: str

@@ -195,7 +195,7 @@ def test_what_the_options_need_is_fetched_with_the_method_and_said_where_it_is_m
     everything = Options(detector="retinaface", background="realesrgan", parsing=True)
     needed = {file.place for file in files_of("demo", "pretrained", everything)}
     assert needed == {RETINAFACE.place, PARSENET.place, REALESRGAN_X2.place}
+    [check] = Options(parsing=True).checks
     with pytest.raises(BadInput, match=f"bfr fetch {PARSENET.place}"):
-        [check] = Options(parsing=True).checks
         check()
     assert fetch.known(Path("mine.pth").absolute()) is None
