@@ -42,7 +42,7 @@ class WeightFile:
     def advice(self) -> str:
         """How to come by it."""
         if not self.url:
-            return "It comes with the repository: dvc pull -r demo data/weights/dvc.yaml"
+            return f"It comes with the repository ({self.licence}): dvc pull -r demo data/weights/dvc.yaml"
         return f"Download it from {self.url} ({self.licence}) and put it there: bfr fetch {self.place}"
 
     def find(self, weights_dir: Path, metric: str) -> Path:

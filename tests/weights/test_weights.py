@@ -150,7 +150,7 @@ def test_the_files_of_every_metric_are_registered():
 
 
 def test_a_file_of_the_repository_is_pulled_not_downloaded(tmp_path):
-    with pytest.raises(MissingWeights, match=r"comes with the repository: dvc pull"):
+    with pytest.raises(MissingWeights, match=r"comes with the repository \(Apache-2.0\): dvc pull"):
         METRICS["fid_prior"].build(tmp_path, torch.device("cpu"))
 
 
