@@ -34,6 +34,7 @@ def test_a_speed_is_known_by_what_it_depends_on(monkeypatch):
 @pytest.mark.parametrize(("busy", "is_busy"), [(80, True), (0, False)])
 def test_a_device_is_busy_where_others_are_at_work(monkeypatch, busy, is_busy):
     monkeypatch.setattr(cost.psutil, "cpu_percent", lambda: float(busy))
+    monkeypatch.setattr(cost.time, "process_time", lambda: 0.0)  # of this process, which is no other
     monkeypatch.setattr(cost, "LOOK_S", 0.0)
     assert cost.is_busy() == is_busy
 
