@@ -54,6 +54,11 @@ class UNetConfig:
         if unknown := sorted(set(self.attention_sizes) - set(sizes)):
             raise ValueError(f"attention_sizes {unknown} are no level's image size; choose from {sizes}")
 
+    @property
+    def multiple(self) -> int:
+        """What the sides of images must be multiples of: every level halves them."""
+        return 1 << len(self.channel_mult) - 1
+
 
 class UNet(nn.Module):
     """eps and variance prediction: forward(x [N, C, H, W], t [N]) -> [N, out_channels, H, W] float32.
@@ -105,6 +110,15 @@ class UNet(nn.Module):
         self.out = nn.Sequential(GroupNorm(channels), nn.SiLU(), last)
 
     def forward(self, x: Tensor, t: Tensor) -> Tensor:
+        h, skips, emb = self.encode(x, t)
+        for block in self.output_blocks:
+            h = block(torch.cat([h, skips.pop()], dim=1), emb)
+        with torch.autocast(x.device.type, enabled=False):
+            result: Tensor = self.out(h.float())
+        return result
+
+    def encode(self, x: Tensor, t: Tensor) -> tuple[Tensor, list[Tensor], Tensor]:
+        """What the middle block makes of x, what the second half reads beside it, and the embedding of t."""
         check_size(self.config, x)
         with torch.autocast(x.device.type, enabled=False):
             emb = self.time_embed(timestep_embedding(t, self.config.model_channels))
@@ -112,12 +126,7 @@ class UNet(nn.Module):
         for block in self.input_blocks:
             h = block(h, emb)
             skips.append(h)
-        h = self.middle_block(h, emb)
-        for block in self.output_blocks:
-            h = block(torch.cat([h, skips.pop()], dim=1), emb)
-        with torch.autocast(x.device.type, enabled=False):
-            result: Tensor = self.out(h.float())
-        return result
+        return self.middle_block(h, emb), skips, emb
 
     def _attention(self, level: int, channels: int) -> list[nn.Module]:
         if self.config.image_size >> level not in self.config.attention_sizes:
@@ -134,9 +143,8 @@ class UNet(nn.Module):
 
 def check_size(config: UNetConfig, x: Tensor) -> None:
     """Raises ValueError unless every level halves the size."""
-    factor = 2 ** (len(config.channel_mult) - 1)
-    if x.shape[-1] % factor or x.shape[-2] % factor:
-        raise ValueError(f"height and width must be multiples of {factor}, found {tuple(x.shape[-2:])}")
+    if x.shape[-1] % config.multiple or x.shape[-2] % config.multiple:
+        raise ValueError(f"height and width must be multiples of {config.multiple}, found {tuple(x.shape[-2:])}")
 
 
 class Block(nn.ModuleList):

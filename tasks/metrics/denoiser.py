@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from tasks.basics import BadInput
 from tasks.diffusion.priors import load_prior
-from tasks.diffusion.unet import UNet, timestep_embedding
+from tasks.diffusion.unet import UNet
 from tasks.metrics.full_reference import size_text
 from tasks.weights.file import WeightFile
 
@@ -28,15 +28,11 @@ class _Encoder(nn.Module):
     def __init__(self, prior: UNet) -> None:
         super().__init__()
         self.prior = prior
-        self.multiple = 2 ** (len(prior.config.channel_mult) - 1)
 
     def forward(self, images: Tensor) -> Tensor:
-        if any(side % self.multiple for side in images.shape[-2:]):
-            multiples = f"sides that are multiples of {self.multiple}"
-            raise BadInput(f"FID (prior) needs images with {multiples}, found {size_text(images)}.")
-        clean = torch.zeros(len(images), device=images.device)
-        embedded = self.prior.time_embed(timestep_embedding(clean, self.prior.config.model_channels))
-        h = 2 * images - 1
-        for block in (*self.prior.input_blocks, self.prior.middle_block):
-            h = block(h, embedded)
+        multiple = self.prior.config.multiple
+        if any(side % multiple for side in images.shape[-2:]):
+            found = f"sides that are multiples of {multiple}, found {size_text(images)}"
+            raise BadInput(f"FID (prior) needs images with {found}.")
+        h, _, _ = self.prior.encode(2 * images - 1, torch.zeros(len(images), device=images.device))
         return h.mean(dim=(2, 3))
