@@ -53,31 +53,14 @@ METRICS = (
 """What can be said of restored photos without ground truth."""
 
 
-def adapt(
-    folder: str,
-    hq: str | None = None,
-    experiment: str = "demo",
-    out: str | None = None,
-    fit: Literal["aligned", "crop"] = "crop",
-    run_stage: Run = run_here,
-    iterations: int | None = None,
-    real: str | None = None,
-) -> Workspace:
-    """Aligned face crops in; adapted checkpoint, restored crops and report out.
+def adapt(ready: "Ready", folder: str) -> Workspace:
+    """Aligned face crops, looked through by `ready_crops`, in; adapted checkpoint, restored crops and report out.
 
     The photos lie in <out>/photos, by their own names and in their sub-folders, as PNG; the checkpoint is
     <out>/model/model.safetensors, the page <out>/report/report.html; the rest is in <out>/details, by image id:
     lq (quarantine.csv lists what was set aside), restored, pseudo_targets, adapted, hq, real, references, scores.
     All of it appears at the end.
-
-    All paths are absolute. folder: your LQ photos, aligned face crops; nothing is written there. out: where the results
-    go, by default <folder>_adapted; a folder that holds anything but earlier results of bfr is refused. hq: ground
-    truth by the same names, if you have it: it is used to score the results and for nothing else; experiment: the entry
-    whose models and settings to use; fit: "crop" takes the centre of photos that are not square,
-    "aligned" sets them aside; iterations: steps of the fine-tuning, by default the experiment's;
-    real: clean photos of your own, aligned alike, in place of the experiment's real photos.
     """
-    ready = ready_crops(folder, hq, experiment, out, fit, run_stage, iterations, real)
     work, adapted = ready.work, ready.adapted()
     work.publish_photos(adapted, absolute(folder, "folder"))
     work.publish_with(ready.details)
@@ -95,7 +78,15 @@ def ready_crops(
     iterations: int | None = None,
     real: str | None = None,
 ) -> "Ready":
-    """What `adapt` does first: everything is looked through, and its plan is said."""
+    """What an adaptation to aligned face crops does first: everything is looked through, and its plan is said.
+
+    All paths are absolute. folder: your LQ photos, aligned face crops; nothing is written there. out: where the results
+    go, by default <folder>_adapted; a folder that holds anything but earlier results of bfr is refused. hq: ground
+    truth by the same names, if you have it: it is used to score the results and for nothing else; experiment: the entry
+    whose models and settings to use; fit: "crop" takes the centre of photos that are not square,
+    "aligned" sets them aside; iterations: steps of the fine-tuning, by default the experiment's;
+    real: clean photos of your own, aligned alike, in place of the experiment's real photos.
+    """
     settings = adaptable(experiment, iterations, has_real=real is not None)
     root, paths = results_folder(out, "adapted", {"folder": folder, "hq": hq, "real": real}, finetune.name)
     work, details = Drafts(root, run_stage), Drafts(root / "details", run_stage)
@@ -125,7 +116,7 @@ def adapt_photos(
     """The same for whole photos: their faces are found and aligned, and pasted back as the adapted restorer has them.
 
     given, options, <out>/photos and <out>/faces: as in `flows.whole_photos.restore_photos`; real: whole photos, too;
-    all else as in `adapt`.
+    all else as in `ready_crops`.
     """
     ready, whole, part = ready_photos(
         given, out, experiment, options, iterations=iterations, real=real, run_stage=run_stage

@@ -41,7 +41,8 @@ def adapt(
     chosen = adapting.named(method, experiment)
     more: dict[str, Any] = {"iterations": iterations, "run_stage": nodes.run}
     if aligned:
-        show_report(adapting.adapt(folder, hq, chosen, out, fit, real=real, **more))
+        ready = adapting.ready_crops(folder, hq, chosen, out, fit, real=real, **more)
+        show_report(adapting.adapt(ready, folder))
         return
     clean = [] if real is None else [Path(real)]
     show_report(Workspace(adapting.adapt_photos([Path(folder)], out, chosen, options, real=clean, **more).root))

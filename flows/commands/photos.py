@@ -241,10 +241,11 @@ def adapt(
         return _adapted(done.root, done.line, done.data, output)
     if len(photos) != 1:
         raise BadInput("Which photos? Name one folder of aligned face crops.")
-    crops = (str(_given(photos[0])), _given(hq), chosen, _given(out), fit)
+    folder = str(_given(photos[0]))
+    ready = adapting.ready_crops(folder, _given(hq), chosen, _given(out), fit, iterations=iterations, real=_given(real))
     if dry_run:
-        return _planned(adapting.ready_crops(*crops, iterations=iterations, real=_given(real)).plan, output)
-    root = adapting.adapt(*crops, iterations=iterations, real=_given(real)).root
+        return _planned(ready.plan, output)
+    root = adapting.adapt(ready, folder).root
     return _adapted(root, f"Photos: {root / 'photos'}", {"photos": str(root / "photos")}, output)
 
 

@@ -176,7 +176,9 @@ def test_crops_are_adapted_with_one_s_own_real_crops(clean, tmp_path):
     (tmp_path / "crops").mkdir()
     for seed in (3, 5):
         Image.fromarray(draw([Head(seed, 32, 32, 40)], 64, 64)[0]).save(tmp_path / "crops" / f"{seed}.png")
-    made = adapting.adapt(str(tmp_path / "crops"), experiment="demo", out=str(tmp_path / "out"), real=str(clean))
+    crops = str(tmp_path / "crops")
+    ready = adapting.ready_crops(crops, experiment="demo", out=str(tmp_path / "out"), real=str(clean))
+    made = adapting.adapt(ready, crops)
     text = (made.root / "report" / "results.md").read_text(encoding="utf-8")
     assert "FID (seeded) to real photos in scans ↓ (3 images" in text
 

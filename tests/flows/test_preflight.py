@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from flows import photos
-from flows.adapt import adapt
+from flows.adapt import ready_crops
 from flows.preflight import check
 from tasks.basics import BadInput
 from tasks.params.load import load_experiment
@@ -21,10 +21,10 @@ def missing(work) -> str:
 
 def test_adapting_asks_for_what_adaptation_needs_and_for_no_other_method(tmp_path):
     """The experiment's table has DifFace and GFPGAN as well, and reference statistics."""
-    text = missing(lambda: adapt(str(tmp_path), experiment="dt_bfr_codeformer"))
+    text = missing(lambda: ready_crops(str(tmp_path), experiment="dt_bfr_codeformer"))
     for needed in ("codeformer.pth", "iddpm_ffhq512_ema500000.pth"):
         assert needed in text
-    assert "ffhq_512" in missing(lambda: adapt(str(tmp_path), experiment="dt_bfr_swinir"))
+    assert "ffhq_512" in missing(lambda: ready_crops(str(tmp_path), experiment="dt_bfr_swinir"))
     for other in (
         "ffhq_512",
         "GFPGANv1.3.pth",
