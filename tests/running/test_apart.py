@@ -9,20 +9,16 @@ import threading
 import time
 from functools import partial
 
-import numpy as np
 import pytest
 import torch
 
 from tasks.basics import ROOT, WEIGHTS, BadInput
-from tasks.data.ingest import PhotoFolder
 from tasks.running import apart, progress
 from tasks.running.apart import at_once, side_by_side
 from tasks.running.stage import default_store
 from tasks.stages.finetune import FineTuneParams, finetune
-from tasks.stages.ingest import IngestParams, ingest
 from tasks.store.artifact import ImageFolder
-from tasks.store.files import write_png
-from tasks.training.swinir_gan import FineTune
+from tests.running import small
 from tests.running.saying import Words, written
 
 SWINIR = WEIGHTS / "demo" / "swinir.safetensors"
@@ -104,25 +100,11 @@ def test_what_is_in_the_store_starts_no_process(monkeypatch):
 
 @pytest.fixture
 def photos(tmp_path) -> ImageFolder:
-    (tmp_path / "photos").mkdir()
-    for n in range(6):
-        colour = np.random.default_rng(n).integers(0, 256, (8, 8, 3), dtype=np.uint8)
-        write_png(tmp_path / "photos" / f"{n}.png", colour.repeat(8, 0).repeat(8, 1))
-    return ingest(IngestParams(size=64, fit="crop"), folder=PhotoFolder(tmp_path / "photos"))
+    return small.blocks(tmp_path / "photos", 6)
 
 
 def training(seed: int, iterations: int) -> FineTuneParams:
-    settings = FineTune(
-        iterations=iterations,
-        batch=2,
-        micro_batch=2,
-        lr=1e-4,
-        lr_min=1e-5,
-        lambda_lpips=0.1,
-        lambda_gan=0.1,
-        perceptual="lpips_seeded",
-        discriminator_width=8,
-    )
+    settings = small.FINE_TUNE.model_copy(update={"iterations": iterations})
     return FineTuneParams(seed=seed, arch="swinir", settings=settings)
 
 

@@ -6,20 +6,16 @@ import subprocess
 import sys
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from tasks import nodes
 from tasks.basics import ROOT, WEIGHTS, BadInput
-from tasks.data.ingest import PhotoFolder
 from tasks.methods.dt_bfr import PseudoTargets
 from tasks.running.stage import default_store
 from tasks.stages.finetune import FineTuneParams
-from tasks.stages.ingest import IngestParams, ingest
 from tasks.stages.pseudo_targets import PseudoTargetParams, pseudo_targets
 from tasks.store.artifact import ImageFolder
-from tasks.store.files import write_png
-from tasks.training.swinir_gan import FineTune
+from tests.running import small
 
 PARAMS = PseudoTargetParams(
     seed=1, arch="demo128", settings=PseudoTargets(respacing="10", start_t=300, stop_t=100, factor=4)
@@ -30,27 +26,13 @@ PRIOR = WEIGHTS / "demo" / "prior.safetensors"
 @pytest.fixture
 def photos(tmp_path) -> ImageFolder:
     """Forty photos: two shards of pseudo-targets."""
-    (tmp_path / "photos").mkdir()
-    for n in range(40):
-        colour = np.random.default_rng(n).integers(0, 256, (8, 8, 3), dtype=np.uint8)
-        write_png(tmp_path / "photos" / f"{n:02d}.png", colour.repeat(8, 0).repeat(8, 1))
-    return ingest(IngestParams(size=64, fit="crop"), folder=PhotoFolder(tmp_path / "photos"))
+    return small.blocks(tmp_path / "photos", 40)
 
 
 FINE_TUNE = FineTuneParams(
     seed=1,
     arch="swinir",
-    settings=FineTune(
-        iterations=2,
-        batch=4,
-        micro_batch=2,
-        lr=1e-4,
-        lr_min=1e-5,
-        lambda_lpips=0.1,
-        lambda_gan=0.1,
-        perceptual="lpips_seeded",
-        discriminator_width=16,
-    ),
+    settings=small.FINE_TUNE.model_copy(update={"batch": 4, "discriminator_width": 16}),
 )
 SWINIR = WEIGHTS / "demo" / "swinir.safetensors"
 DASK_JOB = """
