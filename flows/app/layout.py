@@ -27,6 +27,8 @@ Buttons = tuple[gr.Button, gr.Button]
 """What starts a job and what stops it."""
 
 ONE_AT_A_TIME: dict[str, Any] = {"concurrency_limit": 1, "concurrency_id": "work", "api_visibility": "private"}
+# Not through the queue, whose answers come by one stream: a click at the moment in which that closes loses its own.
+AT_ONCE: dict[str, Any] = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
 WAITING = 8  # clicks that may wait; more are refused
 SANS = ["system-ui", "-apple-system", "Segoe UI", "Roboto", "DejaVu Sans", "sans-serif"]
 GREEN = gr.themes.Color(  # of the reports
@@ -143,7 +145,6 @@ def saying(status: gr.HTML, work: Callable[..., Said]) -> Callable[..., Said]:
 
 
 STOPPED = "Stopped. What was finished is kept: the same photos and settings go on from there."
-AT_ONCE: dict[str, Any] = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
 
 
 def job(desk: Desk, buttons: Buttons, work: Callable[..., Said], given: Sequence[Any], parts: Sequence[Any]) -> None:
@@ -201,7 +202,7 @@ def method_choice(desk: Desk, blocks: gr.Blocks) -> tuple[gr.Dropdown, gr.Slider
     def chosen(name: str) -> Said:
         return {fidelity: gr.update(visible=name == "codeformer")}
 
-    method.change(chosen, method, [fidelity], show_progress="hidden", api_visibility="private")
+    method.change(chosen, method, [fidelity], **AT_ONCE)
     return method, fidelity
 
 
@@ -226,7 +227,7 @@ def model_choice(
         return chosen(name)
 
     parts = [about, get[0]]
-    gr.on([blocks.load, choice.change], chosen, choice, parts, show_progress="hidden", api_visibility="private")
+    gr.on([blocks.load, choice.change], chosen, choice, parts, **AT_ONCE)
     job(desk, get, fetched, [choice], parts)
     return choice
 
@@ -306,7 +307,7 @@ def one_photo(desk: Desk, blocks: gr.Blocks) -> None:
         return chosen(is_enhanced, parsing)
 
     more, parts = [is_enhanced, parsing], [about, agree[0]]
-    gr.on([each.change for each in more], chosen, more, parts, show_progress="hidden", api_visibility="private")
+    gr.on([each.change for each in more], chosen, more, parts, **AT_ONCE)
     job(desk, agree, fetched, more, parts)
 
 
@@ -373,7 +374,7 @@ def an_album(desk: Desk, blocks: gr.Blocks) -> None:
     def chosen(way: str) -> Said:
         return {by_method: gr.update(visible=way == EACH), by_person: gr.update(visible=way == PERSON)}
 
-    way.change(chosen, way, [by_method, by_person], show_progress="hidden", api_visibility="private")
+    way.change(chosen, way, [by_method, by_person], **AT_ONCE)
     job(desk, start, restored, [photos, way, method, fidelity, album, prior, steps], parts)
 
 

@@ -157,9 +157,9 @@ def test_weights_are_fetched_by_a_click_that_agrees_with_their_terms(page, tmp_p
         monkeypatch.setattr(fetch, "WEIGHTS", tmp_path / "weights")
         choose(page, "swinir")
         says(page, "network.pth is not here yet (a licence;")
-        page.get_by_role("button", name="I agree with its terms: fetch 1 MiB").first.click()
-        while not (tmp_path / "weights" / "network.pth").exists():
-            page.wait_for_timeout(50)
+        agree = page.get_by_role("button", name="I agree with its terms: fetch 1 MiB").first
+        agree.click()
+        agree.wait_for(state="hidden")
         server.shutdown()
     assert (tmp_path / "weights" / "network.pth").read_bytes() == contents
 
