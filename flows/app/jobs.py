@@ -5,7 +5,7 @@ import shutil
 import tempfile
 import threading
 import zipfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -115,27 +115,27 @@ class _Collecting(logging.Handler):
 # ------------------------------------------------------------------------------------------------- weights
 def lacking(method: str) -> list[WeightFile]:
     """The registered files of a method that are not here."""
-    return [file for file in files_of(*named(method, None)) if not is_here(file)]
+    return absent(files_of(*named(method, None)))
 
 
 def lacking_to_adapt(method: str) -> list[WeightFile]:
     """Those that an adaptation needs."""
     settings = load_experiment(adapting.named(method, None))
-    return [file for file in registered(adapting.needs_of(settings, Options())) if not is_here(file)]
+    return absent(registered(adapting.needs_of(settings, Options())))
 
 
 def lacking_to_know(prior: str) -> list[WeightFile]:
     """Those that a personalisation needs."""
-    return [file for file in personalizing.files_of(personalizing.named(prior, None), Options()) if not is_here(file)]
+    return absent(personalizing.files_of(personalizing.named(prior, None), Options()))
 
 
 def lacking_for(options: Options) -> list[WeightFile]:
     """Those of the options."""
-    return [file for file in registered(options.checks) if not is_here(file)]
+    return absent(registered(options.checks))
 
 
-def is_here(file: WeightFile) -> bool:
-    return (WEIGHTS / file.place).is_file()
+def absent(files: Iterable[WeightFile]) -> list[WeightFile]:
+    return [file for file in files if not (WEIGHTS / file.place).is_file()]
 
 
 def size_of(files: Sequence[WeightFile]) -> str:
