@@ -32,11 +32,11 @@ PARTS = {
     "device": Part("device", 5),
     "training": Part("training", 30),
     "methods": Part("methods", 30),
-    "chain": Part("chain", 30),
+    "chain": Part("chain", 60),
     "golden": Part("golden", 40),
     "memory": Part("memory", 15),
     "stage": Part("stage", 15),
-    "compiled": Part("chain", 100, "compiled"),
+    "compiled": Part("chain", 300, "compiled"),
     "kernels": Part("kernels", 40),
     "golden_full": Part("golden", 60, "full_size"),
 }

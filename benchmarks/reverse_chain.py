@@ -22,7 +22,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.on_gpu.report import Mode, precision, wait
 from tasks.basics import WEIGHTS
-from tasks.diffusion.fast import FastUNet, norm_kernel
+from tasks.diffusion.fast import FastUNet, triton_passes
 from tasks.diffusion.priors import PRIORS, load_prior
 from tasks.diffusion.schedule import Schedule
 from tasks.diffusion.unet import UNet
@@ -32,7 +32,6 @@ from tasks.metrics.seeded import fill_seeded
 from tasks.noise import ImageStreams
 from tasks.pixels import to_tensor
 from tasks.running.batching import batch_size
-from tasks.running.compiled import Compiled
 from tasks.running.device import kept_memory
 
 
@@ -71,12 +70,11 @@ def main() -> None:
     }
     once = FastUNet(fast)
     ways[f"bfloat16 weights, upsampling in one, batch {size}"] = (once, size, "bf16")
-    kernel = norm_kernel(device)
-    if kernel is not None:
-        once = FastUNet(fast, norm_silu=kernel)
-        ways[f"the same, norm and SiLU in Triton, batch {size}"] = (once, size, "bf16")
+    if passes := triton_passes(device):
+        once = FastUNet(fast, passes=passes)
+        ways[f"the same, its passes in Triton, batch {size}"] = (once, size, "bf16")
     if given.compile:
-        ways[f"the same, compiled, last batch padded, batch {size}"] = (Compiled(once), size, "bf16")
+        ways[f"the same, compiled, batch {size}"] = (torch.compile(once, dynamic=False), size, "bf16")
     flops = flops_of(plain, y0[:1])
     print(f"{given.arch}, {given.images} images of {side} x {side}, {start} x {flops / 1e9:.1f} GFLOP, {device}")
     print("| Way | images/s | ratio | PSNR to the reference (dB) | largest error | TFLOP/s |")

@@ -246,7 +246,7 @@ class Timed:
         experiment, level = self.experiment, torch.full((len(images),), 300, device=device)
         if self.what == "prior":
             prior = given(experiment.prior, "prior")
-            unet = for_sampling(load_prior(prior.arch, ROOT / prior.weights, device), device, self.is_half, 0)
+            unet = for_sampling(load_prior(prior.arch, ROOT / prior.weights, device), device, self.is_half)
 
             def evaluate() -> None:
                 with torch.inference_mode(), half_precision(device, self.is_half):

@@ -16,7 +16,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from benchmarks.on_gpu.device import product_rate
 from benchmarks.on_gpu.photos import smooth
 from benchmarks.on_gpu.report import Mode, Report, precision, wait
-from tasks.diffusion.fast import FastUNet, NormSilu, norm_kernel
+from tasks.diffusion.fast import FastUNet, Passes, triton_passes
 from tasks.diffusion.priors import PRIORS
 from tasks.diffusion.samplers import Denoise
 from tasks.diffusion.schedule import Schedule
@@ -24,7 +24,6 @@ from tasks.diffusion.unet import UNet
 from tasks.methods.dt_bfr import pseudo_targets, step_indices
 from tasks.metrics.seeded import fill_seeded
 from tasks.noise import ImageStreams
-from tasks.running.compiled import Compiled
 
 PUBLISHED = 150  # evaluations of Algorithm 1
 BATCH = 16
@@ -55,37 +54,37 @@ def run(report: Report, device: torch.device, is_quick: bool) -> None:
         Way("+ channels_last", half_last, "bf16", batch, batch),
         Way("+ upsampling in one, no concatenation for shortcuts", FastUNet(last), "bf16", batch, batch),
     ]
-    if kernel := triton_norm(report, device):
-        name = "+ norm and SiLU in Triton (`bf16: true`, short chains)"
-        ways.append(Way(name, FastUNet(last, norm_silu=kernel), "bf16", batch, batch))
+    if passes := passes_in_triton(report, device):
+        fast = FastUNet(last, passes=passes)
+        ways.append(Way("+ passes in Triton (`bf16: true`)", fast, "bf16", batch, batch))
+        ways.append(Way("the same, twice the batch", fast, "bf16", 2 * batch, 2 * batch))
     for way in ways:
         measure(report, way, device, is_quick)
 
 
 def compiled(report: Report, device: torch.device, is_quick: bool) -> None:
-    """The same as one compiled graph, which takes about a minute for each; the last batch is padded."""
+    """The same as one compiled graph, which takes minutes for each; bfr does not compile (docs/performance.md)."""
     _, last = networks(device, is_quick)
     batch = 2 if is_quick else BATCH
-    networks_by_name = {"compiled, norm in PyTorch": FastUNet(last)}
-    if kernel := triton_norm(report, device):
-        networks_by_name["compiled, norm in Triton (`bf16: true`, long chains)"] = FastUNet(last, norm_silu=kernel)
+    networks_by_name = {"compiled, passes in PyTorch": FastUNet(last)}
+    if passes := passes_in_triton(report, device):
+        networks_by_name["compiled, passes in Triton"] = FastUNet(last, passes=passes)
     for name, network in networks_by_name.items():
-        graph = Compiled(network)
-        measure(report, Way(name, graph, "bf16", batch, batch + 1), device, is_quick)
-        report.check(graph.fast is not network, f"Algorithm 1, {name}: the compiler did it")
+        graph = torch.compile(network, fullgraph=True, dynamic=False)
+        measure(report, Way(name, graph, "bf16", batch, batch), device, is_quick)  # type: ignore[arg-type]
     if device.type == "cuda":
         graphs = torch.compile(FastUNet(last), mode="reduce-overhead", fullgraph=True, dynamic=False)
         measure(report, Way("compiled, CUDA graphs, batch of 2", graphs, "bf16", 2, 2), device, is_quick)  # type: ignore[arg-type]
 
 
-def triton_norm(report: Report, device: torch.device) -> NormSilu | None:
-    """The kernel; where it does not run, a note or, on a GPU, a check that fails."""
-    kernel = norm_kernel(device)
+def passes_in_triton(report: Report, device: torch.device) -> Passes | None:
+    """Them; where they do not run, a note or, on a GPU, a check that fails."""
+    passes = triton_passes(device)
     if device.type == "cuda":
-        report.check(kernel is not None, "norm and SiLU in Triton agree with PyTorch's")
-    elif kernel is None:
-        report.note("Left out: the norm in Triton, which computes on a GPU.")
-    return kernel
+        report.check(passes is not None, "the passes in Triton agree with PyTorch's")
+    elif passes is None:
+        report.note("Left out: the passes in Triton, which computes on a GPU.")
+    return passes
 
 
 def measure(report: Report, way: Way, device: torch.device, is_quick: bool) -> None:

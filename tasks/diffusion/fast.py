@@ -1,136 +1,201 @@
 """The U-Net of tasks/diffusion/unet.py as a GPU evaluates it fastest: the same formula, rounded at other places.
 
-Weights are cast once, not at each call. Norm, modulation and SiLU are one pass, which reads the two halves of a skip
-connection where they lie. Repeating pixels and convolving is one transposed convolution. As under autocast, the time
-embedding, the statistics of the norms and the output layers are float32.
-
-Each part falls back to the simpler way with a message: Triton's norm to PyTorch's, the compiled graph to the network as
-it is.
+Weights are cast once, not at each call. Bias, norm, modulation and SiLU are one pass, which reads the two halves of a
+skip connection where they lie; the sum at the end of a block and its biases are another. Repeating pixels and
+convolving is one transposed convolution. As under autocast, the time embedding, the statistics of the norms and the
+output layers are float32. Where Triton does not run, PyTorch makes the passes, and a message says so.
 """
 
 import copy
 import logging
-from collections.abc import Callable, Sequence
+import sys
+from collections.abc import Iterator, Sequence
+from typing import Protocol, cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from tasks.diffusion.samplers import Denoise
-from tasks.diffusion.unet import Block, GroupNorm, ResBlock, UNet, Upsample, check_size, timestep_embedding
+from tasks.diffusion.unet import (
+    Attention,
+    Block,
+    Downsample,
+    GroupNorm,
+    ResBlock,
+    UNet,
+    Upsample,
+    check_size,
+    timestep_embedding,
+)
 from tasks.running.batching import first_line
-from tasks.running.compiled import Compiled
 from tasks.running.memory import is_too_little_memory
 
-WORTH_COMPILING = 40_000  # evaluations of single images: a minute at 1.5 ms less for each (estimated, not measured)
 Modulation = tuple[Tensor, Tensor]
 """scale and shift, each [N, C] float32"""
-NormSilu = Callable[[GroupNorm, Sequence[Tensor], Modulation | None], Tensor]
-"""`norm_silu`, or a faster version of it"""
 
 
-def for_sampling(prior: UNet, device: torch.device, is_half: bool, evaluations: int) -> Denoise:
-    """The prior as a chain evaluates it fastest on its device; as it is but for bfloat16 on CUDA.
+class Passes(Protocol):
+    """What lies between two convolutions, each in one go over the images: this module or tasks.running.unet_triton."""
 
-    evaluations: of single images, that are to come.
-    """
-    if device.type != "cuda" or not is_half:
-        return prior
-    kernel = norm_kernel(device)
-    fast = FastUNet(prior, norm_silu=kernel or norm_silu)
-    return Compiled(fast) if kernel and evaluations >= WORTH_COMPILING else fast  # the compiler needs Triton, too
+    def norm_silu(
+        self,
+        norm: nn.GroupNorm,
+        parts: Sequence[Tensor],
+        *,
+        bias: Tensor | None = None,
+        modulation: Modulation | None = None,
+        is_active: bool = True,
+        dtype: torch.dtype | None = None,
+    ) -> Tensor: ...
+
+    def added(self, parts: Sequence[Tensor], bias: Tensor) -> Tensor: ...
 
 
-def norm_kernel(device: torch.device) -> NormSilu | None:
-    """`norm_silu` in Triton, where it runs and agrees; None, and a message, elsewhere."""
+def for_sampling(prior: UNet, device: torch.device, is_half: bool) -> Denoise:
+    """The prior as a chain evaluates it fastest on its device; as it is but for bfloat16 on CUDA."""
+    return FastUNet(prior, passes=triton_passes(device) or PYTORCH) if device.type == "cuda" and is_half else prior
+
+
+def triton_passes(device: torch.device) -> Passes | None:
+    """The passes in Triton, where they run and agree; None, and a message, elsewhere."""
     norm, x = GroupNorm(64).to(device), torch.linspace(0, 3, 4096, device=device).view(1, 8, 8, 64).permute(0, 3, 1, 2)
     halves = x.to(torch.bfloat16).chunk(2, dim=1)
     try:
-        from tasks.running import norm_triton
+        from tasks.running import unet_triton
 
-        torch.testing.assert_close(norm_triton.norm_silu(norm, halves), norm_silu(norm, halves), rtol=2e-2, atol=2e-2)
+        for ours, plain in (
+            (unet_triton.norm_silu(norm, halves), norm_silu(norm, halves)),
+            (unet_triton.added(halves, norm.weight[:32]), added(halves, norm.weight[:32])),
+        ):
+            torch.testing.assert_close(ours, plain, rtol=2e-2, atol=2e-2)
     except Exception as error:
         if is_too_little_memory(error):
             raise
         said = f"{type(error).__name__}: {first_line(error)}"
-        logging.getLogger(__name__).warning("no norm in Triton here (%s): an evaluation takes longer", said)
+        logging.getLogger(__name__).warning("no passes in Triton here (%s): an evaluation takes longer", said)
         return None
-    return norm_triton.norm_silu
+    return unet_triton
 
 
-def norm_silu(norm: GroupNorm, parts: Sequence[Tensor], modulation: Modulation | None = None) -> Tensor:
-    """SiLU(norm(x) (1 + scale) + shift), computed in float32, of the same type as x.
+def norm_silu(
+    norm: nn.GroupNorm,
+    parts: Sequence[Tensor],
+    *,
+    bias: Tensor | None = None,
+    modulation: Modulation | None = None,
+    is_active: bool = True,
+    dtype: torch.dtype | None = None,
+) -> Tensor:
+    """SiLU(norm(x + bias) (1 + scale) + shift), computed in float32.
 
-    parts: x [N, C, H, W] as one tensor or two, which together have its channels.
+    parts: x [N, C, H, W] as one tensor or two, which together have its channels. is_active: with SiLU. dtype: of the
+    result; default: that of x.
     """
-    h = F.group_norm(torch.cat([*parts], dim=1).float(), norm.num_groups, norm.weight, norm.bias, norm.eps)
+    x = torch.cat([*parts], dim=1).float()
+    if bias is not None:
+        x = x + bias[:, None, None]
+    h = F.group_norm(x, norm.num_groups, norm.weight, norm.bias, norm.eps)
     if modulation is not None:
         scale, shift = (factor[:, :, None, None] for factor in modulation)
         h = h * (1 + scale) + shift
-    return F.silu(h).to(parts[0].dtype)
+    return (F.silu(h) if is_active else h).to(dtype or parts[0].dtype)
+
+
+def added(parts: Sequence[Tensor], bias: Tensor) -> Tensor:
+    """The sum of one to three tensors [N, C, H, W] and a bias [C], computed in float32; of the parts' type."""
+    total = bias.float()[:, None, None]
+    for part in parts:
+        total = total + part
+    return total.to(parts[0].dtype)
+
+
+PYTORCH = cast(Passes, sys.modules[__name__])
 
 
 class FastUNet(nn.Module):
     """forward(x [N, C, H, W], t [N]) -> [N, out_channels, H, W] float32, as `UNet`, for evaluation only."""
 
-    def __init__(self, unet: UNet, dtype: torch.dtype = torch.bfloat16, norm_silu: NormSilu = norm_silu) -> None:
+    def __init__(self, unet: UNet, dtype: torch.dtype = torch.bfloat16, passes: Passes = PYTORCH) -> None:
         """unet: stays as it is; a copy of its weights is taken. dtype: of convolutions and products."""
         super().__init__()
-        self.unet, self.dtype, self.norm_silu = copy.deepcopy(unet), dtype, norm_silu
+        self.unet, self.dtype, self.passes = copy.deepcopy(unet), dtype, passes
         for block in self.unet.output_blocks:
             assert isinstance(block, Block)
             for n, layer in enumerate(block):
                 block[n] = in_one(layer.conv) if isinstance(layer, Upsample) else layer
+        self.modulate, self.widths = all_modulations(self.unet)
         float32 = {id(module) for part in (self.unet.time_embed, self.unet.out) for module in part.modules()}
-        for module in self.unet.modules():
+        for module in self.modules():
             if isinstance(module, nn.Conv2d | nn.ConvTranspose2d | nn.Conv1d | nn.Linear) and id(module) not in float32:
                 module.to(dtype)
-        self.unet.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def forward(self, x: Tensor, t: Tensor) -> Tensor:
         check_size(self.unet.config, x)
         with torch.autocast(x.device.type, enabled=False):
             emb = self.unet.time_embed(timestep_embedding(t, self.unet.config.model_channels))
+            modulations = iter(self.modulate(F.silu(emb).to(self.dtype)).float().split(self.widths, dim=1))
             h, skips = x.to(self.dtype, memory_format=torch.channels_last), []
             for block in self.unet.input_blocks:
-                h = self._block(block, [h], emb)
+                h = self._block(block, [h], modulations)
                 skips.append(h)
-            h = self._block(self.unet.middle_block, [h], emb)
+            h = self._block(self.unet.middle_block, [h], modulations)
             for block in self.unet.output_blocks:
-                h = self._block(block, [h, skips.pop()], emb)
-            result: Tensor = self.unet.out(h.float())
+                h = self._block(block, [h, skips.pop()], modulations)
+            norm, _, conv = self.unet.out
+            result: Tensor = conv(self.passes.norm_silu(cast(GroupNorm, norm), [h], dtype=torch.float32))
         return result
 
-    def _block(self, block: nn.Module, parts: list[Tensor], emb: Tensor) -> Tensor:
+    def _block(self, block: nn.Module, parts: list[Tensor], modulations: Iterator[Tensor]) -> Tensor:
         """Layers in a row; parts: x, or the two halves of a skip connection."""
         assert isinstance(block, Block)
         for layer in block:
-            parts = [self._res_block(layer, parts, emb) if isinstance(layer, ResBlock) else layer(*parts)]
+            if isinstance(layer, ResBlock):
+                parts = [self._res_block(layer, parts, next(modulations))]
+            elif isinstance(layer, Attention):
+                parts = [parts[0] + layer.attend(self.passes.norm_silu(layer.norm, parts, is_active=False))]
+            else:
+                conv = layer.op if isinstance(layer, Downsample) else layer
+                parts = [self.passes.added([without_bias(conv, *parts)], cast(Tensor, conv.bias))]
         return parts[0]
 
-    def _res_block(self, layer: ResBlock, parts: list[Tensor], emb: Tensor) -> Tensor:
-        norm, _, conv = layer.in_layers
-        assert isinstance(norm, GroupNorm)
-        h = conv(layer.resize(self.norm_silu(norm, parts, None)))
-        activation, linear = layer.emb_layers
-        scale, shift = linear(activation(emb).to(self.dtype)).float().chunk(2, dim=1)
-        norm, _, _, conv = layer.out_layers
-        assert isinstance(norm, GroupNorm)
-        h = conv(self.norm_silu(norm, [h], (scale, shift)))
-        result: Tensor = shortcut(layer, parts) + h
-        return result
+    def _res_block(self, layer: ResBlock, parts: list[Tensor], modulation: Tensor) -> Tensor:
+        """The passes after the convolutions add their biases."""
+        norm, conv = cast(GroupNorm, layer.in_layers[0]), cast(nn.Conv2d, layer.in_layers[2])
+        after, last = cast(GroupNorm, layer.out_layers[0]), cast(nn.Conv2d, layer.out_layers[3])
+        h = without_bias(conv, layer.resize(self.passes.norm_silu(norm, parts)))
+        scale, shift = modulation.chunk(2, dim=1)
+        h = without_bias(last, self.passes.norm_silu(after, [h], bias=conv.bias, modulation=(scale, shift)))
+        others, bias = shortcut(layer, parts)
+        own = cast(Tensor, last.bias)
+        return self.passes.added([h, *others], own if bias is None else own + bias)
 
 
-def shortcut(layer: ResBlock, parts: list[Tensor]) -> Tensor:
-    """What a residual block adds to; a 1 x 1 convolution of two halves is the sum of one of each."""
+def without_bias(conv: nn.Module, x: Tensor) -> Tensor:
+    """The convolution alone: cuDNN's does not add a bias, and PyTorch would in a pass of its own."""
+    assert isinstance(conv, nn.Conv2d | nn.ConvTranspose2d)
+    if isinstance(conv, nn.ConvTranspose2d):
+        return F.conv_transpose2d(x, conv.weight, None, 2, 1)
+    return F.conv2d(x, conv.weight, None, conv.stride, conv.padding)
+
+
+def shortcut(layer: ResBlock, parts: list[Tensor]) -> tuple[list[Tensor], Tensor | None]:
+    """What a residual block adds to, as summands; a 1 x 1 convolution of two halves is the sum of one of each."""
     resized, conv = [layer.resize(part) for part in parts], layer.skip_connection
     if not isinstance(conv, nn.Conv2d):
-        return torch.cat(resized, dim=1) if len(resized) > 1 else resized[0]
+        return [torch.cat(resized, dim=1) if len(resized) > 1 else resized[0]], None
     weights = conv.weight.split([part.shape[1] for part in parts], dim=1)  # type: ignore[no-untyped-call]
-    total: Tensor = F.conv2d(resized[0], weights[0], conv.bias)
-    for part, weight in zip(resized[1:], weights[1:], strict=True):
-        total = total + F.conv2d(part, weight)
-    return total
+    return [F.conv2d(part, weight) for part, weight in zip(resized, weights, strict=True)], conv.bias
+
+
+def all_modulations(unet: UNet) -> tuple[nn.Linear, list[int]]:
+    """The layers that make scale and shift of every residual block as one, and how many numbers each block takes."""
+    layers = [cast(nn.Linear, block.emb_layers[1]) for block in unet.modules() if isinstance(block, ResBlock)]
+    weight, bias = torch.cat([layer.weight for layer in layers]), torch.cat([layer.bias for layer in layers])
+    made = nn.Linear(weight.shape[1], weight.shape[0], device=weight.device)
+    made.weight, made.bias = nn.Parameter(weight.detach(), False), nn.Parameter(bias.detach(), False)
+    return made, [layer.out_features for layer in layers]
 
 
 def in_one(conv: nn.Conv2d) -> nn.ConvTranspose2d:

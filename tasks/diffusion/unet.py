@@ -194,12 +194,16 @@ class Attention(nn.Module):
         self.proj_out = zeroed(nn.Conv1d(channels, channels, 1))
 
     def forward(self, x: Tensor) -> Tensor:
-        n, c, height, width = x.shape
-        tokens = self.norm(x).flatten(2).transpose(1, 2)
+        return x + self.attend(self.norm(x))
+
+    def attend(self, normed: Tensor) -> Tensor:
+        """What is added to x."""
+        n, c, height, width = normed.shape
+        tokens = normed.flatten(2).transpose(1, 2)
         qkv = pointwise(self.qkv, tokens).view(n, -1, self.heads, 3, c // self.heads)
         q, k, v = qkv.permute(3, 0, 2, 1, 4)
         h = F.scaled_dot_product_attention(q, k, v).transpose(1, 2).reshape(n, -1, c)
-        return x + pointwise(self.proj_out, h).transpose(1, 2).reshape(n, c, height, width)
+        return pointwise(self.proj_out, h).transpose(1, 2).reshape(n, c, height, width)
 
 
 class Downsample(nn.Module):

@@ -44,8 +44,7 @@ def pseudo_targets(
     targets = targets_of(settings, schedule)
 
     with held_device() as device:
-        evaluations = len(restored.ids) * settings.evaluations
-        prior = for_sampling(load_prior(params.arch, weights, device), device, settings.bf16, evaluations)
+        prior = for_sampling(load_prior(params.arch, weights, device), device, settings.bf16)
 
         def target(y0: Tensor, ids: list[str]) -> Tensor:
             y0 = y0.to(device)

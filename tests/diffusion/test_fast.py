@@ -12,8 +12,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from tasks.basics import ROOT
-from tasks.diffusion import fast
-from tasks.diffusion.fast import FastUNet, for_sampling, in_one, norm_silu
+from tasks.diffusion.fast import PYTORCH, FastUNet, for_sampling, in_one, norm_silu
 from tasks.diffusion.unet import GroupNorm, UNet, UNetConfig
 from tasks.metrics.seeded import fill_seeded
 
@@ -59,59 +58,55 @@ def test_repeating_pixels_and_convolving_is_one_transposed_convolution(channels,
     torch.testing.assert_close(in_one(conv)(x), conv(repeated), rtol=0, atol=1e-13)
 
 
-def test_the_one_pass_is_norm_modulation_and_silu_of_both_halves():
+def test_one_pass_is_bias_norm_modulation_and_silu_of_both_halves():
     norm, x = fill_seeded(GroupNorm(96), "norm"), images(2, 96, 5, 7)
     scale, shift = images(2, 96), images(2, 96) / 2
-    expected = F.silu(norm(x) * (1 + scale[:, :, None, None]) + shift[:, :, None, None])
-    assert torch.equal(norm_silu(norm, x.split([64, 32], dim=1), (scale, shift)), expected)
+    bias = images(96)
+    expected = F.silu(norm(x + bias[:, None, None]) * (1 + scale[:, :, None, None]) + shift[:, :, None, None])
+    halves = x.split([64, 32], dim=1)
+    assert torch.equal(norm_silu(norm, halves, bias=bias, modulation=(scale, shift)), expected)
 
 
-def test_the_kernel_for_cuda_computes_that_pass():
+def test_the_kernels_for_cuda_compute_those_passes():
     """By Triton's interpreter, in a process of its own, for the choice is made as Triton is imported."""
     code = """
 import torch
 from tasks.diffusion import fast
 from tasks.diffusion.unet import GroupNorm
 from tasks.metrics.seeded import fill_seeded
-from tasks.running import norm_triton
+from tasks.running import unet_triton
 torch.set_num_threads(1)
 norm, draw = fill_seeded(GroupNorm(96), "norm"), torch.Generator().manual_seed(0)
+scale, shift, bias = torch.randn(2, 192, generator=draw)[:, 96:], torch.randn(2, 96, generator=draw), torch.randn(96)
+changes = {"modulation": (scale, shift), "bias": bias}, {"is_active": False, "bias": bias}, {"dtype": torch.float32}
+def compared(name, *args, **more):
+    ours, plain = (getattr(module, name)(*args, **more) for module in (unet_triton, fast))
+    assert ours.dtype == plain.dtype and ours.is_contiguous(memory_format=torch.channels_last)
+    error, size = (ours.float() - plain.float()).abs().max(), plain.float().abs().max()
+    print(bool(error < (2e-6 if ours.dtype == torch.float32 else 1e-2) * size))
 for height, width, dtype in ((20, 17, torch.float32), (4, 4, torch.float32), (8, 8, torch.bfloat16)):
     x = 3 + torch.randn(2, 96, height, width, generator=draw).to(dtype)
-    scale, shift = torch.randn(2, 2, 96, generator=draw)
     for parts in ([x], x.split([64, 32], dim=1)):
-        for modulation in (None, (scale, shift)):
-            ours, plain = (module.norm_silu(norm, parts, modulation) for module in (norm_triton, fast))
-            assert ours.dtype == dtype and ours.is_contiguous(memory_format=torch.channels_last)
-            size = plain.float().abs().max()
-            print(bool((ours.float() - plain.float()).abs().max() < (2e-6 if dtype == torch.float32 else 1e-2) * size))
+        for more in changes:
+            compared("norm_silu", norm, parts, **more)
+    for parts in ([x], [x, x.flip(1)], [x, x.flip(1), x.flip(2)]):
+        compared("added", parts, bias)
 """
     environment = {**os.environ, "TRITON_INTERPRET": "1", "PYTHONPATH": str(ROOT)}
     command = [sys.executable, "-c", code]
     done = subprocess.run(command, capture_output=True, text=True, timeout=300, env=environment, check=False)
-    assert done.stdout.split() == ["True"] * 12, done.stdout + done.stderr[-2000:]
+    assert done.stdout.split() == ["True"] * 27, done.stdout + done.stderr[-2000:]
 
 
 @pytest.mark.parametrize(("device", "is_half"), [("cpu", True), ("mps", True), ("cuda", False)])
 def test_elsewhere_and_in_float32_the_prior_stays_as_it_is(device, is_half):
     prior = UNet(UNETS["strided"])
-    assert for_sampling(prior, torch.device(device), is_half, 10**9) is prior
+    assert for_sampling(prior, torch.device(device), is_half) is prior
 
 
-def test_where_triton_s_norm_runs_a_long_chain_is_compiled_and_a_short_one_is_not(monkeypatch):
-    monkeypatch.setattr(fast, "norm_kernel", lambda device: norm_silu)
-    prior, its = UNet(UNETS["strided"]), torch.device("cuda")
-    assert isinstance(for_sampling(prior, its, True, fast.WORTH_COMPILING), fast.Compiled)
-    assert isinstance(for_sampling(prior, its, True, fast.WORTH_COMPILING - 1), FastUNet)
-
-
-def test_without_triton_the_norm_is_pytorch_s_and_nothing_is_compiled(caplog):
+def test_without_triton_the_passes_are_pytorch_s(caplog):
     """Here no GPU is for Triton to compute on."""
-    assert fast.norm_kernel(torch.device("cpu")) is None
-    assert "no norm in Triton here" in caplog.text
-
-
-def test_the_fast_network_is_one_graph():
-    network = FastUNet(fill_seeded(UNet(UNETS["strided"]), "strided"))
-    graph = torch.compile(network, backend="eager", fullgraph=True, dynamic=False)
-    assert torch.equal(evaluated(graph), evaluated(network))
+    network = for_sampling(UNet(UNETS["strided"]), torch.device("cuda"), True)
+    assert isinstance(network, FastUNet)
+    assert network.passes is PYTORCH
+    assert "no passes in Triton here" in caplog.text
