@@ -5,9 +5,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from flows import cost
+from flows.plan import Plan
 from flows.preflight import photo_folders, registered
 from flows.restore import check_needs
 from flows.rows import Check, Row, reported, rows_of, run_prior, run_restorer
@@ -27,7 +28,6 @@ from tasks.stages.paste_faces import names_of
 from tasks.stages.photos import PhotosParams, photos
 from tasks.stages.report import ReportParams, report
 from tasks.store.artifact import ImageFolder
-from tasks.store.files import Quarantined
 from tasks.weights.file import WeightFile
 
 LOG = logging.getLogger(__name__)
@@ -154,34 +154,6 @@ def ready_photos(
     plan = plan_of(settings, root, details.results, len(part.photo_faces), "faces")
     label = named_real(settings, clean.given if clean else [])
     return Ready(settings, work, details, plan, f"Adapted to {chosen.given[0].name}", label), whole, part
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What an adaptation will do. photos: that can be used; lines: its parts, none where all results
-    are there; writes: the folders below root."""
-
-    root: Path
-    photos: int
-    faces: int
-    set_aside: Sequence[Quarantined]
-    iterations: int
-    lines: Sequence[cost.Line]
-    writes: Sequence[str]
-
-    @property
-    def data(self) -> dict[str, Any]:
-        """The same for programs."""
-        return {
-            "photos": self.photos,
-            "faces": self.faces,
-            "set_aside": {row.file: row.reason for row in self.set_aside},
-            "iterations": self.iterations,
-            "parts": {line.what: line.data for line in self.lines},
-            "seconds": sum(line.seconds for line in self.lines),
-            "is_rough": any(line.speed.others > cost.IDLE for line in self.lines),
-            "writes": {name: str(self.root / name) for name in self.writes},
-        }
 
 
 @dataclass(frozen=True)
@@ -323,7 +295,8 @@ def plan_of(settings: Experiment, root: Path, known: Mapping[str, ImageFolder], 
     lines = [] if cost.is_made(make) else [*cost.adaptation(settings, faces)]
     LOG.info("%s", cost.table(lines))
     steps, writes = given(settings.finetune, "finetune").iterations, ("photos", *more, "model", "report", "details")
-    return Plan(root, count, faces, known["lq"].quarantine, steps, lines, writes)
+    counts = {"photos": count, "faces": faces, "iterations": steps}
+    return Plan(root, counts, known["lq"].quarantine, lines, writes)
 
 
 def without_named_sets(metrics: Sequence[str]) -> tuple[str, ...]:

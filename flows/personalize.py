@@ -2,16 +2,17 @@
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
 from flows import cost
+from flows.plan import Plan
 from flows.preflight import registered
 from flows.restore import check_needs
 from flows.rows import prior_checks, run_comparison
-from flows.whole_photos import AS_USUAL, Options, Outcome, Whole, outcome, root_for
-from flows.workspace import TRAINED, Drafts, Run, Workspace, results_folder, run_here, say_set_aside
+from flows.whole_photos import AS_USUAL, Options, Outcome, Part, Whole, outcome, root_for
+from flows.workspace import TRAINED, Drafts, Run, Workspace, absolute, results_folder, run_here, say_set_aside
 from tasks.basics import ROOT, BadInput, Strict, suggestion
 from tasks.data.chosen import ChosenPhotos
 from tasks.data.ingest import PhotoFolder, discover
@@ -86,6 +87,29 @@ def personalize(
     experiment: whose prior. beside: what another method made of the same photos (say CodeFormer, by `bfr restore`), by
     the same names: it enters the report.
     """
+    personal, _ = ready_crops(album, folder, experiment, tuning, beside, out, fit, run_stage)
+    work, restored = personal.work, personal.restored()
+    if personal.others:
+        as_external, lq = ExternalParams(size=personal.settings.dataset.size), personal.details["lq"]
+        personal.details.make("beside", external, as_external, folder=personal.others, lq=lq)
+    personal.write_report(f"{absolute(folder, 'folder').name}, restored for one person")
+    work.publish_photos(restored, absolute(folder, "folder"))
+    work.publish_with(personal.details)
+    LOG.info("Restored %d photos.", len(restored.ids))
+    return work
+
+
+def ready_crops(
+    album: str,
+    folder: str,
+    experiment: str = "demo",
+    tuning: Tuning | None = None,
+    beside: str | None = None,
+    out: str | None = None,
+    fit: Literal["aligned", "crop"] = "crop",
+    run_stage: Run = run_here,
+) -> "tuple[Personal, Plan]":
+    """What `personalize` does first: everything is looked through, and its plan is said."""
     settings = with_prior(experiment)
     folders = {"folder": folder, "album": album, "beside": beside}
     root, paths = results_folder(out, "personal", folders, personalize_stage.name)
@@ -99,15 +123,8 @@ def personalize(
     others = PhotoFolder(paths["beside"]) if beside else None
     if others:
         discover(others.path)  # now: the fine-tuning takes hours
-    personal = Personal(settings, tuning or Tuning(), work, details)
-    restored = personal.restored()
-    if others:
-        details.make("beside", external, ExternalParams(size=settings.dataset.size), folder=others, lq=lq)
-    personal.write_report(f"{paths['folder'].name}, restored for one person")
-    work.publish_photos(restored, paths["folder"])
-    work.publish_with(details)
-    LOG.info("Restored %d photos.", len(restored.ids))
-    return work
+    personal = Personal(settings, tuning or Tuning(), work, details, others)
+    return personal, personal.plan(len(lq.ids))
 
 
 def personalize_photos(
@@ -123,6 +140,25 @@ def personalize_photos(
 
     given, options, <out>/photos and <out>/faces: as in `flows.whole_photos.restore_photos`.
     """
+    personal, whole, part, _ = ready_photos(album, given, out, experiment, tuning, options, run_stage)
+    part.restored = personal.restored()
+    personal.write_report(f"{whole.photos.given[0].name}, restored for one person")
+    work = personal.work
+    work.results |= {"photos": whole.pasted(part), "faces": whole.told([part])}
+    work.publish_with(personal.details)
+    return outcome(work.root, [part])
+
+
+def ready_photos(
+    album: Sequence[Path],
+    given: Sequence[Path],
+    out: str | None,
+    experiment: str,
+    tuning: Tuning,
+    options: Options,
+    run_stage: Run = run_here,
+) -> "tuple[Personal, Whole, Part, Plan]":
+    """What `personalize_photos` does first: the faces are found, and its plan is said."""
     chosen, known = ChosenPhotos(given), ChosenPhotos(album)
     settings = with_prior(experiment, options)
     size = settings.dataset.size
@@ -134,11 +170,7 @@ def personalize_photos(
     work, details = Drafts(root, run_stage), Drafts(root / "details", run_stage)
     details.results |= {"album": of_album.faces, "lq": part.faces}
     personal = Personal(settings, tuning, work, details)
-    part.restored = personal.restored()
-    personal.write_report(f"{chosen.given[0].name}, restored for one person")
-    work.results |= {"photos": whole.pasted(part), "faces": whole.told([part])}
-    work.publish_with(details)
-    return outcome(root, [part])
+    return personal, whole, part, personal.plan(len(part.photo_faces), "faces")
 
 
 def named(method: str | None, experiment: str | None) -> str:
@@ -163,12 +195,13 @@ def files_of(experiment: str, options: Options) -> list[WeightFile]:
 
 @dataclass(frozen=True)
 class Personal:
-    """The prior of the subject of details["album"], which restores details["lq"]."""
+    """The prior of the subject of details["album"], which restores details["lq"]. others: what another method made."""
 
     settings: Experiment
     tuning: Tuning
-    work: Workspace
-    details: Workspace
+    work: Drafts
+    details: Drafts
+    others: PhotoFolder | None = None
 
     @property
     def training(self) -> PersonalizeParams:
@@ -177,22 +210,33 @@ class Personal:
         return PersonalizeParams(seed=self.settings.seed, arch=arch, **steps)
 
     def restored(self) -> ImageFolder:
-        """The photos by the personal prior, and by the prior as it was, for comparison. Says what it will do."""
+        """The photos by the personal prior, and by the prior as it was, for comparison."""
         album, lq, method = self.details["album"], self.details["lq"], self.tuning.method
         weights = ROOT / given(self.settings.prior, "prior").weights
-        self._say_plan(len(album.ids), len(lq.ids))
         model = self.work.make("model", personalize_stage, self.training, album=album, weights=weights)
         run_comparison(Comparison(method=method), self.settings, self.details, lq, "prior")
         personal = Comparison(method=method, weights=model.path(TRAINED))
         return run_comparison(personal, self.settings, self.details, lq, "restored")
 
-    def _say_plan(self, album: int, faces: int) -> None:
-        """How long it takes here, and what longer brings."""
-        LOG.info("%d faces in the album, %d to restore. The prior learns the person of the album:", album, faces)
-        lines = [*cost.personal(self.settings, self.tuning.training_images, self.tuning.method.evaluations, faces)]
+    def plan(self, photos: int, *more: str) -> Plan:
+        """Says what will be done, how long that takes here, and what longer brings.
+
+        photos: that have the faces; more: folders of results, beside the usual ones.
+        """
+        album, faces = self.details["album"], len(self.details["lq"].ids)
+        portraits = len(album.ids)
+        LOG.info("%d faces in the album, %d to restore. The prior learns the person of the album:", portraits, faces)
+        known, once = dict(self.details.results), self.tuning.method.evaluations
+
+        def make(run: Run) -> None:
+            work, details = Drafts(self.work.root, run), Drafts(self.details.root, run)
+            details.results |= known
+            replace(self, work=work, details=details).restored()
+
+        lines = [] if cost.is_made(make) else cost.personal(self.settings, self.tuning.training_images, once, faces)
         LOG.info("%s", cost.table(lines))
         longer = self.tuning.published
-        if longer != self.tuning:
+        if lines and longer != self.tuning:
             seconds = cost.personal(self.settings, longer.training_images, longer.method.evaluations, faces)
             LOG.info(
                 "As published (--iterations %d --respacing %d) it learns the person better and draws finer: about %s.",
@@ -200,6 +244,9 @@ class Personal:
                 longer.respacing,
                 whole_duration(sum(line.seconds for line in seconds)),
             )
+        counts = {"album": portraits, "photos": photos, "faces": faces, "iterations": self.tuning.iterations}
+        set_aside = [*album.quarantine, *self.details["lq"].quarantine]
+        return Plan(self.work.root, counts, set_aside, lines, ("photos", *more, "model", "report", "details"))
 
     def write_report(self, title: str) -> None:
         """How much the photos look like the person of the album, by every row that there is."""

@@ -14,7 +14,7 @@ from flows.commands.experiments import report_of
 from tasks.basics import BadInput, with_home
 
 if TYPE_CHECKING:
-    from flows.adapt import Plan
+    from flows.plan import Plan
     from flows.whole_photos import Options
     from tasks.weights.file import WeightFile
 
@@ -274,6 +274,7 @@ def personalize(
     start_t: Level = 200,
     respacing: Level = 250,
     yes: Flag = False,
+    dry_run: Flag = False,
     aligned: Flag = False,
     beside: Given | None = None,
     fit: Fit = "crop",
@@ -304,6 +305,8 @@ def personalize(
         How many of the 1000 steps to keep; published: all.
     yes
         Agree with the terms of the weights that it needs, and fetch those that are missing.
+    dry_run
+        Say what would be done and how long it would take, and stop.
     aligned
         Photos and album are aligned face crops, each path by itself: nothing is searched.
     beside
@@ -321,11 +324,17 @@ def personalize(
         made = []
         for each, place in zip(photos, _places(photos, out), strict=True):
             folders, others = (str(_given(album)), str(_given(each))), (_given(beside), _given(place))
-            made.append(_found(personal.personalize(*folders, chosen, tuning, *others, fit).root, output))
+            if dry_run:
+                made.append(_planned(personal.ready_crops(*folders, chosen, tuning, *others, fit)[1], output))
+            else:
+                made.append(_found(personal.personalize(*folders, chosen, tuning, *others, fit).root, output))
         return Result("\n".join(one.text for one in made), {"results": [one.data for one in made]}, output=output)
     if beside:
         raise BadInput("beside: only aligned face crops are compared with another method's. Say --aligned.")
-    done = personal.personalize_photos(_all([album]), _all(photos), _given(out), chosen, tuning, _options(faces))
+    whole = (_all([album]), _all(photos), _given(out), chosen, tuning, _options(faces))
+    if dry_run:
+        return _planned(personal.ready_photos(*whole)[-1], output)
+    done = personal.personalize_photos(*whole)
     return _adapted(done.root, done.line, done.data, output)
 
 

@@ -195,3 +195,27 @@ def test_whole_photos_are_restored_for_the_person_of_an_album(album, tmp_path, c
     assert "--iterations 5000 --respacing 1000" in caplog.text
     assert "arcface_resnet18.pth is missing" in caplog.text
     assert (tmp_path / "out" / "report" / "report.html").is_file()
+    caplog.clear()
+    personalize_photos([album], [photo], str(tmp_path / "out"), "demo", TUNING, Options())
+    assert "No network has anything to do" in caplog.text
+
+
+def test_a_dry_run_of_a_personalisation_says_its_plan_and_does_nothing(album, tmp_path, capsys):
+    out = tmp_path / "out"
+    command = [
+        "personalize",
+        str(album / "1927" / "one.png"),
+        "--album",
+        str(album),
+        "-o",
+        str(out),
+        "--method",
+        "demo",
+    ]
+    assert call([*command, "--iterations", "10", "--dry-run", "--json"]) == 0
+    plan = json.loads(capsys.readouterr().out)
+    assert (plan["album"], plan["photos"], plan["faces"], plan["iterations"]) == (2, 1, 1, 10)
+    assert plan["seconds"] == sum(part["seconds"] for part in plan["parts"].values()) > 0
+    assert plan["set_aside"]["empty.png"].startswith("empty file")
+    assert plan["writes"]["model"] == str(out / "model")
+    assert not out.exists()
