@@ -60,6 +60,9 @@ def run(report: Report, device: torch.device, is_quick: bool) -> None:
         ways.append(Way("the same, twice the batch", fast, "bf16", 2 * batch, 2 * batch))
     for way in ways:
         measure(report, way, device, is_quick)
+    if passes and device.type == "cuda":
+        graph = graphed(FastUNet(last, passes=passes), batch, size(is_quick), device)
+        measure(report, Way("passes in Triton, as a CUDA graph", graph, "bf16", batch, batch), device, is_quick)
 
 
 def compiled(report: Report, device: torch.device, is_quick: bool) -> None:
@@ -72,9 +75,27 @@ def compiled(report: Report, device: torch.device, is_quick: bool) -> None:
     for name, network in networks_by_name.items():
         graph = torch.compile(network, fullgraph=True, dynamic=False)
         measure(report, Way(name, graph, "bf16", batch, batch), device, is_quick)  # type: ignore[arg-type]
-    if device.type == "cuda":
-        graphs = torch.compile(FastUNet(last), mode="reduce-overhead", fullgraph=True, dynamic=False)
-        measure(report, Way("compiled, CUDA graphs, batch of 2", graphs, "bf16", 2, 2), device, is_quick)  # type: ignore[arg-type]
+
+
+@torch.no_grad()
+def graphed(network: Denoise, batch: int, side: int, device: torch.device) -> Denoise:
+    """The network as one graph of kernels, for one size of batches: a replay costs the processor one launch."""
+    x, t = torch.zeros(batch, 3, side, side, device=device), torch.zeros(batch, device=device)
+    graph, stream = torch.cuda.CUDAGraph(), torch.cuda.Stream(device)
+    with torch.cuda.stream(stream):  # type: ignore[no-untyped-call]
+        for _ in range(3):
+            network(x, t)
+    torch.cuda.current_stream(device).wait_stream(stream)
+    with torch.cuda.graph(graph):
+        result = network(x, t)
+
+    def replay(some: Tensor, level: Tensor) -> Tensor:
+        x.copy_(some)
+        t.copy_(level)
+        graph.replay()
+        return result.clone()
+
+    return replay
 
 
 def passes_in_triton(report: Report, device: torch.device) -> Passes | None:
