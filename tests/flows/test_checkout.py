@@ -24,6 +24,8 @@ from PIL import Image
 from tiny import tiny_of
 
 from flows import server
+from flows.server import checkout_name
+from flows.terminal import Screen
 from tasks.basics import ROOT
 from tasks.store.artifact import ImageFolder
 
@@ -160,6 +162,19 @@ class TestServed:
         stranger.add_header("Origin", "http://evil.example")
         with pytest.raises(urllib.error.HTTPError, match="403"):
             urllib.request.urlopen(stranger)
+
+    def test_a_run_that_is_cancelled_on_prefects_page_has_cancelled_tasks_and_none_that_crashed(self, checkout, ask):
+        (checkout / "data" / "experiments" / "long.yaml").write_text("extends: demo\ndataset: {finetune: 4000}\n")
+        begun = server._begin(f"benchmark/{checkout_name(checkout)}", {"parameters": {"experiment": "long"}})
+        of_it = {"flow_runs": {"id": {"any_": [begun["id"]]}}}
+        deadline = time.monotonic() + 200
+        while not ask("task_runs/filter", of_it | {"task_runs": {"state": {"type": {"any_": ["RUNNING"]}}}}):
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+        page = {"state": {"name": "Cancelling", "type": "CANCELLING"}, "force": True}
+        ask(f"flow_runs/{begun['id']}/set_state", page)
+        assert server.follow(begun["id"], Screen(0))["type"] == "CANCELLED"
+        assert {task["state"]["type"] for task in ask("task_runs/filter", of_it)} == {"CANCELLED"}
 
     def test_prefect_and_dvc_share_one_truth_and_prefect_shows_it(self, checkout, command, ask):
         output = command("python", "-m", "flows", "demo", times=2)

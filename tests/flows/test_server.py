@@ -89,7 +89,7 @@ def test_a_run_shows_its_steps_and_warnings_once_and_survives_a_lost_server(api,
     assert not api
 
 
-def test_a_run_that_is_cancelled_says_no_more_and_its_tasks_are_not_called_crashed(monkeypatch):
+def test_a_run_that_is_interrupted_is_cancelled_and_says_no_more(monkeypatch):
     asked, ended = [], ["RUNNING", "CANCELLING", "CANCELLED"]
 
     def ask(path: str, query: Any = None) -> Any:
@@ -101,7 +101,7 @@ def test_a_run_that_is_cancelled_says_no_more_and_its_tasks_are_not_called_crash
             return {"state": {"type": ended.pop(0), "message": ""}}
         if path == "logs/filter":
             return [{"level": 30, "name": "prefect.task_runs", "message": "Crash detected!"}]
-        return [{"id": "7"}] if path == "task_runs/filter" else []
+        return []
 
     shown = io.StringIO()
     monkeypatch.setattr(server, "serving", contextlib.nullcontext)
@@ -112,8 +112,6 @@ def test_a_run_that_is_cancelled_says_no_more_and_its_tasks_are_not_called_crash
         server.run("benchmark", {}, Screen(1, shown))
     assert shown.getvalue() == "Cancelling …\n"
     assert ("flow_runs/1/set_state", {"state": {"type": "CANCELLING"}, "force": True}) in asked
-    assert asked[-1][0] == "task_runs/7/set_state"
-    assert asked[-1][1]["state"]["type"] == "CANCELLED"
 
 
 def test_progress_is_one_live_line_that_the_next_text_replaces(api):
