@@ -1,5 +1,6 @@
 """How a run is followed: lines, warnings and progress are shown, a lost server is waited for; and whose runs it is."""
 
+import asyncio
 import contextlib
 import io
 import json
@@ -18,6 +19,7 @@ from typing import Any
 import psutil
 import pytest
 import yaml
+from prefect.runner import Runner
 
 from flows import deployments, server
 from flows.pages import address_of, served
@@ -214,7 +216,8 @@ def test_a_checkouts_deployments_are_its_own(monkeypatch):
     assert len(names) == 3
     assert all(re.fullmatch("(bfr|my_bfr_)-[0-9a-f]{6}", name) for name in names)
     shown: list[Any] = []
-    monkeypatch.setattr(deployments, "serve", lambda *found, pause_on_shutdown: shown.extend(found))
+    monkeypatch.setattr(deployments.Served, "add_deployment", lambda _, deployment: shown.append(deployment))
+    monkeypatch.setattr(deployments.Served, "until_a_signal", lambda _: asyncio.sleep(0))
     deployments.serve_all("bfr-123456")
     assert {each.name for each in shown} == {"bfr-123456"}
     assert shown[-1].flow_name == server.LAST_SERVED
@@ -336,6 +339,37 @@ def test_a_further_signal_does_not_keep_a_server_from_being_ended(monkeypatch, t
         server.serve()
     assert ended == [number]
     assert signal.getsignal(number) == usual
+
+
+@pytest.mark.parametrize("number", deployments.SIGNALS)
+def test_what_serves_ends_at_the_first_signal_and_a_further_one_does_not_disturb_it(monkeypatch, number):
+    """Prefect's own runner left by an exception at each of them, with a traceback."""
+    done = []
+
+    async def start(self: Runner) -> None:  # as Prefect's: it ends once it is stopped, and pauses its deployments
+        self.stopped = asyncio.Event()
+        os.kill(os.getpid(), number)
+        await asyncio.sleep(0)
+        self.started = True
+        await self.stopped.wait()
+        os.kill(os.getpid(), number)
+        await asyncio.sleep(0)
+        done.append("paused")
+
+    async def astop(self: Runner) -> None:
+        done.append("runs cancelled")
+        self.stopped.set()
+
+    monkeypatch.setattr(deployments, "POLL_S", 0.0)
+    monkeypatch.setattr(Runner, "start", start)
+    monkeypatch.setattr(Runner, "astop", astop)
+    usual = {each: signal.getsignal(each) for each in deployments.SIGNALS}
+    try:
+        asyncio.run(deployments.Served().until_a_signal())
+    finally:
+        for each, handler in usual.items():
+            signal.signal(each, handler)
+    assert done == ["runs cancelled", "paused"]
 
 
 def test_a_run_and_a_bfr_serve_that_end_together_leave_no_server(monkeypatch, tmp_path):
