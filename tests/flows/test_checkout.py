@@ -230,7 +230,10 @@ class TestServed:
         tags = {run["name"]: set(run["tags"]) for run in runs}
         assert tags["restore noise/test"] == {"demo", "gpu"}
         assert tags["photos real"] == {"demo"}
-        [page] = ask("artifacts/latest/filter", {"artifacts": {"key": {"any_": ["demo-page"]}}})
+        found = {each["key"]: each for each in ask("artifacts/latest/filter", {})}
+        methods = "lq, pretrained, pseudo_target, adapted, the original"
+        assert found["demo-faces"]["data"].startswith(f"From the left: {methods}. From the top: noise.")
+        page = found["demo-page"]
         [address] = re.findall(r"http[^)]+", page["data"])
         with urllib.request.urlopen(address) as reply:
             assert b"<html" in reply.read()
