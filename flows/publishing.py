@@ -69,7 +69,8 @@ def contact_sheet(work: Workspace) -> str:
     if len({row.shape for row in rows}) != 1:
         return ""
     columns = ", ".join([*(method.name for method in about.methods), *(["the original"] if truth else [])])
-    return f"From the left: {columns}. From the top: {', '.join(names)}.\n\n![faces]({picture('faces', np.concatenate(rows)).uri})"
+    what = f"From the left: {columns}. From the top: {', '.join(names)}."
+    return f"{what}\n\n![faces]({picture('faces', np.concatenate(rows)).uri})"
 
 
 def commit_to_dvc(experiment: str, settings: Experiment, work: Workspace) -> None:
