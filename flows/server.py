@@ -252,10 +252,14 @@ def _end(name: str) -> None:
 
 
 def _end_server() -> None:
-    """End the server, if this checkout has started it and no other has deployments there."""
+    """End the server, if this checkout has started it and nobody else has deployments there; else say that it stays."""
     served = ask("deployments/filter", {}) or []
-    if not any(each["status"] == "READY" and not each["paused"] and each["name"] != CHECKOUT for each in served):
+    ready = [each["name"] for each in served if each["status"] == "READY" and not each["paused"]]
+    if not (others := {*ready} - {CHECKOUT}):
         _end("server")
+    elif psutil.pid_exists(pid := read_note(HOME / "server.json").get("pid", 0)):
+        where = f"The Prefect server at {API} (process {pid})"
+        Screen(1).line(f"{where} stays: it has deployments of others, {', '.join(sorted(others))}.")
 
 
 def serve() -> None:

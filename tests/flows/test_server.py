@@ -394,6 +394,19 @@ def test_a_run_and_a_bfr_serve_that_end_together_leave_no_server(monkeypatch, tm
     assert ended == [1]
 
 
+@pytest.mark.parametrize(("name", "stays"), [("pool", True), (server.CHECKOUT, False)])
+def test_a_server_that_others_use_stays_and_that_is_said(monkeypatch, tmp_path, capsys, name, stays):
+    ended = []
+    monkeypatch.setattr(server, "HOME", tmp_path)
+    monkeypatch.setattr(server, "ask", lambda *_: [{"name": name, "status": "READY", "paused": False}])
+    monkeypatch.setattr(server, "_end", ended.append)
+    (tmp_path / "server.json").write_text(json.dumps({"pid": os.getpid()}))
+    server._end_server()
+    assert ended == ([] if stays else ["server"])
+    said = f"(process {os.getpid()}) stays: it has deployments of others, pool."
+    assert (said in capsys.readouterr().err) == stays
+
+
 def test_a_serve_process_that_a_run_ends_does_not_wait_for_the_run(monkeypatch, tmp_path):
     monkeypatch.setattr(server, "HOME", tmp_path)
     monkeypatch.setattr(server, "_start_server", lambda: None)
