@@ -5,6 +5,7 @@ import logging
 from prefect import flow, tags
 
 from flows import steps
+from flows.cancelling import cancel_tasks
 from flows.cost import estimate, table
 from flows.preflight import check
 from flows.publishing import commit_to_dvc, show_report
@@ -16,7 +17,13 @@ LOG = logging.getLogger("flows.benchmark")  # Prefect loads this file under a na
 check_own(__file__)
 
 
-@flow(name="benchmark", flow_run_name="{experiment}", log_prints=True, task_runner=nodes.task_runner())
+@flow(
+    name="benchmark",
+    flow_run_name="{experiment}",
+    log_prints=True,
+    on_cancellation=[cancel_tasks],
+    task_runner=nodes.task_runner(),
+)
 def benchmark(experiment: str = "demo") -> None:
     """Run every step of an experiment; what is already in the store is not made again."""
     settings = load_experiment(experiment)

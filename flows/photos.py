@@ -14,6 +14,7 @@ from flows import adapt as adapting
 from flows import personalize as personalizing
 from flows import restore as restoring
 from flows import whole_photos
+from flows.cancelling import cancel_tasks
 from flows.models import train_model
 from flows.publishing import show_report
 from flows.whole_photos import Options
@@ -24,7 +25,7 @@ Fit = Literal["aligned", "crop"]
 check_own(__file__)
 
 
-@flow(name="adapt", flow_run_name="{folder}", log_prints=True)
+@flow(name="adapt", flow_run_name="{folder}", log_prints=True, on_cancellation=[cancel_tasks])
 def adapt(
     folder: str,
     method: str | None = None,
@@ -48,7 +49,7 @@ def adapt(
     show_report(Workspace(adapting.adapt_photos([Path(folder)], out, chosen, options, real=clean, **more).root))
 
 
-@flow(name="restore", flow_run_name="{folder}", log_prints=True)
+@flow(name="restore", flow_run_name="{folder}", log_prints=True, on_cancellation=[cancel_tasks])
 def restore(
     folder: str,
     method: str | None = None,
@@ -71,7 +72,7 @@ def restore(
     whole_photos.restore_photos([Path(folder)], out, place, row, options, **more)
 
 
-@flow(name="personalize", flow_run_name="{folder} by {album}", log_prints=True)
+@flow(name="personalize", flow_run_name="{folder} by {album}", log_prints=True, on_cancellation=[cancel_tasks])
 def personalize(
     album: str,
     folder: str,
@@ -92,7 +93,7 @@ def personalize(
     personalizing.personalize_photos([Path(album)], [Path(folder)], out, chosen, tuning, options, nodes.run)
 
 
-@flow(name="train", flow_run_name="{name}", log_prints=True)
+@flow(name="train", flow_run_name="{name}", log_prints=True, on_cancellation=[cancel_tasks])
 def train(name: str) -> None:
     """Train a network as data/weights/NAME.yaml says. A killed run goes on."""
     train_model(name, nodes.run)

@@ -48,7 +48,8 @@ def show_report(work: Workspace) -> None:
         create_markdown_artifact(faces, key=f"{key}-faces", description="one photo of each degradation")
     if address := address_of(work.root, HOME / "pages"):
         page = f"{address}/report/report.html"
-        create_link_artifact(page, key=f"{key}-page", link_text="report.html", description="while `bfr serve` runs")
+        about = "the report's page; it opens while `bfr serve` runs"
+        create_link_artifact(page, key=f"{key}-page", link_text="report.html", description=about)
     get_run_logger().info("Results: %s", shown_path(report / "report.html"))
 
 
@@ -56,7 +57,7 @@ def contact_sheet(work: Workspace) -> str:
     """The first photo of each degradation by every method, in one row, and its original, as Markdown; "" for none."""
     about = About.read(work.root / "report")
     truth = [place for split, place in about.inputs.photos.items() if split == "test"]
-    rows = []
+    rows, names = [], []
     for degradation in about.degradations:
         places = [about.inputs.images[degradation, method.name] for method in about.methods]
         folders = [ImageFolder(work.root / place) for place in places + truth]
@@ -64,10 +65,12 @@ def contact_sheet(work: Workspace) -> str:
         if shared:
             faces = [Image.fromarray(folder.read(min(shared))).resize((SHEET_SIDE, SHEET_SIDE)) for folder in folders]
             rows.append(np.concatenate([np.asarray(face) for face in faces], axis=1))
+            names.append(degradation)
     if len({row.shape for row in rows}) != 1:
         return ""
     columns = ", ".join([*(method.name for method in about.methods), *(["the original"] if truth else [])])
-    return f"From the left: {columns}.\n\n![faces]({picture('faces', np.concatenate(rows)).uri})"
+    what = f"From the left: {columns}. From the top: {', '.join(names)}."
+    return f"{what}\n\n![faces]({picture('faces', np.concatenate(rows)).uri})"
 
 
 def commit_to_dvc(experiment: str, settings: Experiment, work: Workspace) -> None:

@@ -252,10 +252,14 @@ def _end(name: str) -> None:
 
 
 def _end_server() -> None:
-    """End the server, if this checkout has started it and no other has deployments there."""
+    """End the server, if this checkout has started it and nobody else has deployments there; else say that it stays."""
     served = ask("deployments/filter", {}) or []
-    if not any(each["status"] == "READY" and not each["paused"] and each["name"] != CHECKOUT for each in served):
+    ready = [each["name"] for each in served if each["status"] == "READY" and not each["paused"]]
+    if not (others := {*ready} - {CHECKOUT}):
         _end("server")
+    elif psutil.pid_exists(pid := read_note(HOME / "server.json").get("pid", 0)):
+        where = f"The Prefect server at {API} (process {pid})"
+        Screen(1).line(f"{where} stays: it has deployments of others, {', '.join(sorted(others))}.")
 
 
 def serve() -> None:
@@ -318,13 +322,9 @@ def run(flow: str, parameters: dict[str, Any], screen: Screen, tags: Sequence[st
 
 
 def cancel(run_id: str) -> None:
-    """Cancel a run and wait until it has ended; the tasks that were at work are cancelled with it, and not crashed."""
+    """Cancel a run, as Prefect's page does, and wait until it has ended."""
     ask(f"flow_runs/{run_id}/set_state", {"state": {"type": "CANCELLING"}, "force": True})
     follow(run_id, Screen(0, io.StringIO()))  # what its log says of being ended is no news
-    query = {"flow_runs": {"id": {"any_": [run_id]}}, "task_runs": {"state": {"type": {"any_": ["CRASHED"]}}}}
-    for task in ask("task_runs/filter", query) or []:
-        state = {"type": "CANCELLED", "message": "The run was cancelled."}
-        ask(f"task_runs/{task['id']}/set_state", {"state": state, "force": True})
 
 
 def _begin(deployment: str, about: dict[str, Any]) -> dict[str, Any]:

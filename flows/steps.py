@@ -9,7 +9,6 @@ import logging
 import shutil
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import suppress
 from functools import wraps
 from pathlib import Path
 
@@ -24,6 +23,7 @@ from tasks.metrics.registry import DEFAULT, REAL, column
 from tasks.metrics.registry import find as find_metric
 from tasks.params.experiment import Downstream, Experiment, given
 from tasks.report.inputs import ReportInputs, step_of
+from tasks.report.plots import COLUMNS
 from tasks.running.apart import at_once
 from tasks.running.batching import DIFFERENTIATED
 from tasks.running.stage import Source, default_store
@@ -320,20 +320,31 @@ def report(experiment: Experiment, work: Workspace) -> None:
         },
     )
     made = work.make("report", report_stage, params, **{name: work[place] for name, place in places.items()})
-    write_metrics(made, work.root / "metrics.json")
+    write_numbers(made, work.root)
 
 
-def write_metrics(report: ImageFolder, path: Path) -> None:
-    """Copy the report's numbers for `dvc metrics show`. Raises BadInput if the file there holds anything else."""
-    with suppress(FileNotFoundError):
-        try:
-            earlier = read_json(path)
-            is_ours = isinstance(earlier, dict) and all(isinstance(part, dict) for part in earlier.values())
-        except ValueError:
-            is_ours = False
-        if not is_ours:
+def write_numbers(report: ImageFolder, folder: Path) -> None:
+    """Copy the report's numbers for `dvc metrics show` and `dvc plots show`. Raises BadInput if files there, of these
+    names, hold anything else.
+    """
+    for name, is_ours in {"metrics.json": _holds_metrics, "plots.csv": _holds_plots}.items():
+        path = folder / name
+        if path.exists() and not is_ours(path):
             raise BadInput(f"{path} is not a file of bfr, which writes its numbers there. Move it away and run again.")
-    shutil.copyfile(report.path("metrics.json"), path)
+        shutil.copyfile(report.path(name), path)
+
+
+def _holds_metrics(path: Path) -> bool:
+    try:
+        earlier = read_json(path)
+    except ValueError:
+        return False
+    return isinstance(earlier, dict) and all(isinstance(part, dict) for part in earlier.values())
+
+
+def _holds_plots(path: Path) -> bool:
+    with path.open("rb") as file:
+        return file.readline().strip() == ",".join(COLUMNS).encode()
 
 
 def report_places(experiment: Experiment) -> ReportInputs[str]:

@@ -141,9 +141,13 @@ def loss_plots(data: ReportData) -> dict[str, list[LinePlot]]:
 
 
 def _loss_plot(frame: pd.DataFrame, loss: str) -> LinePlot:
+    return _line_plot(loss, "step", {(0, loss): smoothed(frame, loss)}, 4)
+
+
+def smoothed(frame: pd.DataFrame, loss: str) -> np.ndarray:
+    """(step, loss) [N, 2]: means over equal runs of steps, LOSS_POINTS at most."""
     runs = np.array_split(frame[["step", loss]].to_numpy(dtype=float), min(LOSS_POINTS, len(frame)))
-    points = np.array([run.mean(axis=0) for run in runs])
-    return _line_plot(loss, "step", {(0, loss): points}, 4)
+    return np.array([run.mean(axis=0) for run in runs])
 
 
 def _line_plot(

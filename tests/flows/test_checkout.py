@@ -24,6 +24,8 @@ from PIL import Image
 from tiny import tiny_of
 
 from flows import server
+from flows.server import checkout_name
+from flows.terminal import Screen
 from tasks.basics import ROOT
 from tasks.store.artifact import ImageFolder
 
@@ -41,9 +43,20 @@ for words in sys.argv[1:]:
 """
 
 
+def left_in(folder: Path) -> Iterator[psutil.Process]:
+    """The processes that are at work in a folder: servers have no other tie to the test that started them."""
+    for process in psutil.process_iter():
+        with suppress(psutil.Error):  # it has just ended, or is another user's
+            if Path(process.cwd()).is_relative_to(folder):
+                yield process
+
+
 @pytest.fixture(scope="module")
-def checkout(tmp_path_factory) -> Path:
-    """A git and DVC repository of the working tree's files, with tiny settings and the demo weights in place."""
+def checkout(tmp_path_factory) -> Iterator[Path]:
+    """A git and DVC repository of the working tree's files, with tiny settings and the demo weights in place.
+
+    No process stays there, wherever a test has stopped: a server stays by itself while a pool's worker was just there.
+    """
     root = tmp_path_factory.mktemp("checkout")
     listed = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
     names = subprocess.check_output(listed, cwd=ROOT, text=True).split("\0")
@@ -57,7 +70,9 @@ def checkout(tmp_path_factory) -> Path:
     change_params(root, tiny_of)
     for command in (["init", "-q"], ["add", "-A"]):
         subprocess.run(["git", *command], cwd=root, check=True)
-    return root
+    yield root
+    for process in [*left_in(root)]:
+        process.kill()
 
 
 def change_params(root: Path, change: Callable[[dict[str, Any]], dict[str, Any]]) -> None:
@@ -95,12 +110,12 @@ def command(checkout) -> Callable[..., str]:
 
 
 @contextmanager
-def running(words: list[str], checkout: Path, environment: dict[str, str]) -> Iterator[None]:
+def running(words: list[str], checkout: Path, environment: dict[str, str]) -> Iterator[subprocess.Popen[bytes]]:
     """A program that serves, ended as by a user's Ctrl-C; what it said is in a file of its name."""
     with (checkout / f"{words[-1]}.log").open("wb") as log:
         process = subprocess.Popen(words, cwd=checkout, env=environment, stdout=log, stderr=log)
         try:
-            yield
+            yield process
         finally:
             process.terminate()
             try:
@@ -108,6 +123,13 @@ def running(words: list[str], checkout: Path, environment: dict[str, str]) -> It
             except subprocess.TimeoutExpired:  # Prefect's worker, on a crowded machine
                 process.kill()
                 process.wait()
+
+
+def wait_until(is_so: Callable[[], Any], limit_s: float = 200) -> None:
+    deadline = time.monotonic() + limit_s
+    while not is_so():
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
 
 
 @pytest.fixture(scope="module")
@@ -135,12 +157,15 @@ class TestServed:
 
     @pytest.fixture(scope="class", autouse=True)
     def served(self, checkout, command) -> Iterator[None]:
-        with running([sys.executable, "-m", "flows", "serve"], checkout, command.environment):
-            deadline = time.monotonic() + 200
-            while not (checkout / "data/.prefect/pages/.address").exists():
-                assert time.monotonic() < deadline
-                time.sleep(0.1)
+        log = checkout / "serve.log"
+        environment = command.environment | {"PYTHONUNBUFFERED": "1"}
+        with running([sys.executable, "-m", "flows", "serve"], checkout, environment) as serve:
+            wait_until(lambda: "Served until" in log.read_text())
             yield
+            serve.terminate()
+            wait_until(lambda: "Pausing all deployments" in log.read_text())  # and a second signal comes
+        assert serve.returncode == 0
+        assert not re.search("Traceback|Warning", log.read_text())
 
     @pytest.fixture
     def ask(self, command, monkeypatch) -> Callable[[str, Any], Any]:
@@ -160,6 +185,17 @@ class TestServed:
         stranger.add_header("Origin", "http://evil.example")
         with pytest.raises(urllib.error.HTTPError, match="403"):
             urllib.request.urlopen(stranger)
+
+    def test_a_run_that_is_cancelled_on_prefects_page_has_cancelled_tasks_and_none_that_crashed(self, checkout, ask):
+        (checkout / "data" / "experiments" / "long.yaml").write_text("extends: demo\ndataset: {finetune: 4000}\n")
+        begun = server._begin(f"benchmark/{checkout_name(checkout)}", {"parameters": {"experiment": "long"}})
+        of_it = {"flow_runs": {"id": {"any_": [begun["id"]]}}}
+        at_work = {"task_runs": {"state": {"type": {"any_": ["RUNNING"]}}}}
+        wait_until(lambda: ask("task_runs/filter", of_it | at_work))
+        page = {"state": {"name": "Cancelling", "type": "CANCELLING"}, "force": True}
+        ask(f"flow_runs/{begun['id']}/set_state", page)
+        assert server.follow(begun["id"], Screen(0))["type"] == "CANCELLED"
+        assert {task["state"]["type"] for task in ask("task_runs/filter", of_it)} == {"CANCELLED"}
 
     def test_prefect_and_dvc_share_one_truth_and_prefect_shows_it(self, checkout, command, ask):
         output = command("python", "-m", "flows", "demo", times=2)
@@ -194,7 +230,10 @@ class TestServed:
         tags = {run["name"]: set(run["tags"]) for run in runs}
         assert tags["restore noise/test"] == {"demo", "gpu"}
         assert tags["photos real"] == {"demo"}
-        [page] = ask("artifacts/latest/filter", {"artifacts": {"key": {"any_": ["demo-page"]}}})
+        found = {each["key"]: each for each in ask("artifacts/latest/filter", {})}
+        methods = "lq, pretrained, pseudo_target, adapted, the original"
+        assert found["demo-faces"]["data"].startswith(f"From the left: {methods}. From the top: noise.")
+        page = found["demo-page"]
         [address] = re.findall(r"http[^)]+", page["data"])
         with urllib.request.urlopen(address) as reply:
             assert b"<html" in reply.read()

@@ -21,7 +21,7 @@ from flows.rows import OWN
 from flows.steps import STEPS
 from tasks.basics import ROOT
 from tasks.params.experiment import Experiment
-from tasks.params.load import load, load_experiment
+from tasks.params.load import load
 from tasks.store.keys import code_of, data_of
 
 ALWAYS = {"flows/steps.py", "flows/rows.py", "tasks/store/keys.py"}  # the wiring, and what keys are made of
@@ -142,6 +142,7 @@ def test_dvc_shows_the_experiments_that_it_follows_and_no_others(tmp_path):
     for out in (out for stage in stages.values() for out in stage["do"]["outs"]):
         (others / next(iter(out)).replace("data/${item}", "demo_inpainting")).mkdir(parents=True)
     (others / "demo_inpainting" / "metrics.json").write_text("{}")
+    (others / "demo_inpainting" / "plots.csv").write_text("")
     dvc(others, "commit", "--force", *(f"{step}@demo_inpainting" for step in STEPS))
     wanted = [line for step in STEPS for line in (f"{step}@demo_inpainting:", "\talways changed")]
     assert dvc(others, "status").splitlines() == wanted
@@ -155,52 +156,47 @@ def dvc(folder: Path, *words: str) -> str:
     return done.stdout
 
 
-def test_the_plots_are_of_what_the_demo_writes():
-    plots = {
-        name: plot for one in yaml.safe_load((ROOT / "dvc.yaml").read_text())["plots"] for name, plot in one.items()
-    }
-    places = {place for plot in plots.values() for place in plot["y"]}
-    losses = [f"data/demo/adapted_models/{part}/losses.csv" for part in load_experiment("demo").parts]
-    assert places == {"data/demo/report/results.csv", *losses}
-
-
 @pytest.fixture(scope="module")
 def plots(tmp_path_factory) -> Path:
-    """The page that `dvc plots show` writes, of a table of results and of losses."""
+    """The page that `dvc plots show` writes in the papers' project, of two experiments and a file of the user's."""
     folder = tmp_path_factory.mktemp("plots")
     shutil.copytree(ROOT / ".dvc", folder / ".dvc", ignore=shutil.ignore_patterns("cache", "tmp"))
-    (folder / "losses.csv").write_text("step,l1\n1,0.5\n2,0.25\n")
-    rows = [
-        "degradation,method,metric,mean",
-        "mild,lq,psnr,20",
-        "hard,lq,psnr,10",
-        "mild,lq,ssim,0.5",
-        "hard,lq,ssim,0.4",
-    ]
-    (folder / "results.csv").write_text("\n".join(rows))
-    plots = [
-        {"results": {"x": "degradation", "y": {"results.csv": "mean"}}},
-        {"fine-tuning": {"x": "step", "y": {"losses.csv": ["l1"]}}},
-    ]
-    (folder / "dvc.yaml").write_text(yaml.safe_dump({"plots": plots}))
-    dvc(folder, "config", "core.no_scm", "true")
-    dvc(folder, "plots", "show", "--out", "page")
-    return folder / "page" / "index.html"
+    others = folder / "data" / "experiments"
+    (others / ".dvc").mkdir(parents=True)
+    for name in (".dvc/config", "dvc.yaml"):
+        shutil.copy(ROOT / "data" / "experiments" / name, others / name)
+    (others / FOLLOWED).write_text('{"followed": ["ours", "theirs"]}')
+    for name, psnr in {"ours": 20, "theirs": 10}.items():
+        (others / name).mkdir()
+        rows = [f"PSNR,mild,lq,{psnr}", "PSNR,hard,lq,5", f"SSIM,mild,{name},0.5", "losses,1,l1,0.5", "losses,2,l1,0.2"]
+        (others / name / "plots.csv").write_text("\n".join(["plot,x,line,value", *rows]))
+    (others / "mine").mkdir()
+    (others / "mine" / "speed.csv").write_text("n,speed\n1,3\n2,4\n")
+    own = {"plots": [{"speed": {"x": "n", "y": {"speed.csv": ["speed"]}}}]}
+    (others / "mine" / "dvc.yaml").write_text(yaml.safe_dump(own))
+    dvc(others, "config", "core.no_scm", "true")
+    dvc(others, "plots", "show", "--out", "page")
+    return others / "page" / "index.html"
 
 
 @pytest.mark.slow
 def test_the_page_of_plots_needs_no_network(plots):
     page = plots.read_text()
-    assert '"l1": "0.25"' in page
+    assert '"value": "0.2"' in page
     assert not re.findall("(?:src|href)=", page), "no script of another place"
 
 
 @pytest.mark.slow
 @in_chromium
-def test_results_are_drawn_by_metric_and_losses_by_step(plots, browser):
+def test_metrics_are_drawn_over_degradations_and_experiments_and_losses_over_steps(plots, browser):
     page = browser.new_page()
     page.goto(plots.as_uri())
-    assert page.locator("h2, h3").all_inner_texts() == ["results", "psnr", "ssim", "fine-tuning", ""]
-    assert page.locator("li").all_inner_texts() == ["lq", "lq", "l1"]
-    lines = [line.get_attribute("points").split() for line in page.locator("polyline").all()]
-    assert [len(line) for line in lines] == [2, 2, 2]
+    shown = page.locator("h2, h3, li").all_inner_texts()
+    own = ["PSNR", "lq", "SSIM"]
+    at = shown.index("Over experiments")
+    assert sorted(shown[:at]) == sorted(
+        ["ours", *own, "ours", "losses", "l1", "theirs", *own, "theirs", "losses", "l1", "speed", "", "speed"]
+    )
+    assert shown[at + 1 :] == ["PSNR, mild", "lq", "PSNR, hard", "lq", "SSIM, mild", "ours", "theirs"]
+    texts = page.locator("svg").nth(-3).locator("text").all_text_contents()
+    assert sorted(texts) == sorted(["ours", "theirs", "10", "20"])

@@ -52,7 +52,7 @@ def test_dvc_stages_are_the_steps_and_the_other_experiments_have_the_same_ones()
         ours, theirs = demo[name]["do"], others[name]["do"]
         assert theirs["cmd"] == f"cd ../.. && {ours['cmd']}"
         assert theirs["params"] == [{"${item}.yaml": None}]  # all of it: some have not every section
-        for kind in ("outs", "metrics"):
+        for kind in ("outs", "metrics", "plots"):
             places = [
                 {place.replace("data/${item}", "${item}", 1): how for place, how in out.items()}
                 for out in ours.get(kind, [])

@@ -1,5 +1,6 @@
 """How a run is followed: lines, warnings and progress are shown, a lost server is waited for; and whose runs it is."""
 
+import asyncio
 import contextlib
 import io
 import json
@@ -18,6 +19,7 @@ from typing import Any
 import psutil
 import pytest
 import yaml
+from prefect.runner import Runner
 
 from flows import deployments, server
 from flows.pages import address_of, served
@@ -89,7 +91,7 @@ def test_a_run_shows_its_steps_and_warnings_once_and_survives_a_lost_server(api,
     assert not api
 
 
-def test_a_run_that_is_cancelled_says_no_more_and_its_tasks_are_not_called_crashed(monkeypatch):
+def test_a_run_that_is_interrupted_is_cancelled_and_says_no_more(monkeypatch):
     asked, ended = [], ["RUNNING", "CANCELLING", "CANCELLED"]
 
     def ask(path: str, query: Any = None) -> Any:
@@ -101,7 +103,7 @@ def test_a_run_that_is_cancelled_says_no_more_and_its_tasks_are_not_called_crash
             return {"state": {"type": ended.pop(0), "message": ""}}
         if path == "logs/filter":
             return [{"level": 30, "name": "prefect.task_runs", "message": "Crash detected!"}]
-        return [{"id": "7"}] if path == "task_runs/filter" else []
+        return []
 
     shown = io.StringIO()
     monkeypatch.setattr(server, "serving", contextlib.nullcontext)
@@ -112,8 +114,6 @@ def test_a_run_that_is_cancelled_says_no_more_and_its_tasks_are_not_called_crash
         server.run("benchmark", {}, Screen(1, shown))
     assert shown.getvalue() == "Cancelling …\n"
     assert ("flow_runs/1/set_state", {"state": {"type": "CANCELLING"}, "force": True}) in asked
-    assert asked[-1][0] == "task_runs/7/set_state"
-    assert asked[-1][1]["state"]["type"] == "CANCELLED"
 
 
 def test_progress_is_one_live_line_that_the_next_text_replaces(api):
@@ -216,7 +216,8 @@ def test_a_checkouts_deployments_are_its_own(monkeypatch):
     assert len(names) == 3
     assert all(re.fullmatch("(bfr|my_bfr_)-[0-9a-f]{6}", name) for name in names)
     shown: list[Any] = []
-    monkeypatch.setattr(deployments, "serve", lambda *found, pause_on_shutdown: shown.extend(found))
+    monkeypatch.setattr(deployments.Served, "add_deployment", lambda _, deployment: shown.append(deployment))
+    monkeypatch.setattr(deployments.Served, "until_a_signal", lambda _: asyncio.sleep(0))
     deployments.serve_all("bfr-123456")
     assert {each.name for each in shown} == {"bfr-123456"}
     assert shown[-1].flow_name == server.LAST_SERVED
@@ -340,6 +341,37 @@ def test_a_further_signal_does_not_keep_a_server_from_being_ended(monkeypatch, t
     assert signal.getsignal(number) == usual
 
 
+@pytest.mark.parametrize("number", deployments.SIGNALS)
+def test_what_serves_ends_at_the_first_signal_and_a_further_one_does_not_disturb_it(monkeypatch, number):
+    """Prefect's own runner left by an exception at each of them, with a traceback."""
+    done = []
+
+    async def start(self: Runner) -> None:  # as Prefect's: it ends once it is stopped, and pauses its deployments
+        self.stopped = asyncio.Event()
+        os.kill(os.getpid(), number)
+        await asyncio.sleep(0)
+        self.started = True
+        await self.stopped.wait()
+        os.kill(os.getpid(), number)
+        await asyncio.sleep(0)
+        done.append("paused")
+
+    async def astop(self: Runner) -> None:
+        done.append("runs cancelled")
+        self.stopped.set()
+
+    monkeypatch.setattr(deployments, "POLL_S", 0.0)
+    monkeypatch.setattr(Runner, "start", start)
+    monkeypatch.setattr(Runner, "astop", astop)
+    usual = {each: signal.getsignal(each) for each in deployments.SIGNALS}
+    try:
+        asyncio.run(deployments.Served().until_a_signal())
+    finally:
+        for each, handler in usual.items():
+            signal.signal(each, handler)
+    assert done == ["runs cancelled", "paused"]
+
+
 def test_a_run_and_a_bfr_serve_that_end_together_leave_no_server(monkeypatch, tmp_path):
     """Each saw the other's lock and left the server to it."""
     ended = []
@@ -360,6 +392,19 @@ def test_a_run_and_a_bfr_serve_that_end_together_leave_no_server(monkeypatch, tm
     monkeypatch.setattr(deployments, "serve_all", serve_all)
     server.serve()
     assert ended == [1]
+
+
+@pytest.mark.parametrize(("name", "stays"), [("pool", True), (server.CHECKOUT, False)])
+def test_a_server_that_others_use_stays_and_that_is_said(monkeypatch, tmp_path, capsys, name, stays):
+    ended = []
+    monkeypatch.setattr(server, "HOME", tmp_path)
+    monkeypatch.setattr(server, "ask", lambda *_: [{"name": name, "status": "READY", "paused": False}])
+    monkeypatch.setattr(server, "_end", ended.append)
+    (tmp_path / "server.json").write_text(json.dumps({"pid": os.getpid()}))
+    server._end_server()
+    assert ended == ([] if stays else ["server"])
+    said = f"(process {os.getpid()}) stays: it has deployments of others, pool."
+    assert (said in capsys.readouterr().err) == stays
 
 
 def test_a_serve_process_that_a_run_ends_does_not_wait_for_the_run(monkeypatch, tmp_path):

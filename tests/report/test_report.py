@@ -67,6 +67,18 @@ def data() -> ReportData:
     )
 
 
+def test_what_dvc_plots_is_every_metric_over_degradations_and_every_loss_over_steps(data, tmp_path):
+    losses = pd.DataFrame({"step": [1, 2], "l1": [0.5, 0.25], "gan": [1.0, np.nan]})
+    write_report(replace(data, losses={"noise": losses}), tmp_path)
+    rows = (tmp_path / "plots.csv").read_text().splitlines()
+    assert rows[0] == "plot,x,line,value"
+    assert "FID ↓,noise,adapted,30" in rows
+    assert rows[-3:] == [
+        f"losses of fine-tuning for noise by step,{row}" for row in ("1,l1,0.5", "2,l1,0.25", "1,gan,1")
+    ]
+    assert len(rows) == 1 + 3 * 2 + 3
+
+
 def test_the_csv_has_means_changes_and_verdicts_in_the_metric_s_direction(data, tmp_path):
     write_report(data, tmp_path)
     rows = pd.read_csv(tmp_path / "results.csv").set_index(["method", "metric"])

@@ -20,7 +20,7 @@ from safetensors.torch import load_file, save_file
 
 from flows.models import check_trained_here
 from flows.restore import restore
-from flows.steps import write_metrics
+from flows.steps import write_numbers
 from flows.workspace import Workspace, results_folder
 from tasks.basics import ROOT, BadInput
 from tasks.data.ingest import PhotoFolder, discover, image_ids, own_names
@@ -606,14 +606,22 @@ def test_a_training_does_not_overwrite_a_users_weights(name, tmp_path):
         check_trained_here(weights)
 
 
-def test_metrics_do_not_overwrite_another_file_of_their_name(tmp_path):
-    report = default_store().build(record("1"), lambda folder: write_json(folder / "metrics.json", {"raw": {"a": 1}}))
+@pytest.mark.parametrize(
+    ("name", "others"),
+    [("metrics.json", ["mine", "[1]", '{"speed": 3}']), ("plots.csv", ["", "plot,x,line,mine\n", "\N{SNOWMAN}"])],
+)
+def test_numbers_do_not_overwrite_another_file_of_their_name(tmp_path, name, others):
+    def write(folder: Path) -> None:
+        write_json(folder / "metrics.json", {"raw": {"a": 1}})
+        (folder / "plots.csv").write_text("plot,x,line,value\n")
+
+    report = ImageFolder(default_store().build(record("1"), write))
     for _ in range(2):
-        write_metrics(ImageFolder(report), tmp_path / "metrics.json")
-    for text in ("mine", "[1]", '{"speed": 3}'):
-        (tmp_path / "metrics.json").write_text(text)
-        with unchanged(tmp_path), pytest.raises(BadInput, match="is not a file of bfr"):
-            write_metrics(ImageFolder(report), tmp_path / "metrics.json")
+        write_numbers(report, tmp_path)
+    for text in others:
+        (tmp_path / name).write_text(text, encoding="utf-8")
+        with unchanged(tmp_path), pytest.raises(BadInput, match=f"{name} is not a file of bfr"):
+            write_numbers(report, tmp_path)
 
 
 # ------------------------------------------------------------------------------------------------ all of it
