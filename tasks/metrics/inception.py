@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from tasks.metrics.offline import blamed, constructing, replaced
 from tasks.metrics.seeded import fill_seeded
+from tasks.running.torchvision_import import import_torchvision
 from tasks.weights.checkpoint import read_state_dict
 
 
@@ -15,7 +16,8 @@ def fid_features(path: Path) -> nn.Module:
 
     path: of its published weights. Raises BadInput for another file.
     """
-    from pytorch_fid import inception  # here, not above: takes seconds
+    import_torchvision()
+    from pytorch_fid import inception  # here, not above: takes time
 
     with blamed(path):
         state = read_state_dict(path)
@@ -40,7 +42,8 @@ def fid_seeded_features() -> nn.Module:
     The images keep their size, and the features are averaged over all positions. At 64 pixels the whole network, which
     enlarges to 299, takes 100 times longer, and needs more images than a demo has for its 2048 features.
     """
-    from torchvision.models import inception_v3  # here, not above: takes seconds
+    import_torchvision()
+    from torchvision.models import inception_v3  # here, not above: takes time
 
     with constructing():
         layers = inception_v3(weights=None, init_weights=False)

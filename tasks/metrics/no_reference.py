@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from tasks.metrics.niqe import niqe
 from tasks.metrics.offline import blamed, constructing, replaced
+from tasks.running.torchvision_import import import_torchvision
 from tasks.weights.checkpoint import read_state_dict
 from tasks.weights.file import MissingPackage, WeightFile
 from tasks.weights.official import MANIQA_KONIQ, MANIQA_PIPAL, MUSIQ_KONIQ, NIMA_AVA, NRQM_MODEL
@@ -108,6 +109,7 @@ def _one_by_one(model: "InferenceModel") -> Score:
 
 
 def _pyiqa(metric: str) -> Any:
+    import_torchvision()
     try:
         import pyiqa
     except ImportError as error:

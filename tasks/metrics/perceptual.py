@@ -12,6 +12,7 @@ from tasks.metrics.full_reference import size_text
 from tasks.metrics.offline import blamed, constructing
 from tasks.metrics.remembering import Remembering
 from tasks.metrics.seeded import fill_seeded
+from tasks.running.torchvision_import import import_torchvision
 from tasks.weights.checkpoint import read_state_dict
 from tasks.weights.official import VGG16
 
@@ -96,7 +97,8 @@ def perceptual_module(name: str, weights_dir: Path) -> Lpips:
 
 
 def _untrained(trunk: str, **options: bool) -> "LPIPS":
-    import lpips  # here, not above: takes seconds
+    import_torchvision()
+    import lpips  # here, not above: takes time
 
     with constructing():
         return lpips.LPIPS(net=trunk, pnet_rand=True, verbose=False, **options)

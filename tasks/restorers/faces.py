@@ -12,7 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from tasks.basics import BadInput
-from tasks.weights.checkpoint import fill, read_state_dict, spandrel_network, without
+from tasks.running.torchvision_import import import_torchvision
+from tasks.weights.checkpoint import fill, read_state_dict, spandrel_network, to_be_filled, without
 
 SIDE = 512  # of the images that the three face restorers are made for
 
@@ -27,6 +28,7 @@ def load(path: Path, architecture: str) -> nn.Module:
 
 def load_codeformer(path: Path) -> nn.Module:
     """CodeFormer, for inference or fine-tuning. Raises BadInput without its package, which has a licence of its own."""
+    import_torchvision()
     try:
         import spandrel_extra_arches
     except ImportError as error:
@@ -42,7 +44,8 @@ def load_codeformer(path: Path) -> nn.Module:
 def restoreformer_pp_network() -> nn.Module:
     """RestoreFormer++ (Wang et al., TPAMI 2023), randomly initialised: RestoreFormer with 4 heads instead of 8, whose
     decoder looks back at the encoder at 32 x 32 as well as at 16 x 16 (spandrel's loader knows only the first)."""
-    from spandrel.architectures.RestoreFormer.__arch.restoreformer_arch import (  # here, not above: takes seconds
+    import_torchvision()
+    from spandrel.architectures.RestoreFormer.__arch.restoreformer_arch import (  # here, not above: takes time
         MultiHeadDecoderTransformer,
         RestoreFormer,
     )
@@ -65,7 +68,9 @@ def load_restoreformer_pp(path: Path) -> nn.Module:
 
     Raises BadInput when the file is missing or holds another network.
     """
-    state, network = read_state_dict(path), restoreformer_pp_network()
+    state = read_state_dict(path)
+    with to_be_filled():
+        network = restoreformer_pp_network()
     state = without(state, "vqvae.") or state
     state.pop("quantize.utility_counter", None)
     fill(network, state, path, "RestoreFormer++")

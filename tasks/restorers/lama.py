@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from tasks.restorers.padding import run_padded
+from tasks.running.torchvision_import import import_torchvision
 from tasks.weights.checkpoint import fill, read_state_dict, under_prefix
 from tasks.weights.seeding import initial_weights
 
@@ -40,7 +41,8 @@ class Lama(nn.Module):
 
     def __init__(self, config: LamaConfig) -> None:
         super().__init__()
-        # here, not above: takes seconds
+        import_torchvision()
+        # here, not above: takes time
         from spandrel.architectures.LaMa.__arch.LaMa import FFCResNetGenerator, FourierUnit
 
         self.model = FFCResNetGenerator(4, 3, ngf=config.width, n_blocks=config.blocks).model

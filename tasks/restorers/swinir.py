@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from tasks.restorers.padding import run_padded
+from tasks.running.torchvision_import import import_torchvision
 from tasks.weights.checkpoint import spandrel_network, write_state_dict
 from tasks.weights.seeding import initial_weights
 
@@ -49,7 +50,8 @@ def build(config: SwinIRConfig, seed: int = 0) -> "SwinIR":
     """A randomly initialised SwinIR, in training mode. The global generator is left as it was."""
     if config.unshuffle not in (2, 4, 8):
         raise ValueError(f"SwinIRConfig.unshuffle must be 2, 4 or 8, found {config.unshuffle}")
-    from spandrel.architectures.SwinIR import SwinIR  # here, not above: takes seconds
+    import_torchvision()
+    from spandrel.architectures.SwinIR import SwinIR  # here, not above: takes time
 
     with initial_weights(seed):
         return SwinIR(
