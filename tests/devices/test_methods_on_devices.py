@@ -52,8 +52,8 @@ def networks_of(name):
 
 
 def restored(name: str, device: torch.device) -> torch.Tensor:
-    lq = torch.rand(2, 3, 64, 64, generator=torch.Generator().manual_seed(0))
-    lq[:, :, 10:30, 10:40] = 0
+    lq = torch.rand(2, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    lq[:, :, 5:15, 5:20] = 0
     method = TypeAdapter(Settings).validate_python(METHODS[name])
     return method.build(networks_of(name), 0, device)(lq.to(device), IDS)
 
@@ -117,8 +117,8 @@ def test_no_step_of_a_sampler_waits_for_the_device(pretend, name, is_half):
     its, device = pretend("cuda"), DEVICES["cuda"]
     with its.devices(), torch.autocast("cuda", torch.bfloat16, enabled=is_half):
         prior = for_sampling(load_prior("demo128", DEMO / "prior.safetensors", device), device, is_half, 10**9)
-        y0 = torch.rand(2, 3, 64, 64).to(device)
-        draw = partial(ImageStreams(0, "s", IDS, device).normal, 3, 64, 64)
+        y0 = torch.rand(2, 3, 32, 32).to(device)
+        draw = partial(ImageStreams(0, "s", IDS, device).normal, 3, 32, 32)
         draw()
         SAMPLERS[name](prior, y0, draw)  # fills caches
         its.waits.clear()

@@ -54,10 +54,20 @@ def checkout(tmp_path_factory) -> Path:
             shutil.copy2(ROOT / name, root / name)  # with its time, by which compiled code is known to be of it
     for weights in (ROOT / "data/weights/demo").glob("*.safetensors"):
         shutil.copy(weights, root / "data/weights/demo")
-    change_params(root, tiny_of)
+    photos = str(coloured(tmp_path_factory.mktemp("photos"), 7))
+    dataset = {"kind": "folders", "size": 32, "test": 3, "hq": photos, "real": photos}
+    change_params(root, lambda demo: tiny_of(demo) | {"dataset": dataset})
     for command in (["init", "-q"], ["add", "-A"]):
         subprocess.run(["git", *command], cwd=root, check=True)
     return root
+
+
+def coloured(folder: Path, count: int) -> Path:
+    """Photos of coloured squares, 64 x 64: quicker than rendered heads."""
+    for number in range(count):
+        colour = np.random.default_rng(number).integers(0, 256, (8, 8, 3), dtype=np.uint8)
+        Image.fromarray(colour.repeat(8, 0).repeat(8, 1)).save(folder / f"{number:02}.png")
+    return folder
 
 
 def change_params(root: Path, change: Callable[[dict[str, Any]], dict[str, Any]]) -> None:
@@ -231,10 +241,7 @@ def test_adapt_restore_and_personalize_take_a_folder_of_photos(checkout, command
 @pytest.fixture
 def forty_photos(tmp_path) -> Path:
     """Those to adapt to are two shards of pseudo-targets."""
-    for number in range(40):
-        colour = np.random.default_rng(number).integers(0, 256, (8, 8, 3), dtype=np.uint8)
-        Image.fromarray(colour.repeat(8, 0).repeat(8, 1)).save(tmp_path / f"{number:02}.png")
-    return tmp_path
+    return coloured(tmp_path, 40)
 
 
 @pytest.mark.slow

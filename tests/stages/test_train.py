@@ -52,7 +52,7 @@ class Killed(Exception):
 def folder(root, first, count):
     root.mkdir()
     for index in range(first, first + count):
-        write_png(root / f"face_{index}.png", render(index, 64))
+        write_png(root / f"face_{index}.png", render(index, 32))
     manifest = Manifest(stage="photos", key=f"{first}", params={}, inputs={}, code="", files=file_records(root))
     write_json(root / "manifest.json", manifest.model_dump())
     return ImageFolder(root)
