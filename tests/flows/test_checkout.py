@@ -21,7 +21,7 @@ import psutil
 import pytest
 import yaml
 from PIL import Image
-from tiny import tiny_of
+from tiny import TINY, tiny_of
 
 from flows import server
 from tasks.basics import ROOT
@@ -218,6 +218,7 @@ def test_adapt_restore_and_personalize_take_a_folder_of_photos(checkout, command
         said = command(*words)
         return out, json.loads(said[said.index("{") :])  # warnings stand before it
 
+    change_params(checkout, lambda demo: demo | {"dataset": TINY["dataset"]})
     adapted, said = bfr("adapt", "--aligned", "--method", "demo")
     assert said["photos"] == str(adapted / "photos")
     assert list(said["findings"]) == ["photos"]
