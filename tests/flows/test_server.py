@@ -310,6 +310,7 @@ def test_a_server_that_is_interrupted_while_it_starts_is_ended_with_all_that_it_
         return False
 
     monkeypatch.setattr(server, "HOME", tmp_path)
+    monkeypatch.setattr(server, "END_TIMEOUT_S", 1)  # the child of what is ended goes on
     with pytest.raises(KeyboardInterrupt):
         server._start("server", [sys.executable, "-c", STAYS], is_there)
     assert not psutil.wait_procs(begun, 10)[1]
