@@ -67,7 +67,7 @@ def api(monkeypatch):
             pass
 
     with HTTPServer(("127.0.0.1", 0), Api) as listening:
-        threading.Thread(target=listening.serve_forever, daemon=True).start()
+        threading.Thread(target=listening.serve_forever, args=(0.01,), daemon=True).start()
         monkeypatch.setattr(server, "API", f"http://127.0.0.1:{listening.server_port}/api")
         monkeypatch.setattr(server, "POLL_S", 0.0)
         yield states
@@ -259,7 +259,7 @@ def test_a_server_that_wants_a_token_gets_one(monkeypatch):
 
     monkeypatch.setattr(server, "TOKEN", {})
     with HTTPServer(("127.0.0.1", 0), Api) as listening:
-        threading.Thread(target=listening.serve_forever, daemon=True).start()
+        threading.Thread(target=listening.serve_forever, args=(0.01,), daemon=True).start()
         monkeypatch.setattr(server, "API", f"http://127.0.0.1:{listening.server_port}/api")
         assert server.ask("flow_runs/filter", {}) == ["an answer"]
         assert server.ask("flow_runs/filter", {}) == ["an answer"]
