@@ -99,12 +99,12 @@ def test_on_a_gpu_difbfsr_fits_the_networks_of_a_batch_by_the_operations_of_one_
 
 SCHEDULE = Schedule.linear().respace("8")  # steps are whole numbers here, so it keeps nothing of a device
 SAMPLERS = {
-    "Algorithm 1": lambda prior, y0, draw: pseudo_targets(prior, SCHEDULE, y0, draw, start=5, reg_end=3, factor=4),
-    "without its constraint": lambda prior, y0, draw: unconditional_targets(prior, SCHEDULE, y0, draw, start=4),
+    "Algorithm 1": lambda prior, y0, draw: pseudo_targets(prior, SCHEDULE, y0, draw, start=3, reg_end=2, factor=4),
+    "without its constraint": lambda prior, y0, draw: unconditional_targets(prior, SCHEDULE, y0, draw, start=3),
     "of second order": lambda prior, y0, draw: second_order_targets(
-        prior, SCHEDULE, y0, draw, start=5, reg_end=3, factor=4
+        prior, SCHEDULE, y0, draw, start=3, reg_end=2, factor=4
     ),
-    "difface": lambda prior, y0, draw: difface.restore(prior, SCHEDULE, y0, draw, start=4, eta=0.5),
+    "difface": lambda prior, y0, draw: difface.restore(prior, SCHEDULE, y0, draw, start=3, eta=0.5),
     "ddim": lambda prior, y0, draw: ddim_sample(prior, SCHEDULE, y0, 3, draw(), eta=0.5),
     "ddim of DifFace": lambda prior, y0, draw: ddim_sample_raw(prior, SCHEDULE, y0, 3, draw(), eta=0.5),
     "idm": lambda prior, y0, draw: idm.restore(lambda x, y, gamma: y, idm.sampling_levels(3), y0, draw),
