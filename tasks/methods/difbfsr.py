@@ -20,6 +20,7 @@ from tasks.methods.method import Method, Networks
 from tasks.methods.respacing import Respacing
 from tasks.noise import ImageStreams, stream_seed
 from tasks.restorers.network import Restore
+from tasks.running.torchvision_import import import_compiler
 from tasks.weights.seeding import initial_weights
 
 Modules = Literal["both", "srm", "cfm", "none"]
@@ -151,6 +152,7 @@ class Guides:
         """small: [N, 3, h, w] in [-1, 1]; networks: of N photos, on the same device."""
         self.small, self.networks, self.factor = small, networks, factor
         nets = ((networks.srm, lr_srm), (networks.cfm, lr_cfm))
+        import_compiler()
         self.optimizers = [torch.optim.Adam(net.parameters(), lr=lr) for net, lr in nets if net is not None]
 
     def step(self) -> Tensor:

@@ -6,7 +6,8 @@ import threading
 from contextlib import suppress
 from types import ModuleType
 
-ASKED = "torch._dynamo.utils"  # torchvision asks it one question, where regions are pooled: nobody does that here
+COMPILER = "torch._dynamo"
+ASKED = f"{COMPILER}.utils"  # torchvision asks it one question, where regions are pooled: nobody does that here
 _one_at_a_time = threading.Lock()
 
 
@@ -16,7 +17,7 @@ def import_torchvision() -> None:
     Torch's compiler is imported once it is asked. A torchvision that wants more of it gets it at once, as ever.
     """
     with _one_at_a_time:
-        if "torchvision" in sys.modules or ASKED in sys.modules:
+        if "torchvision" in sys.modules or COMPILER in sys.modules:
             return
         sys.modules[ASKED] = _stand_in()
         try:
@@ -24,6 +25,12 @@ def import_torchvision() -> None:
                 importlib.import_module("torchvision")
         finally:
             del sys.modules[ASKED]
+
+
+def import_compiler() -> None:
+    """Import torch's compiler, as an optimiser would by itself: not while another thread imports torchvision."""
+    with _one_at_a_time:
+        importlib.import_module(COMPILER)
 
 
 def _stand_in() -> ModuleType:

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from tasks.noise import numpy_stream
 from tasks.restorers import faces
+from tasks.running.torchvision_import import import_compiler
 from tasks.training import loop
 from tasks.training.finetuning import FineTuning, Photos
 from tasks.training.loop import Session
@@ -81,6 +82,7 @@ def train(
         getattr(model, name).requires_grad_(False)
     start = copy.deepcopy(model.encoder).eval().requires_grad_(False)
     averaged = copy.deepcopy(model)
+    import_compiler()
     optimizer = torch.optim.Adam((p for p in model.parameters() if p.requires_grad), settings.lr, betas=(0.9, 0.99))
     parts: dict[str, loop.Stateful] = {"model": model, "start": start, "averaged": averaged, "adam": optimizer}
 

@@ -24,6 +24,7 @@ from tasks.basics import BadInput, Strict
 from tasks.noise import numpy_stream, stream_seed
 from tasks.running.interrupts import Interrupts, noted_interrupts
 from tasks.running.read_ahead import read_ahead
+from tasks.running.torchvision_import import import_compiler
 from tasks.weights.checkpoint import read_contents
 
 
@@ -176,6 +177,7 @@ def set_lr(optimizer: torch.optim.Optimizer, lr: float) -> None:
 
 def adamw(model: torch.nn.Module, lr: float) -> torch.optim.AdamW:
     """AdamW as DT-BFR and DifFace set it: betas 0.9 and 0.999, no weight decay (which makes it Adam)."""
+    import_compiler()
     return torch.optim.AdamW(model.parameters(), lr=lr, weight_decay=0.0)
 
 

@@ -224,3 +224,15 @@ def test_loading_a_network_does_not_load_torch_s_compiler_and_torchvision_can_st
     )
     words = [sys.executable, "-c", code, str(SWINIR)]
     assert subprocess.check_output(words, cwd=ROOT, text=True).split() == ["False", "True"]
+
+
+def test_threads_that_load_a_network_and_make_an_optimiser_do_not_disturb_each_other():
+    code = (
+        "import sys, pathlib, threading; from tasks.restorers import swinir; from tasks.training.loop import adamw;"
+        "import torch; failed = []; threading.excepthook = lambda what: failed.append(what.exc_value);"
+        "jobs = [lambda: swinir.load(pathlib.Path(sys.argv[1])), lambda: adamw(torch.nn.Linear(1, 1), 1e-3)];"
+        "threads = [threading.Thread(target=job) for job in jobs]; [each.start() for each in threads];"
+        "[each.join() for each in threads]; print(failed)"
+    )
+    words = [sys.executable, "-c", code, str(SWINIR)]
+    assert subprocess.check_output(words, cwd=ROOT, text=True).split() == ["[]"]
