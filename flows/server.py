@@ -42,6 +42,7 @@ from tasks.store.locks import locked
 HOME = ROOT / "data" / ".prefect"
 API = (os.environ.get("PREFECT_API_URL") or "http://127.0.0.1:4200/api").rstrip("/")
 START_TIMEOUT_S = 180
+END_TIMEOUT_S = 30  # how long what is ended may take, before it is killed
 LOST_SERVER_S = 120  # how long a lost server may take to come back
 POLL_S = 1.0
 TRIES = 20
@@ -246,7 +247,7 @@ def _end(name: str) -> None:
         if process.create_time() == found["created"]:
             all_of_it = [process, *process.children(recursive=True)]
             process.terminate()
-            for each in psutil.wait_procs(all_of_it, 30)[1]:
+            for each in psutil.wait_procs(all_of_it, END_TIMEOUT_S)[1]:
                 with suppress(psutil.NoSuchProcess):
                     each.kill()
 

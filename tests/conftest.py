@@ -11,6 +11,7 @@ from chromium import CHROMIUM
 
 # One thread a process, before torch is imported: pytest-xdist runs a process a core.
 os.environ |= {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "passive"}
+os.environ["DVC_NO_ANALYTICS"] = "1"  # else each command of `dvc` in a test's own project starts one that reports it
 # Where it is set (containers do), every process that a test starts would compile torch and Prefect anew.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 sys.dont_write_bytecode = False

@@ -5,7 +5,7 @@ from typing import Any
 TINY: dict[str, Any] = {
     "title": "tiny",
     "seed": 7,
-    "dataset": {"kind": "heads", "size": 64, "finetune": 6, "test": 4, "real": 4},
+    "dataset": {"kind": "heads", "size": 32, "finetune": 4, "test": 3, "real": 3},
     "degradations": {"noise": {"preset": "raw_x2_severe"}},
     "pseudo_targets": {"respacing": "10", "start_t": 300, "stop_t": 100, "factor": 4},
     "metrics": ["psnr", "ssim", "lpips_seeded", "fid_seeded", "musiq"],

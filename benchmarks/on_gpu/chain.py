@@ -203,4 +203,4 @@ def peak(device: torch.device, is_quick: bool) -> float:
 
 
 def size(is_quick: bool) -> int:
-    return 64 if is_quick else 512
+    return 32 if is_quick else 512

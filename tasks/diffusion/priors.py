@@ -8,7 +8,7 @@ from pydantic import Field
 
 from tasks.basics import PickedFrom, Strict, one_of
 from tasks.diffusion.unet import UNet, UNetConfig
-from tasks.weights.checkpoint import fill, read_state_dict
+from tasks.weights.checkpoint import fill, read_state_dict, to_be_filled
 
 PRIORS = {
     "demo128": UNetConfig(
@@ -58,6 +58,7 @@ class Prior(Strict):
 
 def load_prior(arch: str, path: Path, device: torch.device) -> UNet:
     """The diffusion prior in evaluation mode. Raises BadInput for weights that are missing or of another shape."""
-    model = UNet(PRIORS[arch])
+    with to_be_filled():
+        model = UNet(PRIORS[arch])
     fill(model, read_state_dict(path), path, f"a {arch!r} prior")
     return model.to(device).to(memory_format=torch.channels_last).eval().requires_grad_(False)

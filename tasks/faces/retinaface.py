@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from tasks.faces.detector import Faces
 from tasks.faces.mtcnn import nms
 from tasks.running.device import held_device
-from tasks.weights.checkpoint import fill, read_state_dict
+from tasks.weights.checkpoint import fill, read_state_dict, to_be_filled
 
 MEAN = np.array((104, 117, 123), np.float32)  # of blue, green, red
 STRIDES, SIDES = (8, 16, 32), ((16, 32), (64, 128), (256, 512))  # pixels: of the grids, and their anchors
@@ -117,7 +117,8 @@ class Net(nn.Module):
 @cache
 def load(weights: Path) -> Net:
     """The network of a weights file, on the CPU. Raises BadInput for another one."""
-    net = Net()
+    with to_be_filled():
+        net = Net()
     fill(net, read_state_dict(weights), weights, "RetinaFace (ResNet-50)")
     return net.eval().requires_grad_(False)
 

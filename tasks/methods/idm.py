@@ -21,7 +21,7 @@ from tasks.diffusion.unet import UNet, UNetConfig
 from tasks.methods.method import Method, Need, Networks
 from tasks.noise import ImageStreams
 from tasks.restorers.network import Restore
-from tasks.weights.checkpoint import fill, read_state_dict
+from tasks.weights.checkpoint import fill, read_state_dict, to_be_filled
 
 Predict = Callable[[Tensor, Tensor, Tensor], Tensor]
 """(condition x, noisy y, both [N, C, H, W]; gamma [N]) to the clean y_0 [N, C, H, W]; images in [-1, 1]."""
@@ -72,7 +72,8 @@ class IdmNetwork(nn.Module):
 
 def load_network(arch: str, path: Path, device: torch.device) -> IdmNetwork:
     """IDM's network in evaluation mode. Raises BadInput for weights that are missing or of another shape."""
-    model = IdmNetwork(NETWORKS[arch])
+    with to_be_filled():
+        model = IdmNetwork(NETWORKS[arch])
     fill(model, read_state_dict(path), path, f"an {arch!r} network")
     return model.to(device).to(memory_format=torch.channels_last).eval().requires_grad_(False)
 

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from tasks.basics import BadInput
+from tasks.weights.checkpoint import to_be_filled
 
 _REPLACING = threading.Lock()
 
@@ -29,8 +30,9 @@ def blamed(path: Path) -> Iterator[None]:
 
 @contextmanager
 def constructing() -> Iterator[None]:
-    """While a library builds a network: the global generator stays as it was, deprecation warnings stay inside."""
-    with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
+    """While a library builds a network that is filled next: the global generator stays as it was, deprecation warnings
+    stay inside, and no first weights are drawn."""
+    with torch.random.fork_rng(devices=[]), to_be_filled(), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield
 

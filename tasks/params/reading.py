@@ -6,6 +6,8 @@ a number. Keys are names, so they are text whatever they look like.
 
 import re
 from collections.abc import Hashable
+from copy import deepcopy
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -54,13 +56,19 @@ for _name, _pattern in SCALARS.items():
     _Loader.add_implicit_resolver(f"tag:yaml.org,2002:{_name}", re.compile(f"(?:{_pattern})\\Z"), None)
 
 
+@lru_cache(maxsize=256)
+def _said(text: str) -> Any:
+    """An experiment is read again for each that starts from it, and reading takes nearly all the time of `load`."""
+    return yaml.load(text, _Loader)
+
+
 def read_yaml(path: Path) -> Any:
     """What a YAML file says. Raises BadInput, with line and column, for what it must not have or cannot be read."""
     try:
         text = path.read_text(encoding="utf-8")
         if len(text) > LONGEST:
             raise BadInput(f"{path} has {len(text)} characters: expected at most {LONGEST}.")
-        return yaml.load(text, _Loader)
+        return deepcopy(_said(text))
     except BadInput:
         raise
     except FileNotFoundError as error:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from tasks.basics import BadInput
-from tasks.weights.checkpoint import fill, read_state_dict, spandrel_network, without
+from tasks.weights.checkpoint import fill, read_state_dict, spandrel_network, to_be_filled, without
 
 SIDE = 512  # of the images that the three face restorers are made for
 
@@ -65,7 +65,9 @@ def load_restoreformer_pp(path: Path) -> nn.Module:
 
     Raises BadInput when the file is missing or holds another network.
     """
-    state, network = read_state_dict(path), restoreformer_pp_network()
+    state = read_state_dict(path)
+    with to_be_filled():
+        network = restoreformer_pp_network()
     state = without(state, "vqvae.") or state
     state.pop("quantize.utility_counter", None)
     fill(network, state, path, "RestoreFormer++")

@@ -3,8 +3,8 @@
 import os
 import re
 import zipfile
-from collections.abc import Collection, Mapping
-from contextlib import suppress
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -12,6 +12,7 @@ import safetensors
 import safetensors.torch
 import torch
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from tasks.basics import BadInput
 
@@ -194,7 +195,8 @@ def spandrel_network(path: Path, architecture: str) -> nn.Module:
     state, model = read_state_dict(path), None
     for prefix in prefixes(state):
         try:
-            model = ModelLoader().load_from_state_dict(without(state, prefix)).model
+            with to_be_filled():
+                model = ModelLoader().load_from_state_dict(without(state, prefix)).model
             break
         except Exception as error:  # some of a network's tensors alone make spandrel raise nearly anything
             reason = error
@@ -206,6 +208,26 @@ def spandrel_network(path: Path, architecture: str) -> nn.Module:
         raise BadInput(f"{path}: expected the weights of {architecture}, found those of {type(model).__name__}.")
     refuse_other_numbers(model, without(state, prefix), path)
     return model
+
+
+@contextmanager
+def to_be_filled() -> Iterator[None]:
+    """While the block builds a network that is filled next, nobody draws its first weights: they would be lost.
+
+    What they would have been is whatever was in memory; drawing them takes longer than reading the file.
+    """
+    with _NothingDrawn():
+        yield
+
+
+class _NothingDrawn(TorchFunctionMode):
+    DRAWING = (Tensor.normal_, Tensor.uniform_, nn.init.kaiming_uniform_, nn.init.normal_, nn.init.uniform_)
+
+    def __torch_function__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        given = kwargs or {}
+        if function in self.DRAWING:
+            return args[0] if args else given["tensor"]
+        return function(*args, **given)
 
 
 def fill(model: nn.Module, state: Mapping[str, Tensor], path: Path, what: str) -> None:

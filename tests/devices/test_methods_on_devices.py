@@ -52,8 +52,8 @@ def networks_of(name):
 
 
 def restored(name: str, device: torch.device) -> torch.Tensor:
-    lq = torch.rand(2, 3, 64, 64, generator=torch.Generator().manual_seed(0))
-    lq[:, :, 10:30, 10:40] = 0
+    lq = torch.rand(2, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    lq[:, :, 5:15, 5:20] = 0
     method = TypeAdapter(Settings).validate_python(METHODS[name])
     return method.build(networks_of(name), 0, device)(lq.to(device), IDS)
 
@@ -99,12 +99,12 @@ def test_on_a_gpu_difbfsr_fits_the_networks_of_a_batch_by_the_operations_of_one_
 
 SCHEDULE = Schedule.linear().respace("8")  # steps are whole numbers here, so it keeps nothing of a device
 SAMPLERS = {
-    "Algorithm 1": lambda prior, y0, draw: pseudo_targets(prior, SCHEDULE, y0, draw, start=5, reg_end=3, factor=4),
-    "without its constraint": lambda prior, y0, draw: unconditional_targets(prior, SCHEDULE, y0, draw, start=4),
+    "Algorithm 1": lambda prior, y0, draw: pseudo_targets(prior, SCHEDULE, y0, draw, start=3, reg_end=2, factor=4),
+    "without its constraint": lambda prior, y0, draw: unconditional_targets(prior, SCHEDULE, y0, draw, start=3),
     "of second order": lambda prior, y0, draw: second_order_targets(
-        prior, SCHEDULE, y0, draw, start=5, reg_end=3, factor=4
+        prior, SCHEDULE, y0, draw, start=3, reg_end=2, factor=4
     ),
-    "difface": lambda prior, y0, draw: difface.restore(prior, SCHEDULE, y0, draw, start=4, eta=0.5),
+    "difface": lambda prior, y0, draw: difface.restore(prior, SCHEDULE, y0, draw, start=3, eta=0.5),
     "ddim": lambda prior, y0, draw: ddim_sample(prior, SCHEDULE, y0, 3, draw(), eta=0.5),
     "ddim of DifFace": lambda prior, y0, draw: ddim_sample_raw(prior, SCHEDULE, y0, 3, draw(), eta=0.5),
     "idm": lambda prior, y0, draw: idm.restore(lambda x, y, gamma: y, idm.sampling_levels(3), y0, draw),
@@ -117,8 +117,8 @@ def test_no_step_of_a_sampler_waits_for_the_device(pretend, name, is_half):
     its, device = pretend("cuda"), DEVICES["cuda"]
     with its.devices(), torch.autocast("cuda", torch.bfloat16, enabled=is_half):
         prior = for_sampling(load_prior("demo128", DEMO / "prior.safetensors", device), device, is_half)
-        y0 = torch.rand(2, 3, 64, 64).to(device)
-        draw = partial(ImageStreams(0, "s", IDS, device).normal, 3, 64, 64)
+        y0 = torch.rand(2, 3, 32, 32).to(device)
+        draw = partial(ImageStreams(0, "s", IDS, device).normal, 3, 32, 32)
         draw()
         SAMPLERS[name](prior, y0, draw)  # fills caches
         its.waits.clear()

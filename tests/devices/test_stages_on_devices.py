@@ -59,7 +59,7 @@ STAGES = {
         estimator=SWINIR,
     ),
     "generate": lambda photos: generate(
-        GenerateParams(seed=0, arch="demo128", respacing="2", count=2, size=64), weights=PRIOR
+        GenerateParams(seed=0, arch="demo128", respacing="2", count=2, size=32), weights=PRIOR
     ),
     "personalize": lambda photos: personalize(
         PersonalizeParams(arch="demo128", seed=0, **STEPS), album=photos, weights=PRIOR
@@ -79,8 +79,8 @@ def photos(tmp_path):
     (tmp_path / "photos").mkdir()
     for n in range(5):
         colour = np.random.default_rng(n).integers(0, 256, (8, 8, 3), dtype=np.uint8)
-        write_png(tmp_path / "photos" / f"{n}.png", colour.repeat(8, 0).repeat(8, 1))
-    return ingest(IngestParams(size=64, fit="crop"), folder=PhotoFolder(tmp_path / "photos"))
+        write_png(tmp_path / "photos" / f"{n}.png", colour.repeat(4, 0).repeat(4, 1))
+    return ingest(IngestParams(size=32, fit="crop"), folder=PhotoFolder(tmp_path / "photos"))
 
 
 @pytest.mark.parametrize("name", STAGES)

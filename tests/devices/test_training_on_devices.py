@@ -63,7 +63,7 @@ def trained(kind, device, resume=None, on_step=lambda step, losses: None):
         found.append(losses)
         on_step(step, losses)
 
-    album = Album(128 if kind.arch == "swinir128" else 64)  # of another size it makes its masks anew, on the CPU
+    album = Album(128 if kind.arch == "swinir128" else 32)  # of another size it makes its masks anew, on the CPU
     session = Session(Alone(device), resume, save_every_s=0, on_step=note)
     kind.train(kind.build(), kind.batches(album, None, album.ids), session)
     return found

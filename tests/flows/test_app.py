@@ -148,7 +148,7 @@ def test_weights_are_fetched_by_a_click_that_agrees_with_their_terms(page, tmp_p
     (tmp_path / "network.pth").write_bytes(contents)
     handler = partial(http.server.SimpleHTTPRequestHandler, directory=str(tmp_path))
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
+        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
         address = f"http://127.0.0.1:{server.server_port}/network.pth"
         digest = hashlib.sha256(contents).hexdigest()
         file = WeightFile("network.pth", address, "a licence", sha256=digest, size=len(contents))

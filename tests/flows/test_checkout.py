@@ -21,7 +21,7 @@ import psutil
 import pytest
 import yaml
 from PIL import Image
-from tiny import tiny_of
+from tiny import TINY, tiny_of
 
 from flows import server
 from flows.server import checkout_name
@@ -67,12 +67,22 @@ def checkout(tmp_path_factory) -> Iterator[Path]:
             shutil.copy2(ROOT / name, root / name)  # with its time, by which compiled code is known to be of it
     for weights in (ROOT / "data/weights/demo").glob("*.safetensors"):
         shutil.copy(weights, root / "data/weights/demo")
-    change_params(root, tiny_of)
+    photos = str(coloured(tmp_path_factory.mktemp("photos"), 7))
+    dataset = {"kind": "folders", "size": 32, "test": 3, "hq": photos, "real": photos}
+    change_params(root, lambda demo: tiny_of(demo) | {"dataset": dataset})
     for command in (["init", "-q"], ["add", "-A"]):
         subprocess.run(["git", *command], cwd=root, check=True)
     yield root
     for process in [*left_in(root)]:
         process.kill()
+
+
+def coloured(folder: Path, count: int) -> Path:
+    """Photos of coloured squares, 64 x 64: quicker than rendered heads."""
+    for number in range(count):
+        colour = np.random.default_rng(number).integers(0, 256, (8, 8, 3), dtype=np.uint8)
+        Image.fromarray(colour.repeat(8, 0).repeat(8, 1)).save(folder / f"{number:02}.png")
+    return folder
 
 
 def change_params(root: Path, change: Callable[[dict[str, Any]], dict[str, Any]]) -> None:
@@ -247,6 +257,7 @@ def test_adapt_restore_and_personalize_take_a_folder_of_photos(checkout, command
         said = command(*words)
         return out, json.loads(said[said.index("{") :])  # warnings stand before it
 
+    change_params(checkout, lambda demo: demo | {"dataset": TINY["dataset"]})
     adapted, said = bfr("adapt", "--aligned", "--method", "demo")
     assert said["photos"] == str(adapted / "photos")
     assert list(said["findings"]) == ["photos"]
@@ -270,10 +281,7 @@ def test_adapt_restore_and_personalize_take_a_folder_of_photos(checkout, command
 @pytest.fixture
 def forty_photos(tmp_path) -> Path:
     """Those to adapt to are two shards of pseudo-targets."""
-    for number in range(40):
-        colour = np.random.default_rng(number).integers(0, 256, (8, 8, 3), dtype=np.uint8)
-        Image.fromarray(colour.repeat(8, 0).repeat(8, 1)).save(tmp_path / f"{number:02}.png")
-    return tmp_path
+    return coloured(tmp_path, 40)
 
 
 @pytest.mark.slow

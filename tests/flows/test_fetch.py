@@ -63,7 +63,7 @@ def site(tmp_path, monkeypatch) -> Iterator[Site]:
     swinir.save(swinir.build(TINY), made)
     contents, asked = made.read_bytes(), []
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), partial(Cutting, asked, contents)) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
+        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
         address, folder = f"http://127.0.0.1:{server.server_port}", tmp_path / "checkout" / "data" / "weights"
         file = replace(
             OFFICIAL[PLACE], url=f"{address}/{PLACE}", sha256=hashlib.sha256(contents).hexdigest(), size=len(contents)

@@ -140,7 +140,7 @@ def every_method(tiny: dict[str, Any]) -> dict[str, Any]:
     }
     networks = {"scale": 2, "factor": 2, "width": 8}
     return tiny | {
-        "dataset": tiny["dataset"] | {"train": 8},
+        "dataset": tiny["dataset"] | {"train": 5},
         "compare": {
             "difface": {"method": {"kind": "difface", "start_t": 400, "eta": 0.5, **prior}},
             "gen2res": {"method": {"kind": "gen2res", **prior, **album}},
@@ -187,7 +187,7 @@ def every_method(tiny: dict[str, Any]) -> dict[str, Any]:
 
 
 def test_every_method_enters_the_table(warm, monkeypatch):
-    monkeypatch.setattr(train_stage, "HELD_OUT", 4)
+    monkeypatch.setattr(train_stage, "HELD_OUT", 3)
     settings = every_method(warm)
     work = run(settings)
     table = pd.read_csv(work.root / "report" / "results.csv")

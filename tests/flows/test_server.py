@@ -69,7 +69,7 @@ def api(monkeypatch):
             pass
 
     with HTTPServer(("127.0.0.1", 0), Api) as listening:
-        threading.Thread(target=listening.serve_forever, daemon=True).start()
+        threading.Thread(target=listening.serve_forever, args=(0.01,), daemon=True).start()
         monkeypatch.setattr(server, "API", f"http://127.0.0.1:{listening.server_port}/api")
         monkeypatch.setattr(server, "POLL_S", 0.0)
         yield states
@@ -260,7 +260,7 @@ def test_a_server_that_wants_a_token_gets_one(monkeypatch):
 
     monkeypatch.setattr(server, "TOKEN", {})
     with HTTPServer(("127.0.0.1", 0), Api) as listening:
-        threading.Thread(target=listening.serve_forever, daemon=True).start()
+        threading.Thread(target=listening.serve_forever, args=(0.01,), daemon=True).start()
         monkeypatch.setattr(server, "API", f"http://127.0.0.1:{listening.server_port}/api")
         assert server.ask("flow_runs/filter", {}) == ["an answer"]
         assert server.ask("flow_runs/filter", {}) == ["an answer"]
@@ -311,6 +311,7 @@ def test_a_server_that_is_interrupted_while_it_starts_is_ended_with_all_that_it_
         return False
 
     monkeypatch.setattr(server, "HOME", tmp_path)
+    monkeypatch.setattr(server, "END_TIMEOUT_S", 1)  # the child of what is ended goes on
     with pytest.raises(KeyboardInterrupt):
         server._start("server", [sys.executable, "-c", STAYS], is_there)
     assert not psutil.wait_procs(begun, 10)[1]

@@ -24,9 +24,9 @@ FINE_TUNE = FineTune(
 
 
 def blocks(folder: Path, count: int) -> ImageFolder:
-    """Photos of coloured squares, 64 x 64, taken in."""
+    """Photos of coloured squares, 32 x 32, taken in."""
     folder.mkdir()
     for n in range(count):
         colour = np.random.default_rng(n).integers(0, 256, (8, 8, 3), dtype=np.uint8)
-        write_png(folder / f"{n:02d}.png", colour.repeat(8, 0).repeat(8, 1))
-    return ingest(IngestParams(size=64, fit="crop"), folder=PhotoFolder(folder))
+        write_png(folder / f"{n:02d}.png", colour.repeat(4, 0).repeat(4, 1))
+    return ingest(IngestParams(size=32, fit="crop"), folder=PhotoFolder(folder))

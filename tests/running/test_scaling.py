@@ -18,15 +18,15 @@ from tasks.store.artifact import ImageFolder
 from tests.running import small
 
 PARAMS = PseudoTargetParams(
-    seed=1, arch="demo128", settings=PseudoTargets(respacing="10", start_t=300, stop_t=100, factor=4)
+    seed=1, arch="demo128", settings=PseudoTargets(respacing="10", start_t=200, stop_t=100, factor=4)
 )
 PRIOR = WEIGHTS / "demo" / "prior.safetensors"
 
 
 @pytest.fixture
 def photos(tmp_path) -> ImageFolder:
-    """Forty photos: two shards of pseudo-targets."""
-    return small.blocks(tmp_path / "photos", 40)
+    """Two shards of pseudo-targets."""
+    return small.blocks(tmp_path / "photos", 33)
 
 
 FINE_TUNE = FineTuneParams(

@@ -17,6 +17,8 @@ from safetensors.torch import load_file
 from torch import nn
 
 from tasks.basics import ROOT, BadInput
+from tasks.diffusion.priors import load_prior
+from tasks.metrics.perceptual import lpips_seeded
 from tasks.restorers import srcnn, swinir
 from tasks.weights.checkpoint import fill, read_state_dict, spandrel_network, under_prefix
 from tasks.weights.fetch import required
@@ -201,3 +203,12 @@ def test_random_files_are_read_or_refused_in_our_words(tmp_path):
             refusals.append(str(error))
     assert len(refusals) > 1000 or "BFR_FUZZ" in os.environ
     assert not [text for text in refusals if "weights_only" in text]
+
+
+def test_a_network_that_is_filled_next_draws_no_first_weights(tmp_path):
+    """They took longer than reading the file, and moved the generator that everybody shares."""
+    weights = torch.random.get_rng_state()
+    load_prior("demo128", ROOT / "data" / "weights" / "demo" / "prior.safetensors", torch.device("cpu"))
+    swinir.load(SWINIR)
+    lpips_seeded()
+    assert torch.equal(torch.random.get_rng_state(), weights)

@@ -53,7 +53,7 @@ class Server(http.server.BaseHTTPRequestHandler):
 def file(monkeypatch) -> Iterator[WeightFile]:
     monkeypatch.setattr(Server, "ranges", [])
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Server) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
+        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
         yield WeightFile("sub/file.pth", f"http://127.0.0.1:{server.server_port}/file.pth", "a licence", sha256=SHA256)
         server.shutdown()
 
