@@ -10,7 +10,8 @@ import traceback
 from collections.abc import Callable
 from contextlib import suppress
 from multiprocessing.connection import Connection
-from threading import Lock, Thread
+from queue import SimpleQueue
+from threading import Thread
 from typing import Any
 
 import torch
@@ -37,11 +38,12 @@ def main(connection: Connection) -> None:
     torch.set_num_threads(threads)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that what is half done is cleared away
     Thread(target=end_when_told, args=(connection,), daemon=True).start()
-    lock = Lock()
+    waiting: SimpleQueue[tuple[str, Any] | None] = SimpleQueue()  # a signal that comes in the middle may add to it
+    telling = Thread(target=tell, args=(connection, waiting), daemon=True)
+    telling.start()
 
     def say(kind: str, what: Any) -> None:
-        with lock, suppress(OSError):  # nobody is there any more: `end_when_told` sees that too
-            connection.send((kind, what))
+        waiting.put((kind, what))
 
     for room in ("flows", "tasks"):
         logging.getLogger(room).setLevel(logging.INFO)
@@ -53,6 +55,16 @@ def main(connection: Connection) -> None:
         say("failed", error)
     except Exception as error:
         say("failed", sendable(error))
+    finally:
+        waiting.put(None)
+        telling.join()
+
+
+def tell(connection: Connection, waiting: "SimpleQueue[tuple[str, Any] | None]") -> None:
+    """Send what is waiting, in its order, until None comes."""
+    while (said := waiting.get()) is not None:
+        with suppress(OSError):  # nobody is there any more: `end_when_told` sees that too
+            connection.send(said)
 
 
 def end_when_told(connection: Connection) -> None:

@@ -1,5 +1,6 @@
 """Results side by side: the bytes of those made alone, one's failure, interrupts, and how much memory allows."""
 
+import logging
 import os
 import shutil
 import signal
@@ -13,7 +14,7 @@ import pytest
 import torch
 
 from tasks.basics import ROOT, WEIGHTS, BadInput
-from tasks.running import apart, progress
+from tasks.running import apart, apart_child, progress
 from tasks.running.apart import at_once, side_by_side
 from tasks.running.stage import default_store
 from tasks.stages.finetune import FineTuneParams, finetune
@@ -181,3 +182,32 @@ def test_every_gpu_makes_one(monkeypatch):
     monkeypatch.setattr(apart.torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(apart.torch.cuda, "device_count", lambda: 4)
     assert at_once(0) == 4
+
+
+class Signalled:
+    """A connection in the middle of whose first message a signal comes, which is noted in the log."""
+
+    def __init__(self) -> None:
+        self.sent = []
+
+    def recv(self):
+        return "tests.running.saying", "written", Words(text="one"), {}, torch.get_num_threads()
+
+    def send(self, message):
+        self.sent.append(message)
+        if len(self.sent) == 1:
+            logging.getLogger("tasks.written").warning("stopping")
+
+
+def test_a_signal_in_the_middle_of_a_message_is_said_after_it(monkeypatch):
+    """The process waited for itself, and was never ended."""
+    monkeypatch.setattr(apart_child, "end_when_told", lambda connection: None)
+    monkeypatch.setattr(apart_child.signal, "signal", lambda *_: None)
+    for room in ("flows", "tasks"):
+        monkeypatch.setattr(logging.getLogger(room), "handlers", [])
+    connection = Signalled()
+    child = threading.Thread(target=apart_child.main, args=(connection,), daemon=True)
+    child.start()
+    child.join(60)
+    assert not child.is_alive()
+    assert ("log", ("tasks.written", logging.WARNING, "stopping")) in connection.sent[1:]
