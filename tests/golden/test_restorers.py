@@ -146,7 +146,8 @@ def test_codeformer(case, near, checkpoint):
     for block in model.encoder.blocks:
         block.forward = cache(block.forward)  # of one and the same photo: encoded once
     with torch.no_grad():
-        check(near, file, "out_w05_adain", model(x, weight=0.5)[0])  # 0 leaves the fusion out, 1 takes twice as much
+        for w in (0.0, 0.5):  # 0 leaves the fusion out, 1 takes twice as much
+            check(near, file, f"out_w{10 * w:02.0f}_adain", model(x, weight=w)[0])
         logits, lq_feat = codeformer.predict_codes(model, x)
     check(near, file, "lq_feat", lq_feat)
     near("logits", logits[:, ::16, ::16], file["logits_s"], RELATIVE * logits.abs().max().item())
