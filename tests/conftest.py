@@ -36,6 +36,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--errors", metavar="FILE", help="write the errors that tests/golden measures, as Markdown")
 
 
+def pytest_xdist_auto_num_workers() -> int:
+    """Of `pytest -n auto`: one more than there are cores, for some tests wait for the servers that they start."""
+    return (os.cpu_count() or 1) + 1
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """The longest files first; what is marked `gpu` is there to be run where there is one."""
     import torch
