@@ -4,6 +4,7 @@ import logging
 import os
 import signal
 from pathlib import Path
+from threading import Event
 
 from tasks.basics import BadInput, Strict
 from tasks.running.progress import track
@@ -27,3 +28,9 @@ def written(out: Path, params: Words, record: Manifest) -> None:
         raise BadInput(params.error)
     for _ in track([1, 2], params.text):
         (out / "words.txt").write_text(params.text)
+
+
+def said_slowly(params: None, heard: Event) -> None:
+    """Something is logged, and the work goes on until it was heard."""
+    logging.getLogger("tasks.written").warning("working")
+    assert heard.wait(60)

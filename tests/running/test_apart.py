@@ -188,15 +188,16 @@ class Signalled:
     """A connection in the middle of whose first message a signal comes, which is noted in the log."""
 
     def __init__(self) -> None:
-        self.sent = []
+        self.sent, self.heard = [], threading.Event()
 
     def recv(self):
-        return "tests.running.saying", "written", Words(text="one"), {}, torch.get_num_threads()
+        return "tests.running.saying", "said_slowly", None, {"heard": self.heard}, torch.get_num_threads()
 
     def send(self, message):
         self.sent.append(message)
         if len(self.sent) == 1:
             logging.getLogger("tasks.written").warning("stopping")
+            self.heard.set()
 
 
 def test_a_signal_in_the_middle_of_a_message_is_said_after_it(monkeypatch):
@@ -210,4 +211,4 @@ def test_a_signal_in_the_middle_of_a_message_is_said_after_it(monkeypatch):
     child.start()
     child.join(60)
     assert not child.is_alive()
-    assert ("log", ("tasks.written", logging.WARNING, "stopping")) in connection.sent[1:]
+    assert [text for _, (*_, text) in connection.sent] == ["working", "stopping"]
