@@ -66,28 +66,14 @@ class Tuning(Strict):
         return self.model_copy(update={"iterations": 5000, "respacing": 1000})
 
 
-def personalize(
-    album: str,
-    folder: str,
-    experiment: str = "demo",
-    tuning: Tuning | None = None,
-    beside: str | None = None,
-    out: str | None = None,
-    fit: Literal["aligned", "crop"] = "crop",
-    run_stage: Run = run_here,
-) -> Workspace:
-    """Restored crops in <out>/photos, by the photos' own names and in their sub-folders, as PNG; the personal prior in
-    <out>/model/model.safetensors; <out>/report/report.html: how much the photos look like the person of the album
-    before, by the prior as it was, and after; the rest in <out>/details, by image id: album, lq (each with a
-    quarantine.csv), prior, restored, beside, scores. All of it appears at the end.
+def personalize(personal: "Personal", folder: str) -> Workspace:
+    """Aligned face crops, looked through by `ready_crops`, in; personal prior, restored crops and report out.
 
-    All paths are absolute. out: where the results go, by default <folder>_personal; a folder that holds anything but
-    earlier results of bfr is refused.
-    album: about 20 clean photos of the subject; folder: degraded photos of the same one, aligned alike;
-    experiment: whose prior. beside: what another method made of the same photos (say CodeFormer, by `bfr restore`), by
-    the same names: it enters the report.
+    The photos lie in <out>/photos, by their own names and in their sub-folders, as PNG; the personal prior is
+    <out>/model/model.safetensors; <out>/report/report.html says how much the photos look like the person of the album
+    before, by the prior as it was, and after; the rest is in <out>/details, by image id: album, lq (each with a
+    quarantine.csv), prior, restored, beside, scores. All of it appears at the end.
     """
-    personal, _ = ready_crops(album, folder, experiment, tuning, beside, out, fit, run_stage)
     work, restored = personal.work, personal.restored()
     if personal.others:
         as_external, lq = ExternalParams(size=personal.settings.dataset.size), personal.details["lq"]
@@ -109,7 +95,14 @@ def ready_crops(
     fit: Literal["aligned", "crop"] = "crop",
     run_stage: Run = run_here,
 ) -> "tuple[Personal, Plan]":
-    """What `personalize` does first: everything is looked through, and its plan is said."""
+    """What a personalisation of aligned face crops does first: everything is looked through, and its plan is said.
+
+    All paths are absolute. out: where the results go, by default <folder>_personal; a folder that holds anything but
+    earlier results of bfr is refused.
+    album: about 20 clean photos of the subject; folder: degraded photos of the same one, aligned alike;
+    experiment: whose prior. beside: what another method made of the same photos (say CodeFormer, by `bfr restore`), by
+    the same names: it enters the report.
+    """
     settings = with_prior(experiment)
     folders = {"folder": folder, "album": album, "beside": beside}
     root, paths = results_folder(out, "personal", folders, personalize_stage.name)

@@ -88,7 +88,8 @@ def personalize(
     """Fine-tune the prior on an album of one person, and restore photos of them with it: `bfr personalize`."""
     chosen = personalizing.named(method, experiment)
     if aligned:
-        personalizing.personalize(album, folder, chosen, tuning, beside, out, fit, nodes.run)
+        personal, _ = personalizing.ready_crops(album, folder, chosen, tuning, beside, out, fit, nodes.run)
+        personalizing.personalize(personal, folder)
         return
     personalizing.personalize_photos([Path(album)], [Path(folder)], out, chosen, tuning, options, nodes.run)
 

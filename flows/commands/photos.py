@@ -324,18 +324,17 @@ def personalize(
         made = []
         for each, place in zip(photos, _places(photos, out), strict=True):
             folders, others = (str(_given(album)), str(_given(each))), (_given(beside), _given(place))
-            if dry_run:
-                made.append(_planned(personal.ready_crops(*folders, chosen, tuning, *others, fit)[1], output))
-            else:
-                made.append(_found(personal.personalize(*folders, chosen, tuning, *others, fit).root, output))
+            ready, plan = personal.ready_crops(*folders, chosen, tuning, *others, fit)
+            done = _planned(plan, output) if dry_run else _found(personal.personalize(ready, folders[1]).root, output)
+            made.append(done)
         return Result("\n".join(one.text for one in made), {"results": [one.data for one in made]}, output=output)
     if beside:
         raise BadInput("beside: only aligned face crops are compared with another method's. Say --aligned.")
     whole = (_all([album]), _all(photos), _given(out), chosen, tuning, _options(faces))
     if dry_run:
         return _planned(personal.ready_photos(*whole)[-1], output)
-    done = personal.personalize_photos(*whole)
-    return _adapted(done.root, done.line, done.data, output)
+    outcome = personal.personalize_photos(*whole)
+    return _adapted(outcome.root, outcome.line, outcome.data, output)
 
 
 def _made(photos: Sequence[Path], output: Output) -> Result:

@@ -3,8 +3,8 @@
 import os
 import re
 import zipfile
-from collections.abc import Collection, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Collection, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -210,14 +210,12 @@ def spandrel_network(path: Path, architecture: str) -> nn.Module:
     return model
 
 
-@contextmanager
-def to_be_filled() -> Iterator[None]:
+def to_be_filled() -> TorchFunctionMode:
     """While the block builds a network that is filled next, nobody draws its first weights: they would be lost.
 
     What they would have been is whatever was in memory; drawing them takes longer than reading the file.
     """
-    with _NothingDrawn():
-        yield
+    return _NothingDrawn()
 
 
 class _NothingDrawn(TorchFunctionMode):

@@ -122,13 +122,17 @@ def test_several_photos_are_personalized_each_to_a_folder_of_its_own(tmp_path, m
     monkeypatch.chdir(tmp_path)
     asked = []
 
-    def personalize(album: str, folder: str, *settings: Any) -> Workspace:
+    def ready_crops(album: str, folder: str, *settings: Any) -> tuple[str | None, None]:
         asked.append((album, folder, settings[-2]))
-        work = Workspace(Path(settings[-2] or f"{folder}_personal"))
+        return settings[-2], None
+
+    def personalize(out: str | None, folder: str) -> Workspace:
+        work = Workspace(Path(out or f"{folder}_personal"))
         work.place("report").mkdir(parents=True)
         write_json(work.place("report/findings.json"), {"photos": Path(folder).name})
         return work
 
+    monkeypatch.setattr("flows.personalize.ready_crops", ready_crops)
     monkeypatch.setattr("flows.personalize.personalize", personalize)
     assert call(["personalize", "a.png", "trip", "--album", "album", "--aligned", "--out", "out"]) == 0
     assert call(["personalize", "a.png", "b.png", "--album", "album", "--aligned", "--json"]) == 0

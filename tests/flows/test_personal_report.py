@@ -8,7 +8,7 @@ import pytest
 import torch
 from PIL import Image
 
-from flows.personalize import Tuning, personalize
+from flows.personalize import Tuning, personalize, ready_crops
 from tasks.basics import BadInput
 from tasks.data.ingest import PhotoFolder
 from tasks.heads.render import render
@@ -54,12 +54,9 @@ def folders(tmp_path):
 
 
 def test_the_report_has_a_row_for_before_after_and_the_other_method(folders, weights):
-    work = personalize(
-        str(folders / "album"),
-        str(folders / "photos"),
-        tuning=Tuning(iterations=1, batch=1, respacing=10),
-        beside=str(folders / "codeformer"),
-    )
+    paths, tuning = [str(folders / name) for name in ("album", "photos")], Tuning(iterations=1, batch=1, respacing=10)
+    ready, _ = ready_crops(*paths, tuning=tuning, beside=str(folders / "codeformer"))
+    work = personalize(ready, paths[1])
     text = (work.root / "report" / "results.md").read_text(encoding="utf-8")
     rows = pd.read_csv(work.root / "report" / "results.csv").set_index("method")
     assert list(rows.index) == ["lq", "prior", "restored", "beside"]
@@ -76,7 +73,7 @@ def test_the_other_method_s_photos_are_looked_for_before_the_fine_tuning(folders
 
     paths = [str(folders / name) for name in ("album", "photos")]
     with pytest.raises(BadInput, match="missing is not a folder"):
-        personalize(*paths, beside=str(folders / "missing"), run_stage=run)
+        ready_crops(*paths, beside=str(folders / "missing"), run_stage=run)
 
 
 def test_without_the_network_s_weights_the_score_is_absent_and_says_why(folders, tmp_path, monkeypatch):
