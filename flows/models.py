@@ -1,6 +1,5 @@
 """Training a network as a file data/weights/NAME.yaml says."""
 
-import shutil
 from pathlib import Path
 
 from flows.preflight import photo_folders
@@ -13,7 +12,7 @@ from tasks.stages.photos import photos as photos_stage
 from tasks.stages.report import environment
 from tasks.stages.train import HELD_OUT, TrainParams
 from tasks.stages.train import train as train_stage
-from tasks.store.files import read_json, write_json
+from tasks.store.files import copy_file, read_json, write_json
 from tasks.store.keys import file_digest
 from tasks.weights.checkpoint import read_state_dict, write_state_dict
 
@@ -38,7 +37,7 @@ def train_model(name: str, run_stage: Run = run_here) -> Path:
     if model.is_half:
         tensors = {key: value.half() if value.is_floating_point() else value for key, value in tensors.items()}
     write_state_dict(destination, tensors)
-    shutil.copyfile(trained.path("losses.csv"), destination.with_suffix(".losses.csv"))
+    copy_file(trained.path("losses.csv"), destination.with_suffix(".losses.csv"))
     about = {
         "licence": model.photos.licence,
         "photos": model.photos.model_dump(mode="json"),

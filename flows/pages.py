@@ -11,6 +11,7 @@ from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
+from tasks.store.files import write_text
 from tasks.store.keys import digest
 
 ADDRESS = ".address"  # a file beside the links, while they are served
@@ -38,7 +39,7 @@ def served(folder: Path, first_port: int) -> Iterator[None]:
     folder.mkdir(parents=True, exist_ok=True)
     with _listening(folder, first_port) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
-        (folder / ADDRESS).write_text(f"http://{HOST}:{server.server_port}", encoding="utf-8")
+        write_text(folder / ADDRESS, f"http://{HOST}:{server.server_port}")
         try:
             yield
         finally:

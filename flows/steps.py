@@ -6,7 +6,6 @@ photos of the test split.
 """
 
 import logging
-import shutil
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import wraps
@@ -49,7 +48,7 @@ from tasks.stages.restore import restore as restore_stage
 from tasks.stages.train import TrainParams
 from tasks.stages.train import train as train_stage
 from tasks.store.artifact import ImageFolder
-from tasks.store.files import read_json
+from tasks.store.files import copy_file, read_json
 from tasks.store.md5 import dvc_digest
 from tasks.training.swinir_gan import FineTune
 
@@ -331,7 +330,7 @@ def write_numbers(report: ImageFolder, folder: Path) -> None:
         path = folder / name
         if path.exists() and not is_ours(path):
             raise BadInput(f"{path} is not a file of bfr, which writes its numbers there. Move it away and run again.")
-        shutil.copyfile(report.path(name), path)
+        copy_file(report.path(name), path)
 
 
 def _holds_metrics(path: Path) -> bool:

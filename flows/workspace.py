@@ -17,7 +17,7 @@ from tasks.running.stage import Source, Stage, default_store
 from tasks.stages.ingest import read_cropped
 from tasks.stages.named import NamedParams, named
 from tasks.store.artifact import ImageFolder, Manifest
-from tasks.store.files import disk_explained
+from tasks.store.files import disk_explained, write_text
 from tasks.store.keys import digest
 from tasks.store.locks import locked, locked_for
 from tasks.store.ownership import (
@@ -203,7 +203,7 @@ def hide_from_git(root: Path) -> None:
     """A user's results that lie in the checkout are no part of it."""
     if root.is_relative_to(ROOT) and not (root / IGNORE[0]).exists():
         root.mkdir(parents=True, exist_ok=True)
-        (root / IGNORE[0]).write_text(IGNORE[1])
+        write_text(root / IGNORE[0], IGNORE[1])
 
 
 @contextmanager

@@ -1,7 +1,6 @@
 """A set of images as the metrics of whole sets know it: by its features, or by their mean and covariance alone."""
 
 import hashlib
-import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +12,7 @@ from torch import Tensor
 
 from tasks.basics import BadInput
 from tasks.metrics.offline import blamed
+from tasks.store.files import whole_file
 from tasks.weights.checkpoint import read_contents
 from tasks.weights.file import Unavailable
 
@@ -42,11 +42,9 @@ class FeatureStatistics:
         return start.hexdigest()
 
     def save(self, path: Path) -> None:
-        """Write as .npz, which pytorch-fid reads too (it wants mu and sigma), under a temporary name, then rename."""
-        temporary = path.with_name(f".{path.name}.{os.getpid()}")
-        with temporary.open("wb") as file:
+        """Write as .npz, which pytorch-fid reads too (it wants mu and sigma)."""
+        with whole_file(path) as temporary, temporary.open("wb") as file:
             np.savez(file, metric=self.metric, name=self.name, n=self.n, mu=self.mean, sigma=self.cov)
-        os.replace(temporary, path)
 
     @classmethod
     def load(cls, path: Path) -> "FeatureStatistics":

@@ -15,7 +15,7 @@ from tasks.report.results import VERDICTS, compare_photos, scores_of
 from tasks.report.settings import flatten
 from tasks.report.templates import template
 from tasks.report.text import digits_for, interval, number
-from tasks.store.files import read_png
+from tasks.store.files import read_png, write_text
 
 SHOWN = 3  # photos that gained most, and as many that lost most, for each degradation and method
 
@@ -93,7 +93,7 @@ def write_difference(old: Path, new: Path, out: Path) -> None:
         cases=_cases(*runs),
     )
     out.parent.mkdir(parents=True, exist_ok=True)
-    out.write_text(text, encoding="utf-8")
+    write_text(out, text)
 
 
 def check_page(out: Path) -> None:

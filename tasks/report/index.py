@@ -1,7 +1,6 @@
 """results/: the tables of every experiment that has run here, for a reviewer to read in a pull request."""
 
 import re
-import shutil
 from pathlib import Path
 
 import pandas as pd
@@ -9,6 +8,7 @@ import pandas as pd
 from tasks.basics import ROOT, BadInput
 from tasks.metrics.registry import find
 from tasks.report.about import About
+from tasks.store.files import copy_file, write_text
 
 
 def write_index(out: Path) -> Path:
@@ -34,11 +34,11 @@ def write_index(out: Path) -> Path:
     for report in reports:
         name = report.parent.name
         text = (report / "results.md").read_text(encoding="utf-8")
-        (out / f"{name}.md").write_text(re.sub(r"\[([^]]*)\]\(\.\./[^)]*\)", r"\1", text), encoding="utf-8")
-        shutil.copyfile(report / "results.csv", out / f"{name}.csv")
+        write_text(out / f"{name}.md", re.sub(r"\[([^]]*)\]\(\.\./[^)]*\)", r"\1", text))
+        copy_file(report / "results.csv", out / f"{name}.csv")
         lines += [f"| {' | '.join(row)} |" for row in _rows(report, name)]
     index = out / "README.md"
-    index.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    write_text(index, "\n".join(lines) + "\n")
     return index
 
 

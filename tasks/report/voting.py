@@ -18,7 +18,7 @@ from tasks.basics import BadInput
 from tasks.noise import numpy_stream
 from tasks.report.figures import picture
 from tasks.report.templates import template
-from tasks.store.files import read_json, read_png, write_json
+from tasks.store.files import read_json, read_png, write_json, write_text
 from tasks.store.keys import digest
 
 CHOICES = ("left", "right", "neither")
@@ -54,7 +54,7 @@ def write_ballot(folders: Mapping[str, Path], out: Path, trials: int, seed: int,
     out.mkdir(parents=True, exist_ok=True)
     write_json(out / "key.json", {"ballot": name, "trials": key})
     page = template("vote.html.j2").render(trials=shown, ballot=name)
-    (out / "vote.html").write_text(page, encoding="utf-8")
+    write_text(out / "vote.html", page)
 
 
 def check_no_vote(out: Path) -> None:

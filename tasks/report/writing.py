@@ -11,7 +11,7 @@ from tasks.report.markdown import results_markdown
 from tasks.report.page import render_page
 from tasks.report.plots import plots_frame
 from tasks.report.results import compute_results, metrics_json, results_frame
-from tasks.store.files import write_json
+from tasks.store.files import write_json, write_text
 
 
 def write_report(data: ReportData, out_dir: Path) -> None:
@@ -36,4 +36,4 @@ def write_report(data: ReportData, out_dir: Path) -> None:
     if data.places.images:
         texts["browse.html"] = render_browser(data, results)
     for name, text in texts.items():
-        (out_dir / name).write_text(text, encoding="utf-8")
+        write_text(out_dir / name, text)

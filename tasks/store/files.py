@@ -41,18 +41,34 @@ def read_png(path: Path) -> np.ndarray:
         raise BadInput(f"{path}: cannot be read as an image ({error}). Delete its folder and rerun.") from error
 
 
-def write_png(path: Path, image: np.ndarray) -> None:
-    """Write uint8 RGB [H, W, 3] under a temporary name, then rename: readers never see half a file."""
+@contextmanager
+def whole_file(path: Path) -> Iterator[Path]:
+    """A temporary name to write to, which becomes `path` at the end: readers never see half a file, and what other
+    names the earlier one has keep its contents.
+    """
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    Image.fromarray(image).save(temporary, format="PNG", compress_level=4)
-    os.replace(temporary, path)
+    try:
+        yield temporary
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_png(path: Path, image: np.ndarray) -> None:
+    """Write uint8 RGB [H, W, 3]."""
+    with whole_file(path) as temporary:
+        Image.fromarray(image).save(temporary, format="PNG", compress_level=4)
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write JSON (sorted keys, so equal values give equal bytes) under a temporary name, then rename."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.write_text(json.dumps(value, indent=1, sort_keys=True, ensure_ascii=False) + "\n", encoding="utf-8")
-    os.replace(temporary, path)
+    """Write JSON, its keys sorted: equal values give equal bytes."""
+    write_text(path, json.dumps(value, indent=1, sort_keys=True, ensure_ascii=False) + "\n")
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write UTF-8 text with plain line feeds."""
+    with whole_file(path) as temporary:
+        temporary.write_bytes(text.encode())
 
 
 def json_number(value: float) -> float | str | None:
@@ -78,9 +94,15 @@ def read_note(path: Path) -> dict[str, Any]:
     return {}
 
 
+def copy_file(source: Path, path: Path) -> None:
+    """Write the bytes of another file."""
+    with whole_file(path) as temporary:
+        shutil.copyfile(source, temporary)
+
+
 def write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
     """Write a table, also when it is empty: no file would not mean that there was nothing to say."""
-    with path.open("w", newline="", encoding="utf-8") as file:
+    with whole_file(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
         csv.writer(file).writerows([header, *rows])
 
 

@@ -7,7 +7,6 @@ reader threads do: bit-equally on the CPU; on a GPU some backward kernels add in
 
 import logging
 import math
-import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
@@ -24,6 +23,7 @@ from tasks.basics import BadInput, Strict
 from tasks.noise import numpy_stream, stream_seed
 from tasks.running.interrupts import Interrupts, noted_interrupts
 from tasks.running.read_ahead import read_ahead
+from tasks.store.files import whole_file
 from tasks.weights.checkpoint import read_contents
 
 
@@ -224,13 +224,12 @@ def ensure_finite(step: int, losses: Iterable[float], state: Path | None) -> Non
 
 
 def save_state(path: Path, parts: Mapping[str, Stateful], recipe: dict[str, Any], history: list[Losses]) -> None:
-    """Write the state of networks and optimisers after a history of losses under a temporary name, then rename."""
+    """Write the state of networks and optimisers after a history of losses that readers see whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
     states = {name: part.state_dict() for name, part in parts.items()}
     losses = torch.tensor([list(row) for row in history], dtype=torch.float64)
-    torch.save({**states, "recipe": recipe, "step": len(history), "losses": losses}, temporary)
-    os.replace(temporary, path)
+    with whole_file(path) as temporary:
+        torch.save({**states, "recipe": recipe, "step": len(history), "losses": losses}, temporary)
 
 
 def resume_from(path: Path, parts: Mapping[str, Stateful], recipe: dict[str, Any]) -> tuple[int, list[Losses]]:

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from tasks.basics import BadInput
+from tasks.store.files import whole_file
 
 FORMATS = (".safetensors", ".pth", ".pt", ".ckpt", ".bin")
 AVERAGED = ("params_ema", "g_ema", "model_ema", "ema_state_dict", "ema")
@@ -28,17 +29,16 @@ PACKED = (b"\x1f\x8b", b"BZh", b"\xfd7zXZ", b"7z\xbc\xaf", b"Rar!", b"\x28\xb5\x
 
 
 def write_state_dict(path: Path, state: Mapping[str, Tensor]) -> None:
-    """Write tensors to `.safetensors`, or to `.pth` for the original repositories; a reader never sees half a file."""
+    """Write tensors to `.safetensors`, or to `.pth` for the original repositories."""
     tensors = {key: value.detach().cpu().contiguous() for key, value in state.items()}
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    if path.suffix == ".safetensors":
-        temporary.write_bytes(safetensors.torch.save(tensors))  # save_file would make it private to its user
-    elif path.suffix == ".pth":
-        torch.save(tensors, temporary)
-    else:
-        raise ValueError(f"{path}: weights are written to *.safetensors or *.pth files, found '{path.suffix}'")
-    os.replace(temporary, path)
+    with whole_file(path) as temporary:
+        if path.suffix == ".safetensors":
+            temporary.write_bytes(safetensors.torch.save(tensors))  # save_file would make it private to its user
+        elif path.suffix == ".pth":
+            torch.save(tensors, temporary)
+        else:
+            raise ValueError(f"{path}: weights are written to *.safetensors or *.pth files, found '{path.suffix}'")
 
 
 def read_state_dict(path: Path) -> dict[str, Tensor]:
