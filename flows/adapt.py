@@ -11,6 +11,7 @@ from flows import cost
 from flows.plan import Plan
 from flows.preflight import photo_folders, registered
 from flows.restore import check_needs
+from flows.rounds import Adaptation, adapt_in_rounds
 from flows.rows import Check, Row, reported, rows_of, run_prior, run_restorer
 from flows.steps import describe, real_label, reference_metrics, score
 from flows.whole_photos import AS_USUAL, Options, Outcome, Part, Whole, outcome, root_for
@@ -22,7 +23,7 @@ from tasks.metrics.registry import DEFAULT, REAL, column, find
 from tasks.params.experiment import Experiment, MethodName, given
 from tasks.params.load import load_experiment
 from tasks.report.inputs import ReportInputs
-from tasks.stages.finetune import FineTuneParams, finetune
+from tasks.stages.finetune import finetune
 from tasks.stages.ingest import IngestParams, ingest
 from tasks.stages.paste_faces import names_of
 from tasks.stages.photos import PhotosParams, photos
@@ -58,8 +59,8 @@ def adapt(ready: "Ready", folder: str) -> Workspace:
 
     The photos lie in <out>/photos, by their own names and in their sub-folders, as PNG; the checkpoint is
     <out>/model/model.safetensors, the page <out>/report/report.html; the rest is in <out>/details, by image id:
-    lq (quarantine.csv lists what was set aside), restored, pseudo_targets, adapted, hq, real, references, scores.
-    All of it appears at the end.
+    lq (quarantine.csv lists what was set aside), restored, pseudo_targets, rounds (if there are several), adapted, hq,
+    real, references, scores. All of it appears at the end.
     """
     work, adapted = ready.work, ready.adapted()
     work.publish_photos(adapted, absolute(folder, "folder"))
@@ -240,21 +241,19 @@ def rows(settings: Experiment) -> list[Row]:
 
 def adapt_restorer(settings: Experiment, work: Workspace, details: Workspace) -> ImageFolder:
     """What the adapted restorer makes of details["lq"]; its checkpoint is work["model"]."""
-    restorer, recipe, lq = given(settings.restorer, "restorer"), settings.finetune, details["lq"]
-    assert recipe is not None  # see `adaptable`
-    restored = run_restorer(settings, details, lq, "restored")
-    targets = run_prior(settings, details, restored, PART, "pseudo_targets")
-    real = real_photos(settings, details)
-    model = work.make(
-        "model",
-        finetune,
-        FineTuneParams(seed=settings.seed, arch=restorer.arch, settings=recipe),
+    lq = details["lq"]
+    targets = run_prior(settings, details, run_restorer(settings, details, lq, "restored"), PART, "pseudo_targets")
+    first = Adaptation(
+        part=PART,
+        at="model",
+        rounds="details/rounds",
         lq=lq,
         targets=targets,
-        real=real or targets,  # CodeFormer's recipe looks at no real photo
-        weights=ROOT / restorer.weights,
+        real=real_photos(settings, details) or targets,  # CodeFormer's recipe looks at no real photo
+        weights=ROOT / given(settings.restorer, "restorer").weights,
     )
-    return run_restorer(settings, details, lq, "adapted", model.path(TRAINED))
+    adapt_in_rounds(settings, work, [first])
+    return run_restorer(settings, details, lq, "adapted", work["model"].path(TRAINED))
 
 
 def real_photos(settings: Experiment, details: Workspace) -> ImageFolder | None:
@@ -294,8 +293,8 @@ def plan_of(settings: Experiment, root: Path, known: Mapping[str, ImageFolder], 
     LOG.info("%d faces in %d photos. %s on their pseudo-targets, without ground truth:", faces, count, label)
     lines = [] if cost.is_made(make) else [*cost.adaptation(settings, faces)]
     LOG.info("%s", cost.table(lines))
-    steps, writes = given(settings.finetune, "finetune").iterations, ("photos", *more, "model", "report", "details")
-    counts = {"photos": count, "faces": faces, "iterations": steps}
+    recipe, writes = given(settings.finetune, "finetune"), ("photos", *more, "model", "report", "details")
+    counts = {"photos": count, "faces": faces, "iterations": recipe.rounds * recipe.iterations}
     return Plan(root, counts, known["lq"].quarantine, lines, writes)
 
 

@@ -139,10 +139,11 @@ def adaptation(experiment: Experiment, faces: int) -> Iterator[Line]:
     """The parts of an adaptation to so many faces of a user's."""
     restorer, recipe = given(experiment.restorer, "restorer"), given(experiment.finetune, "finetune")
     targets = given(experiment.pseudo_targets, "pseudo_targets").on("")
-    yield Line(f"restore ({restorer.arch}), before and after", 2 * faces, 1, Timed("restorer", experiment).speed)
+    restorations = (1 + recipe.rounds) * faces
+    yield Line(f"restore ({restorer.arch}), before and after", restorations, 1, Timed("restorer", experiment).speed)
     if targets.evaluations:
-        yield Line("pseudo_targets", faces, targets.evaluations, Timed("prior", experiment).speed)
-    yield Line("finetune", recipe.iterations * recipe.batch, 1, Timed("finetune", experiment).speed)
+        yield Line("pseudo_targets", recipe.rounds * faces, targets.evaluations, Timed("prior", experiment).speed)
+    yield Line("finetune", recipe.images, 1, Timed("finetune", experiment).speed)
 
 
 def personal(experiment: Experiment, training_images: int, evaluations: int, faces: int) -> list[Line]:
@@ -158,7 +159,8 @@ def lines_of(experiment: Experiment) -> Iterator[Line]:
     """The parts of a run. The weights of the experiment must be there (`flows.preflight.check`)."""
     parts = len(experiment.parts)
     test, tuned = experiment.dataset.counts
-    tuned *= "adapted" in experiment.methods
+    recipe = experiment.finetune if "adapted" in experiment.methods else None
+    tuned *= recipe.rounds if recipe else 0
     authentic = 2 if experiment.authenticity else 0  # the check restores the restored and the clean photos of one part
     prior = Timed("prior", experiment)
     if (restorer := experiment.restorer) is not None:
@@ -172,8 +174,8 @@ def lines_of(experiment: Experiment) -> Iterator[Line]:
             alike = sum(targets.on(part).evaluations == start for part in experiment.parts)
             if start and (images := test * (alike + authentic) * tests + tuned * alike):
                 yield Line("pseudo_targets", images, start, prior.speed)
-    if "adapted" in experiment.methods and (recipe := experiment.finetune):
-        yield Line("finetune", recipe.iterations * recipe.batch * parts, 1, Timed("finetune", experiment).speed)
+    if recipe:
+        yield Line("finetune", recipe.images * parts, 1, Timed("finetune", experiment).speed)
     if cleaning := experiment.cleaning:
         idm = Timed(cleaning.method.arch, experiment)
         models = 1 if cleaning.weights else 2

@@ -12,6 +12,7 @@ from functools import wraps
 from pathlib import Path
 
 from flows.preflight import photo_folders
+from flows.rounds import Adaptation, adapt_in_rounds
 from flows.rows import Adapted, authentic_rows, reported, rows_of, run_prior, run_restorer
 from flows.workspace import TRAINED, Workspace
 from tasks.basics import ROOT, WEIGHTS, BadInput
@@ -23,16 +24,12 @@ from tasks.metrics.registry import find as find_metric
 from tasks.params.experiment import Downstream, Experiment, given
 from tasks.report.inputs import ReportInputs, step_of
 from tasks.report.plots import COLUMNS
-from tasks.running.apart import at_once
-from tasks.running.batching import DIFFERENTIATED
 from tasks.running.stage import Source, default_store
 from tasks.stages.degrade import DegradeParams
 from tasks.stages.degrade import degrade as degrade_stage
 from tasks.stages.evaluate import EvaluateParams
 from tasks.stages.evaluate import evaluate as evaluate_stage
 from tasks.stages.evaluate import measure as measure_stage
-from tasks.stages.finetune import FineTuneParams
-from tasks.stages.finetune import finetune as finetune_stage
 from tasks.stages.generate import GenerateParams
 from tasks.stages.generate import generate as generate_stage
 from tasks.stages.ingest import IngestParams
@@ -50,7 +47,6 @@ from tasks.stages.train import train as train_stage
 from tasks.store.artifact import ImageFolder
 from tasks.store.files import copy_file, read_json
 from tasks.store.md5 import dvc_digest
-from tasks.training.swinir_gan import FineTune
 
 LOG = logging.getLogger(__name__)
 Step = Callable[[Experiment, Workspace], None]
@@ -116,21 +112,22 @@ def pseudo_targets(experiment: Experiment, work: Workspace) -> None:
 def finetune(experiment: Experiment, work: Workspace) -> None:
     """No ground truth comes in here: LQ photos, their pseudo-targets, and unpaired HQ photos for the discriminator."""
     work.folder("adapted_models")
-    if "adapted" not in experiment.methods or (settings := experiment.finetune) is None:
+    if "adapted" not in experiment.methods or experiment.finetune is None:
         return
-    restorer = given(experiment.restorer, "restorer")
-    params = FineTuneParams(seed=experiment.seed, arch=restorer.arch, settings=settings)
-    inputs: dict[str, dict[str, Source]] = {
-        f"adapted_models/{name}": {
-            "lq": work[f"lq/{name}/finetune"],
-            "targets": work[f"pseudo_targets/{name}/finetune"],
-            "real": work["photos/real"],
-            "weights": ROOT / restorer.weights,
-        }
+    weights = ROOT / given(experiment.restorer, "restorer").weights
+    adaptations = [
+        Adaptation(
+            part=name,
+            at=f"adapted_models/{name}",
+            rounds=f"adapted_models/{name}.rounds",  # no part has a dot in its name
+            lq=work[f"lq/{name}/finetune"],
+            targets=work[f"pseudo_targets/{name}/finetune"],
+            real=work["photos/real"],
+            weights=weights,
+        )
         for name in experiment.parts
-    }
-    images = settings.micro_batch if isinstance(settings, FineTune) else settings.batch
-    work.make_all(finetune_stage, params, inputs, at_once(images * experiment.dataset.size**2 * DIFFERENTIATED))
+    ]
+    adapt_in_rounds(experiment, work, adaptations)
 
 
 @step

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
+from pydantic import Field, PositiveInt
 from torch import Tensor, nn
 
 from tasks.store.artifact import ImageFolder
@@ -36,8 +37,16 @@ class FineTuning(Steps):
     """
 
     recipe: str
+    rounds: PositiveInt = Field(
+        default=1, description="not in the papers: adapt again so often, to targets of what the adapted restorer makes"
+    )
     trains: ClassVar[tuple[str, ...]]
     losses: ClassVar[tuple[str, ...]]
+
+    @property
+    def images(self) -> int:
+        """How many go through the training, all rounds together."""
+        return self.rounds * self.iterations * self.batch
 
     def tune(self, photos: Photos, weights: Path, seed: int, session: Session) -> nn.Module:
         """The restorer of a weights file, adapted to the photos."""

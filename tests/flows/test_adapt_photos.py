@@ -167,6 +167,25 @@ def test_one_s_own_real_photos_take_the_place_of_the_experiment_s_and_are_named(
         adapted(album, tmp_path / "other", real=[album / "none.webp"])
 
 
+def test_crops_are_adapted_to_in_rounds(clean, tmp_path, caplog, monkeypatch):
+    caplog.set_level(logging.INFO)
+    once = adapting.load_experiment("demo")
+    twice = once.model_copy(update={"finetune": once.finetune.model_copy(update={"rounds": 2})})
+    monkeypatch.setattr(adapting, "load_experiment", lambda name: twice)
+    ready = adapting.ready_crops(str(clean), out=str(tmp_path / "out"))
+    assert ready.plan.counts["iterations"] == 4
+    assert "finetune: 8 x 1 x 0.5 s" in caplog.text
+    adapting.adapt(ready, str(clean))
+    rounds = tmp_path / "out" / "details" / "rounds"
+    assert {path.relative_to(rounds).as_posix() for path in rounds.glob("*/*")} == {
+        "1/model",
+        "2/restored",
+        "2/pseudo_targets",
+    }
+    first, last = (ImageFolder(folder).manifest for folder in (rounds / "1" / "model", tmp_path / "out" / "model"))
+    assert last.inputs["weights"] == first.files["model.safetensors"].sha256
+
+
 def test_faces_that_would_be_enlarged_over_twice_are_no_clean_ones():
     assert adapting.for_real(Options(max_faces=1, only_center=True), 512) == Options(min_face=128)
     assert adapting.for_real(Options(min_face=200), 512).min_face == 200

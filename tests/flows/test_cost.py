@@ -71,6 +71,15 @@ def lines_by_name(experiment, monkeypatch):
     return {line.what: line for line in cost.lines_of(load_experiment(experiment))}
 
 
+def test_every_round_of_an_adaptation_counts(monkeypatch):
+    once, twice = lines_by_name("demo", monkeypatch), lines_by_name("beyond_rounds", monkeypatch)
+    more = {name: twice[name].images - once[name].images for name in once}
+    photos = 2 * 64  # of two degradations, to adapt on
+    assert more == {"restore (swinir)": photos, "pseudo_targets": photos, "finetune": once["finetune"].images}
+    one, two = (cost.adaptation(load_experiment(name), 10) for name in ("demo", "beyond_rounds"))
+    assert [line.images for line in two] == [30, 20, 2 * next(line for line in one if line.what == "finetune").images]
+
+
 def test_photos_to_adapt_on_count_where_something_is_adapted(monkeypatch):
     assert lines_by_name("difface_celeba_test", monkeypatch)["restore (swinir)"].images == 4000
     assert lines_by_name("dt_bfr_swinir", monkeypatch)["restore (swinir)"].images == 4 * (2 * 500 + 2500)

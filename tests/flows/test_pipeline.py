@@ -125,6 +125,31 @@ def test_a_second_run_makes_nothing_and_a_changed_setting_only_what_depends_on_i
     assert not list((default_store().root / "timings").glob("*.json")), "what is published is taken, not made"
 
 
+def test_a_second_round_goes_on_from_the_first_with_targets_of_what_that_restores(warm):
+    first = run(warm, "finetune")
+    model, targets, before = first["adapted_models/noise"], first["pseudo_targets/noise/finetune"], built()
+    rounds = warm | {"finetune": warm["finetune"] | {"rounds": 2}}
+    work = run(rounds, "finetune")
+    at = "adapted_models/noise.rounds"
+    assert {name for name in work.results if name.startswith(at)} == {
+        f"{at}/1/model",
+        f"{at}/2/restored",
+        f"{at}/2/pseudo_targets",
+    }
+    assert work[f"{at}/1/model"].root == model.root, "one round is the first of two"
+    new = {stage: count - before[stage] for stage, count in built().items() if count != before[stage]}
+    once = ("finetune", "pseudo_targets", "pseudo_targets.shard", "restore", "restore.shard")
+    assert new == dict.fromkeys(once, 1)
+    restored, again, second = (work[f"{at}/2/restored"], work[f"{at}/2/pseudo_targets"], work["adapted_models/noise"])
+    weights = model.manifest.files["model.safetensors"].sha256
+    assert restored.manifest.inputs["weights"] == second.manifest.inputs["weights"] == weights
+    assert again.manifest.inputs["restored"] == restored.digest
+    assert second.manifest.inputs["targets"] == again.digest
+    assert again.manifest.params["seed"] != targets.manifest.params["seed"], "other draws"
+    assert second.digest != model.digest
+    assert (work.root / "adapted_models" / "noise" / "model.safetensors").is_file()
+
+
 def every_method(tiny: dict[str, Any]) -> dict[str, Any]:
     """The tiny experiment with one method of each kind, cleaning and the authenticity check."""
     prior = {"respacing": "5"}
