@@ -35,6 +35,9 @@ class PseudoTargets(Strict):
     sampler: Literal["ancestral", "dpm_solver"] = Field(
         default="ancestral", description="dpm_solver: of second order, for fewer steps; published: ancestral"
     )
+    samples: PositiveInt = Field(
+        default=1, description="not in the papers: each target is the mean of so many draws; published: 1"
+    )
     bf16: bool = Field(default=False, description="bfloat16 autocast of the prior; published: float32")
 
     @model_validator(mode="after")
@@ -47,7 +50,11 @@ class PseudoTargets(Strict):
     def evaluations(self) -> int:
         """Evaluations of the prior for one photo."""
         start, _ = step_indices(Schedule.linear().respace(self.respacing), start_t=self.start_t, stop_t=self.stop_t)
-        return start
+        return start * self.samples
+
+
+Variant = Callable[[Denoise, Schedule, Tensor, Draw], Tensor]
+"""Targets of a denoiser, the schedule, y0 and noise."""
 
 
 @torch.no_grad()
@@ -130,8 +137,24 @@ def second_order_targets(
     return (x_0 / 2 + 0.5).clamp(0, 1)
 
 
-def targets_of(settings: PseudoTargets, schedule: Schedule) -> Callable[[Denoise, Schedule, Tensor, Draw], Tensor]:
-    """The variant that the settings ask for, of a denoiser, the schedule, y0 and noise."""
+@torch.no_grad()
+def mean_of_draws(
+    variant: Variant, samples: int, denoise: Denoise, schedule: Schedule, y0: Tensor, noise: Draw
+) -> Tensor:
+    """The mean of so many targets of a variant, in [0, 1]; no paper has it. Each goes on along the images' streams."""
+    total = variant(denoise, schedule, y0, noise)
+    for _ in range(samples - 1):
+        total = total + variant(denoise, schedule, y0, noise)
+    return total / samples
+
+
+def targets_of(settings: PseudoTargets, schedule: Schedule) -> Variant:
+    """What the settings ask for."""
+    return partial(mean_of_draws, variant_of(settings, schedule), settings.samples)
+
+
+def variant_of(settings: PseudoTargets, schedule: Schedule) -> Variant:
+    """One draw of what the settings ask for."""
     start, reg_end = step_indices(schedule, start_t=settings.start_t, stop_t=settings.stop_t)
     if settings.sampler == "dpm_solver":
         reg_end = reg_end if settings.is_constrained else start

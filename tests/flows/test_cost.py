@@ -88,6 +88,11 @@ def test_photos_to_adapt_on_count_where_something_is_adapted(monkeypatch):
     assert adapted["pseudo_targets"].images == 200 + 970
 
 
+def test_every_draw_of_a_pseudo_target_counts(monkeypatch):
+    once, mean = (lines_by_name(name, monkeypatch)["pseudo_targets"] for name in ("demo", "beyond_samples"))
+    assert (mean.images, mean.evaluations) == (once.images, 4 * once.evaluations)
+
+
 def test_idm_s_downstream_test_is_the_larger_part_of_what_its_prior_does(monkeypatch):
     lines = lines_by_name("idm", monkeypatch)
     training, drawing = lines["downstream (training)"], lines["downstream (drawing)"]

@@ -1,10 +1,13 @@
 """Algorithm 1 of DT-BFR against the official system's arrays, and what holds for any prior."""
 
+from collections.abc import Sequence
+
 import pytest
 import torch
 from golden.weights import fill_module, load_manifest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch import Tensor
 from torch.testing import assert_close
 
 from tasks.basics import ROOT
@@ -136,3 +139,40 @@ def test_the_settings_choose_the_variant():
         chosen = targets_of(base.model_copy(update=changes), schedule)
         expected = variant(white_prior, schedule, y0, streams_of("a"), start=start, **options)
         assert torch.equal(chosen(white_prior, schedule, y0, streams_of("a")), expected)
+
+
+BASE = PseudoTargets(respacing="20", start_t=600, stop_t=300, factor=4)
+VARIANTS: list[dict[str, object]] = [{}, {"is_constrained": False}, {"sampler": "dpm_solver"}]
+
+
+def mean_of(samples: int, ids: Sequence[str], y0: Tensor, **changes: object) -> Tensor:
+    schedule = FULL.respace("20")
+    chosen = targets_of(BASE.model_copy(update={"samples": samples, **changes}), schedule)
+    return chosen(white_prior, schedule, y0, streams_of(ids))
+
+
+@pytest.mark.parametrize("changes", VARIANTS)
+def test_a_target_is_the_mean_of_draws_that_follow_one_another_in_the_image_s_stream(changes):
+    schedule, y0 = FULL.respace("20"), photos(2)
+    one, noise = targets_of(BASE.model_copy(update=changes), schedule), streams_of("ab")
+    draws = [one(white_prior, schedule, y0, noise) for _ in range(3)]
+    assert not torch.equal(draws[0], draws[1])
+    assert torch.equal(mean_of(3, "ab", y0, **changes), (draws[0] + draws[1] + draws[2]) / 3)
+    assert torch.equal(mean_of(1, "ab", y0, **changes), draws[0])
+
+
+def test_the_mean_of_more_draws_varies_less():
+    y0 = photos(1).expand(64, -1, -1, -1)
+    spread = {samples: mean_of(samples, [f"{n}" for n in range(64)], y0).std(0).mean() for samples in (1, 4, 16)}
+    assert spread[4] < 0.6 * spread[1]
+    assert spread[16] < 0.6 * spread[4]
+
+
+def test_an_image_s_mean_does_not_depend_on_its_batch():
+    y0 = photos(3)
+    whole = mean_of(3, "abc", y0)
+    assert_close(torch.cat([mean_of(3, name, y0[n : n + 1]) for n, name in enumerate("abc")]), whole, rtol=0, atol=1e-6)
+
+
+def test_each_draw_costs_a_chain():
+    assert BASE.model_copy(update={"samples": 3}).evaluations == 3 * BASE.evaluations
