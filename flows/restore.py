@@ -132,7 +132,10 @@ def say_what_is_known(settings: Experiment) -> None:
 
 
 def for_photos(experiment: Experiment) -> Experiment:
-    """The experiment with the rows that need no result of a run of it: all but the adapted restorer's."""
+    """The experiment with the rows that need no result of a run of it: all but those of the adapted restorer."""
     rows = {name: row for name, row in OWN.items() if not row.needs_run}
     able = [name for name, row in rows.items() if all(getattr(experiment, section) for section in row.sections)]
-    return experiment.model_copy(update={"methods": tuple(able)})
+    others = {
+        name: other for name, other in experiment.compare.items() if getattr(other, "estimator", None) != "adapted"
+    }
+    return experiment.model_copy(update={"methods": tuple(able), "compare": others})

@@ -162,7 +162,7 @@ class Adapted(Row):
         return [*restorer_checks(self.experiment), *prior_checks(self.experiment), *losses]
 
     def run(self, work: Workspace, lq: ImageFolder, part: str, at: str) -> ImageFolder:
-        return run_restorer(self.experiment, work, lq, at, work[f"adapted_models/{part}"].path(TRAINED))
+        return run_restorer(self.experiment, work, lq, at, adapted_weights(work, part))
 
 
 @dataclass(frozen=True)
@@ -190,14 +190,14 @@ class Compared(Row):
             found.append(partial(required, ROOT / entry.weights, f"the method {self.name!r}"))
         elif "prior" in needs:
             found += prior_checks(self.experiment)
-        if "estimator" in needs and entry.estimator:
-            found.append(partial(required, ROOT / entry.estimator.weights, f"the estimator of {self.name!r}"))
+        if "estimator" in needs and (own := entry.own_estimator):
+            found.append(partial(required, ROOT / own.weights, f"the estimator of {self.name!r}"))
         elif "estimator" in needs:
             found += restorer_checks(self.experiment)
         return found
 
     def run(self, work: Workspace, lq: ImageFolder, part: str, at: str) -> ImageFolder:
-        return run_comparison(self.entry, self.experiment, work, lq, at)
+        return run_comparison(self.entry, self.experiment, work, lq, at, part)
 
 
 @dataclass(frozen=True)
@@ -287,6 +287,11 @@ def run_restorer(
     return work.make(at, restore_stage, RestoreParams(method=method), lq=lq, weights=weights)
 
 
+def adapted_weights(work: Workspace, part: str) -> Path:
+    """The restorer, adapted to a part of the experiment."""
+    return work[f"adapted_models/{part}"].path(TRAINED)
+
+
 def run_prior(experiment: Experiment, work: Workspace, restored: ImageFolder, part: str, at: str) -> ImageFolder:
     """Algorithm 1 of DT-BFR. part: whose settings to take; those of no part are the section's own."""
     prior, targets = given(experiment.prior, "prior"), given(experiment.pseudo_targets, "pseudo_targets")
@@ -294,14 +299,18 @@ def run_prior(experiment: Experiment, work: Workspace, restored: ImageFolder, pa
     return work.make(at, pseudo_targets_stage, params, restored=restored, weights=ROOT / prior.weights)
 
 
-def run_comparison(entry: Comparison, experiment: Experiment, work: Workspace, lq: ImageFolder, at: str) -> ImageFolder:
-    """A method of the section `compare`."""
+def run_comparison(
+    entry: Comparison, experiment: Experiment, work: Workspace, lq: ImageFolder, at: str, part: str = ""
+) -> ImageFolder:
+    """A method of the section `compare`. part: whose adapted model is the estimator, if the adapted one is."""
     method = entry.method
     inputs: dict[str, Source] = {}
     prior = given(experiment.prior, "prior") if "prior" in method.needs else None
-    estimator = (entry.estimator or given(experiment.restorer, "restorer")) if "estimator" in method.needs else None
-    if estimator:
-        inputs["estimator"] = ROOT / estimator.weights
+    estimator = None
+    if "estimator" in method.needs:
+        estimator = entry.own_estimator or given(experiment.restorer, "restorer")
+        is_adapted = entry.estimator == "adapted"
+        inputs["estimator"] = adapted_weights(work, part) if is_adapted else ROOT / estimator.weights
     if weights := entry.weights or (prior and prior.weights):
         inputs["weights"] = ROOT / weights
     else:

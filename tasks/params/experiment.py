@@ -61,6 +61,12 @@ class Degradation(Strict):
         return self
 
 
+Estimator = Annotated[
+    Annotated[NetworkSpec, Tag("NetworkSpec")] | Annotated[Literal["adapted"], Tag("adapted")],
+    Discriminator(lambda value: "adapted" if isinstance(value, str) else "NetworkSpec"),
+]
+
+
 class Comparison(Strict):
     """One more method of the table."""
 
@@ -68,8 +74,16 @@ class Comparison(Strict):
     weights: Path | None = Field(
         default=None, description="its network or prior; default: the experiment's prior, for IDM the cleaned model"
     )
-    estimator: NetworkSpec | None = Field(default=None, description="DifFace's; default: the experiment's restorer")
+    estimator: Estimator | None = Field(
+        default=None,
+        description="DifFace's; default: the experiment's restorer; not in the papers: `adapted`, that one adapted",
+    )
     label: str | None = Field(default=None, description="its name in the tables; default: its key")
+
+    @property
+    def own_estimator(self) -> NetworkSpec | None:
+        """The estimator that is named with its weights."""
+        return self.estimator if isinstance(self.estimator, NetworkSpec) else None
 
 
 class External(Strict):
@@ -249,7 +263,7 @@ class Experiment(Strict):
                 raise ValueError(f"{where}.factor {found.factor} does not divide dataset.size {self.dataset.size}")
 
     def _check_comparison(self, name: str, other: Comparison) -> None:
-        method, estimator = other.method, other.estimator or self.restorer
+        method, estimator = other.method, other.own_estimator or self.restorer
         if "weights" in method.needs and other.weights is None and not (method.is_cleaned and self.cleaning):
             cleaned = ", or the experiment a `cleaning`" if method.is_cleaned else ""
             raise ValueError(f"compare.{name}: a method {method.kind!r} needs `weights`{cleaned}")
@@ -257,6 +271,8 @@ class Experiment(Strict):
             raise ValueError(f"compare.{name}: it needs the section `prior`, which is missing")
         if "estimator" in method.needs and estimator is None:
             raise ValueError(f"compare.{name}: it needs an `estimator`, or the experiment a `restorer`")
+        if other.estimator == "adapted" and "adapted" not in self.methods:
+            raise ValueError(f"compare.{name}.estimator: nothing is adapted, for `adapted` is none of `methods`")
         if method.estimators and estimator and estimator.arch not in method.estimators:
             raise ValueError(f"compare.{name}: its estimator is a {method.estimators[0]!r}, found {estimator.arch!r}")
 
@@ -268,7 +284,7 @@ class Experiment(Strict):
             found[self.restorer.weights] = "the restorer"
         for name, other in self.compare.items():
             if isinstance(other, Comparison):
-                own = (other.weights, other.estimator and other.estimator.weights)
+                own = (other.weights, other.own_estimator and other.own_estimator.weights)
                 found |= {path: f"the method {name!r}" for path in own if path and path not in found}
         if self.cleaning and self.cleaning.weights:
             found.setdefault(self.cleaning.weights, "the first model of cleaning")

@@ -246,6 +246,19 @@ def test_every_method_enters_the_table(warm, monkeypatch):
     assert built() == first
 
 
+def test_the_adapted_restorer_can_be_an_estimator(warm):
+    method = {"kind": "difface", "start_t": 400, "eta": 0.5, "respacing": "5"}
+    compare = {"plain": {"method": method}, "adapted_first": {"method": method, "estimator": "adapted"}}
+    work = run(warm | {"compare": compare}, "compare")
+    plain, adapted = (work[f"compared/noise/{name}"].manifest for name in compare)
+    assert adapted.inputs["estimator"] == work["adapted_models/noise"].manifest.files["model.safetensors"].sha256
+    assert plain.inputs["estimator"] != adapted.inputs["estimator"]
+    assert {**plain.inputs, "estimator": ""} == {**adapted.inputs, "estimator": ""}
+    assert plain.digest != adapted.digest
+    with pytest.raises(ValueError, match=r"compare.adapted_first.estimator: nothing is adapted"):
+        run(warm | {"compare": compare, "methods": ["lq", "pretrained"]})
+
+
 def test_a_photo_is_restored_alike_in_any_company(warm, monkeypatch):
     no_adaptation = {"methods": ["lq", "pretrained"], "pseudo_targets": None, "finetune": None, "cleaning": None}
     settings = every_method(warm) | no_adaptation

@@ -307,6 +307,11 @@ def test_every_method_is_a_row_of_an_experiment_that_restores(method):
     assert not rows_of(settings)[row].fills
 
 
+def test_a_row_that_needs_a_run_s_adapted_model_restores_no_other_photos():
+    with pytest.raises(BadInput, match=r"'beyond_difface' has no method 'difface_adapted'.*Valid: .*difface\."):
+        chosen("beyond_difface", "difface_adapted", None, None)
+
+
 def test_changed_weights_are_refused(album, tmp_path, monkeypatch):
     monkeypatch.setattr(fetch, "known", lambda path: WeightFile("codeformer.pth", "", "", sha256="0123"))
     monkeypatch.setattr(fetch, "CHECKSUMS", tmp_path / "sha256.json")

@@ -107,6 +107,16 @@ def test_wrong_names_have_suggestions(raw, error):
             {"kind": "difface_inpaint", "respacing": "50", "start_t": 300, "eta": 1},
             "compare.difface: its estimator is a 'lama', found 'swinir'",
         ),
+        (
+            "compare.difface.estimator",
+            "adaptd",
+            "estimator.adapted: Input should be 'adapted' (found: 'adaptd')",
+        ),
+        (
+            "compare.difface.estimator",
+            {"arch": "swinr", "weights": "x"},
+            "compare.difface.estimator.arch: unknown restorer 'swinr'. Did you mean 'swinir'?",
+        ),
         ("pseudo_targets.factor", 5, "pseudo_targets.factor 5 does not divide dataset.size 128"),
         ("title", 2024, 'title: expected text, found 2024. Write it in quotes: "2024"'),
         ("seed", True, "seed: Input should be a valid integer (found: True)"),
