@@ -135,7 +135,9 @@ def for_photos(experiment: Experiment) -> Experiment:
     """The experiment with the rows that need no result of a run of it: all but those of the adapted restorer."""
     rows = {name: row for name, row in OWN.items() if not row.needs_run}
     able = [name for name, row in rows.items() if all(getattr(experiment, section) for section in row.sections)]
-    others = {
-        name: other for name, other in experiment.compare.items() if getattr(other, "estimator", None) != "adapted"
+    compare = {
+        name: other
+        for name, other in experiment.compare.items()
+        if not (isinstance(other, Comparison) and other.estimator == "adapted")
     }
-    return experiment.model_copy(update={"methods": tuple(able), "compare": others})
+    return experiment.model_copy(update={"methods": tuple(able), "compare": compare})
