@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from flows import cost
 from flows.plan import Plan
@@ -21,6 +21,7 @@ from tasks.data.chosen import ChosenPhotos
 from tasks.data.ingest import PhotoFolder, discover
 from tasks.metrics.registry import DEFAULT, REAL, column, find
 from tasks.params.experiment import Experiment, MethodName, given
+from tasks.params.fast import fast
 from tasks.params.load import load_experiment
 from tasks.report.inputs import ReportInputs
 from tasks.stages.finetune import finetune
@@ -54,6 +55,26 @@ METRICS = (
 """What can be said of restored photos without ground truth."""
 
 
+class Changes(NamedTuple):
+    """What a user wants otherwise than the experiment has it.
+
+    iterations: steps of the fine-tuning; is_fast: pseudo-targets by fewer evaluations, see `tasks.params.fast`.
+    """
+
+    iterations: int | None = None
+    is_fast: bool = False
+
+    def made_to(self, settings: Experiment) -> Experiment:
+        """The experiment, which adapts something, with the changes."""
+        if self.iterations:
+            recipe = given(settings.finetune, "finetune").model_copy(update={"iterations": self.iterations})
+            settings = settings.model_copy(update={"finetune": recipe})
+        return fast(settings, "pseudo_target") if self.is_fast else settings
+
+
+AS_IT_IS = Changes()
+
+
 def adapt(ready: "Ready", folder: str) -> Workspace:
     """Aligned face crops, looked through by `ready_crops`, in; adapted checkpoint, restored crops and report out.
 
@@ -76,7 +97,7 @@ def ready_crops(
     out: str | None = None,
     fit: Literal["aligned", "crop"] = "crop",
     run_stage: Run = run_here,
-    iterations: int | None = None,
+    changes: Changes = AS_IT_IS,
     real: str | None = None,
 ) -> "Ready":
     """What an adaptation to aligned face crops does first: everything is looked through, and its plan is said.
@@ -84,11 +105,11 @@ def ready_crops(
     All paths are absolute. folder: your LQ photos, aligned face crops; nothing is written there. out: where the results
     go, by default <folder>_adapted; a folder that holds anything but earlier results of bfr is refused. hq: ground
     truth by the same names, if you have it: it is used to score the results and for nothing else; experiment: the entry
-    whose models and settings to use; fit: "crop" takes the centre of photos that are not square,
-    "aligned" sets them aside; iterations: steps of the fine-tuning, by default the experiment's;
-    real: clean photos of your own, aligned alike, in place of the experiment's real photos.
+    whose models and settings to use; fit: "crop" takes the centre of photos that are not square, "aligned" sets them
+    aside; changes: of the experiment; real: clean photos of your own, aligned alike, in place of the experiment's real
+    photos.
     """
-    settings = adaptable(experiment, iterations, has_real=real is not None)
+    settings = adaptable(experiment, changes, has_real=real is not None)
     root, paths = results_folder(out, "adapted", {"folder": folder, "hq": hq, "real": real}, finetune.name)
     work, details = Drafts(root, run_stage), Drafts(root / "details", run_stage)
     folders = {name: PhotoFolder(path) for name, path in paths.items() if name != "real"}
@@ -110,7 +131,7 @@ def adapt_photos(
     experiment: str,
     options: Options,
     *,
-    iterations: int | None = None,
+    changes: Changes = AS_IT_IS,
     real: Sequence[Path] = (),
     run_stage: Run = run_here,
 ) -> Outcome:
@@ -119,9 +140,7 @@ def adapt_photos(
     given, options, <out>/photos and <out>/faces: as in `flows.whole_photos.restore_photos`; real: whole photos, too;
     all else as in `ready_crops`.
     """
-    ready, whole, part = ready_photos(
-        given, out, experiment, options, iterations=iterations, real=real, run_stage=run_stage
-    )
+    ready, whole, part = ready_photos(given, out, experiment, options, changes=changes, real=real, run_stage=run_stage)
     part.restored = ready.adapted()
     work = ready.work
     work.results |= {"photos": whole.pasted(part), "faces": whole.told([part])}
@@ -135,13 +154,13 @@ def ready_photos(
     experiment: str,
     options: Options,
     *,
-    iterations: int | None = None,
+    changes: Changes = AS_IT_IS,
     real: Sequence[Path] = (),
     run_stage: Run = run_here,
 ) -> tuple["Ready", Whole, Part]:
     """What `adapt_photos` does first: the faces are found, and its plan is said."""
     chosen, clean = ChosenPhotos(given), ChosenPhotos(real) if real else None
-    settings = adaptable(experiment, iterations, options, has_real=bool(real))
+    settings = adaptable(experiment, changes, options, has_real=bool(real))
     root = root_for(chosen, out, "adapted", finetune.name)
     work, details = Drafts(root, run_stage), Drafts(root / "details", run_stage)
     whole = Whole(
@@ -188,15 +207,12 @@ def named(method: str | None, experiment: str | None) -> str:
     return METHODS[name]
 
 
-def adaptable(
-    experiment: str, iterations: int | None, options: Options = AS_USUAL, *, has_real: bool = False
-) -> Experiment:
+def adaptable(experiment: str, changes: Changes, options: Options = AS_USUAL, *, has_real: bool = False) -> Experiment:
     """Its settings. Raises BadInput where it adapts nothing, and where weights or photos that it needs are missing."""
     settings = load_experiment(experiment)
-    if (recipe := settings.finetune) is None:
+    if settings.finetune is None:
         raise BadInput(f"The experiment {experiment!r} has no section `finetune`. Choose another one.")
-    if iterations:
-        settings = settings.model_copy(update={"finetune": recipe.model_copy(update={"iterations": iterations})})
+    settings = changes.made_to(settings)
     settings = settings.model_copy(update={"metrics": without_named_sets(settings.metrics)})
     needs = needs_of(settings, options)
     check_needs(settings, needs if has_real else [*needs, partial(check_real, settings)])

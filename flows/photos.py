@@ -32,6 +32,7 @@ def adapt(
     experiment: str | None = None,
     out: str | None = None,
     iterations: int | None = None,
+    fast: bool = False,
     real: str | None = None,
     options: Options = Options(),  # noqa: B008 (frozen)
     aligned: bool = False,
@@ -40,7 +41,7 @@ def adapt(
 ) -> None:
     """Adapt a restorer to photos, without ground truth, and restore them with the result: `bfr adapt`."""
     chosen = adapting.named(method, experiment)
-    more: dict[str, Any] = {"iterations": iterations, "run_stage": nodes.run}
+    more: dict[str, Any] = {"changes": adapting.Changes(iterations, fast), "run_stage": nodes.run}
     if aligned:
         ready = adapting.ready_crops(folder, hq, chosen, out, fit, real=real, **more)
         show_report(adapting.adapt(ready, folder))
@@ -58,6 +59,7 @@ def restore(
     weights: str | None = None,
     seed: int | None = None,
     fidelity: float | None = None,
+    fast: bool = False,
     options: Options = Options(),  # noqa: B008 (frozen)
     aligned: bool = False,
     masks: str | None = None,
@@ -66,10 +68,10 @@ def restore(
     """Restore the faces in photos with a named method: `bfr restore`."""
     place, row = whole_photos.named(method, experiment)
     if aligned:
-        restoring.restore(folder, row, place, weights, seed, masks, out, fit, nodes.run)
+        restoring.restore(folder, row, place, weights, seed, masks, out, fit, nodes.run, is_fast=fast)
         return
-    more: dict[str, Any] = {"weights": weights, "seed": seed, "fidelity": fidelity, "run_stage": nodes.run}
-    whole_photos.restore_photos([Path(folder)], out, place, row, options, **more)
+    more: dict[str, Any] = {"weights": weights, "seed": seed, "fidelity": fidelity, "is_fast": fast}
+    whole_photos.restore_photos([Path(folder)], out, place, row, options, run_stage=nodes.run, **more)
 
 
 @flow(name="personalize", flow_run_name="{folder} by {album}", log_prints=True, on_cancellation=[cancel_tasks])

@@ -22,6 +22,7 @@ from flows.workspace import (
 from tasks.basics import BadInput, suggestion
 from tasks.data.ingest import PhotoFolder
 from tasks.params.experiment import Comparison, Experiment, given
+from tasks.params.fast import fast
 from tasks.params.load import load_experiment
 from tasks.stages.ingest import IngestParams, ingest
 from tasks.store.ownership import manifest_of
@@ -40,24 +41,25 @@ def restore(
     out: str | None = None,
     fit: Literal["aligned", "crop"] = "crop",
     run_stage: Run = run_here,
+    is_fast: bool = False,
 ) -> Workspace:
     """Restored photos in <out>/photos, by the photos' own names and in their sub-folders, as PNG; the rest in
     <out>/details: lq (what the method was given; quarantine.csv lists what was set aside), restored (by image id).
 
     All paths are absolute. folder: your photos; nothing is written there. out: where the results go, by default
-    <folder>_restored, by another method than "pretrained" <folder>_restored_<method>, with a seed …_seed<seed>; a
-    folder that holds anything but earlier results of bfr is refused. method: "pretrained" (the experiment's restorer),
-    "pseudo_target" (and the diffusion prior after it), or a method of the experiment's section `compare`. weights:
-    another checkpoint for it, say <out>/model/model.safetensors of `adapt`. seed: another one gives other samples of a
-    diffusion method.
+    <folder>_restored, by another method than "pretrained" <folder>_restored_<method>, if it is fast …_fast, with a seed
+    …_seed<seed>; a folder that holds anything but earlier results of bfr is refused. method: "pretrained" (the
+    experiment's restorer), "pseudo_target" (and the diffusion prior after it), or a method of the experiment's section
+    `compare`. weights: another checkpoint for it, say <out>/model/model.safetensors of `adapt`. seed: another one gives
+    other samples of a diffusion method. is_fast: fewer evaluations of the prior, see `tasks.params.fast`.
     masks: a folder with a mask for each photo, by the same name, white where the photo is to be filled (inpainting).
     """
-    settings = chosen(experiment, method, weights, seed)
+    settings = chosen(experiment, method, weights, seed, is_fast=is_fast)
     row = rows_of(settings)[method]
     if masks and not row.fills:
         raise BadInput(f"masks: {method!r} of {experiment!r} does not fill holes; demo_inpainting has methods that do.")
     check_needs(settings, row.checks(), advice=OWN_FILE)
-    root, paths = results_folder(out, suffix_of(method, seed), {"folder": folder, "masks": masks})
+    root, paths = results_folder(out, suffix_of(method, seed, is_fast=is_fast), {"folder": folder, "masks": masks})
     work, details = Drafts(root, run_stage), Drafts(root / "details", run_stage)
     folders = {name: PhotoFolder(path) for name, path in paths.items()}
     lq = details.make("lq", ingest, IngestParams(size=settings.dataset.size, fit=fit), **folders)
@@ -73,14 +75,17 @@ def restore(
     return work
 
 
-def suffix_of(method: str, seed: int | None) -> str:
+def suffix_of(method: str, seed: int | None, *, is_fast: bool) -> str:
     """Of the results' folder: other samples have one of their own."""
     name = "restored" if method == "pretrained" else f"restored_{method}"
+    name = f"{name}_fast" if is_fast else name
     return name if seed is None else f"{name}_seed{seed}"
 
 
-def chosen(experiment: str, method: str, weights: str | None, seed: int | None) -> Experiment:
-    """The experiment with other weights for the method, and another seed. Raises BadInput for an unknown method."""
+def chosen(experiment: str, method: str, weights: str | None, seed: int | None, *, is_fast: bool = False) -> Experiment:
+    """The experiment with other weights for the method, and another seed. Raises BadInput for an unknown method, and
+    for one that has no fast variant, if that is wanted.
+    """
     settings = for_photos(load_experiment(experiment))
     rows = rows_of(settings)
     valid = [row.name for row in rows.values() if row.runs_here]
@@ -89,6 +94,8 @@ def chosen(experiment: str, method: str, weights: str | None, seed: int | None) 
             f"{experiment!r} has no method {method!r}.{suggestion(method, valid)} Valid: {', '.join(valid)}."
             " Another experiment may have it: demo_methods has all systems."
         )
+    if is_fast:
+        settings = fast(settings, method)
     changes: dict[str, object] = {} if seed is None else {"seed": seed}
     file = required(absolute(weights, "weights"), "the weights that were named") if weights else None
     if entry := settings.compare.get(method):

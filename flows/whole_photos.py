@@ -153,6 +153,7 @@ def restore_photos(
     weights: str | None = None,
     seed: int | None = None,
     fidelity: float | None = None,
+    is_fast: bool = False,
     run_stage: Run = run_here,
 ) -> Outcome:
     """Whole photos in <out>/photos by their own names and kinds; <out>/faces/faces.json says what was done.
@@ -162,11 +163,11 @@ def restore_photos(
     `flows.restore.restore`. Photos appear in <out>/photos group by group. A killed run goes on with the photos that it
     has not finished.
     """
-    settings = with_fidelity(chosen(experiment, method, weights, seed), method, fidelity)
+    settings = with_fidelity(chosen(experiment, method, weights, seed, is_fast=is_fast), method, fidelity)
     row = row_of(settings, experiment, method)
     photos = ChosenPhotos(given)
     check_needs(settings, [*row.checks(), *options.checks], advice=OWN_FILE)
-    root = root_for(photos, out, suffix_of(method, seed))
+    root = root_for(photos, out, suffix_of(method, seed, is_fast=is_fast))
     whole = Whole(photos, names_of(photos, options.max_megapixels), row.label, options, settings.dataset.size)
     about = whole.about({"experiment": settings.model_dump(mode="json", exclude={"title", "published", "claims"})})
     with alone_in(root):

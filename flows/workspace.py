@@ -157,7 +157,7 @@ def check_results(root: Path) -> None:
 def say_replaced(earlier: Manifest | None, now: Manifest, root: Path) -> None:
     """Say that the results of other settings (of whatever photos) were replaced. earlier: None if there were none."""
     if earlier and _settings_of(earlier) != _settings_of(now):
-        LOG.warning("The results in %s, of another method, seed or weights, were replaced.", root)
+        LOG.warning("The results in %s, of another method, seed, weights or settings, were replaced.", root)
 
 
 def _settings_of(made: Manifest) -> object:

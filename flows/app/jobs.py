@@ -15,7 +15,7 @@ import numpy as np
 
 from flows import adapt as adapting
 from flows import personalize as personalizing
-from flows.adapt import adapt_photos
+from flows.adapt import Changes, adapt_photos
 from flows.personalize import Tuning, personalize_photos
 from flows.preflight import registered
 from flows.whole_photos import Options, Outcome, counted, files_of, found_faces, named, restore_photos
@@ -23,6 +23,7 @@ from tasks.basics import WEIGHTS, BadInput
 from tasks.data.chosen import ChosenPhotos
 from tasks.data.photo import read_photo
 from tasks.faces.align import TEMPLATE_SIDE
+from tasks.params.fast import chain_of
 from tasks.params.load import load_experiment
 from tasks.running.progress import listener
 from tasks.stages.find_faces import FACES, FoundPhoto, read_found
@@ -151,6 +152,12 @@ def get_weights(files: Sequence[WeightFile], tell: Tell) -> None:
             fetch(file, WEIGHTS)
 
 
+def has_fast(method: str) -> bool:
+    """Whether a method can do with fewer evaluations of the prior."""
+    experiment, row = named(method, None)
+    return chain_of(load_experiment(experiment), row) is not None
+
+
 # ------------------------------------------------------------------------------------------------ one photo
 def look(photo: Path, method: str, options: Options) -> Look:
     """The faces of a photo, and which of them will be restored. Raises BadInput for a file that is no photo."""
@@ -194,11 +201,13 @@ def within(picture: np.ndarray, side: int) -> np.ndarray:
     return cv2.resize(picture, (round(width * share), round(height * share)), interpolation=cv2.INTER_AREA)
 
 
-def restore_one(desk: Desk, photo: Path, method: str, options: Options, fidelity: float | None, tell: Tell) -> One:
+def restore_one(
+    desk: Desk, photo: Path, method: str, options: Options, fidelity: float | None, is_fast: bool, tell: Tell
+) -> One:
     """`bfr restore` of one photo. Raises BadInput as the command does, and where no face can be restored."""
     out = desk.place("photo")
     with told(tell) as warnings:
-        done = restore_photos([photo], str(out), *named(method, None), options, fidelity=fidelity)
+        done = restore_photos([photo], str(out), *named(method, None), options, fidelity=fidelity, is_fast=is_fast)
     (found,), (count,) = done.found.values(), done.restored.values()
     if not count:
         raise BadInput("\n".join([told_faces(found), *warnings]))
@@ -226,12 +235,18 @@ def pairs(folder: Path) -> list[np.ndarray]:
 
 # ------------------------------------------------------------------------------------------------ many photos
 def restore_many(
-    desk: Desk, photos: Sequence[Path], method: str, options: Options, fidelity: float | None, tell: Tell
+    desk: Desk,
+    photos: Sequence[Path],
+    method: str,
+    options: Options,
+    fidelity: float | None,
+    is_fast: bool,
+    tell: Tell,
 ) -> Many:
     """`bfr restore` of several photos."""
     folder, out = gathered(desk, "photos", photos), desk.place("restored")
     with told(tell) as warnings:
-        done = restore_photos([folder], str(out), *named(method, None), options, fidelity=fidelity)
+        done = restore_photos([folder], str(out), *named(method, None), options, fidelity=fidelity, is_fast=is_fast)
     text = "\n".join([done.line.partition(" → ")[0] + ".", *warnings])
     return Many(shown_of(out / "photos"), archived(desk, out), text)
 
@@ -247,12 +262,12 @@ def personalize_on(
     return _reported(desk, done, warnings)
 
 
-def adapt_to(desk: Desk, photos: Sequence[Path], real: Sequence[Path], method: str, tell: Tell) -> Many:
+def adapt_to(desk: Desk, photos: Sequence[Path], real: Sequence[Path], method: str, is_fast: bool, tell: Tell) -> Many:
     """`bfr adapt`."""
     folder, clean = gathered(desk, "photos", photos), [gathered(desk, "real", real)] if real else []
     with told(tell) as warnings:
         out, experiment = str(desk.place("adapted")), adapting.named(method, None)
-        done = adapt_photos([folder], out, experiment, Options(), real=clean)
+        done = adapt_photos([folder], out, experiment, Options(), changes=Changes(is_fast=is_fast), real=clean)
     return _reported(desk, done, warnings)
 
 

@@ -72,6 +72,7 @@ KNOWS = {  # what a user should know of a method before choosing it
 }
 
 
+FAST = "Fast: fewer evaluations of the diffusion prior"
 EACH, PERSON = "Each photo by a method", "Learn to know the person first (gen2res)"
 ADAPTING = (
     "DT-BFR: the restorer learns how your photos are degraded, from the photos alone, and restores them. "
@@ -194,16 +195,20 @@ def telling(progress: gr.Progress) -> jobs.Tell:
     return lambda what, done, total: progress(done / total if total else None, desc=what.replace("_", " "))
 
 
-def method_choice(desk: Desk, blocks: gr.Blocks) -> tuple[gr.Dropdown, gr.Slider]:
-    """The method, with what it needs below it, and CodeFormer's fidelity where it applies."""
+def method_choice(desk: Desk, blocks: gr.Blocks) -> tuple[gr.Dropdown, gr.Slider, gr.Checkbox]:
+    """The method, with what it needs below it, and where they apply CodeFormer's fidelity and the fast variant."""
     method = model_choice(desk, blocks, "Method", METHODS, DEFAULT, jobs.lacking)
     fidelity = gr.Slider(0, 1, 0.5, step=0.05, label="Fidelity: 0 looks best, 1 is nearest to the photo", visible=False)
+    fast = gr.Checkbox(label=FAST, visible=False)
 
     def chosen(name: str) -> Said:
-        return {fidelity: gr.update(visible=name == "codeformer")}
+        return {
+            fidelity: gr.update(visible=name == "codeformer"),
+            fast: gr.update(visible=jobs.has_fast(name), value=False),
+        }
 
-    method.change(chosen, method, [fidelity], **AT_ONCE)
-    return method, fidelity
+    method.change(chosen, method, [fidelity, fast], **AT_ONCE)
+    return method, fidelity, fast
 
 
 def model_choice(
@@ -246,7 +251,7 @@ def one_photo(desk: Desk, blocks: gr.Blocks) -> None:
     with gr.Row():
         with gr.Column(scale=2, min_width=300):
             photo = drop("Photo", several=False)
-            method, fidelity = method_choice(desk, blocks)
+            method, fidelity, fast = method_choice(desk, blocks)
             strength = gr.Slider(0, 1, 1, step=0.05, label="Strength of the change")
             with gr.Accordion("More", open=False):
                 upscale = gr.Radio([1, 2], value=1, label="Enlarge")
@@ -278,11 +283,11 @@ def one_photo(desk: Desk, blocks: gr.Blocks) -> None:
         found = jobs.look(Path(file), name, options(*given))
         return cleared | {seen: gr.update(value=found.picture, visible=True), status: note(found.text)}
 
-    def restored(tell: jobs.Tell, file: str | None, name: str, w: float, *given: Any) -> Said:
+    def restored(tell: jobs.Tell, file: str | None, name: str, w: float, is_fast: bool, *given: Any) -> Said:
         if file is None:
             raise BadInput("Drop a photo first.")
         fidelity = w if name == "codeformer" else None
-        done = jobs.restore_one(desk, Path(file), name, options(*given), fidelity, tell)
+        done = jobs.restore_one(desk, Path(file), name, options(*given), fidelity, is_fast, tell)
         return {
             slider: gr.update(value=(done.before, done.after), visible=True),
             faces: gr.update(value=done.faces, visible=bool(done.faces)),
@@ -296,7 +301,7 @@ def one_photo(desk: Desk, blocks: gr.Blocks) -> None:
         [status, slider, get, faces, seen],
     )
     photo.change(saying(status, looked), [photo, method, *settings], outputs, show_progress_on=status, **ONE_AT_A_TIME)
-    job(desk, start, restored, [photo, method, fidelity, *settings], outputs)
+    job(desk, start, restored, [photo, method, fidelity, fast, *settings], outputs)
 
     def chosen(is_enhanced: bool, parsing: bool) -> Said:
         said, offer = offered(jobs.lacking_for(extras(is_enhanced, parsing)))
@@ -344,7 +349,7 @@ def an_album(desk: Desk, blocks: gr.Blocks) -> None:
             photos = drop("Photos to restore", several=True)
             way = gr.Radio([EACH, PERSON], value=EACH, label="How")
             with gr.Column() as by_method:
-                method, fidelity = method_choice(desk, blocks)
+                method, fidelity, fast = method_choice(desk, blocks)
             with gr.Column(visible=False) as by_person:
                 album = drop("About 20 clean photos of the same person", several=True)
                 prior = model_choice(desk, blocks, "Prior", PRIORS, "gen2res", jobs.lacking_to_know)
@@ -359,6 +364,7 @@ def an_album(desk: Desk, blocks: gr.Blocks) -> None:
         way: str,
         name: str,
         w: float,
+        is_fast: bool,
         album: list[str] | None,
         prior: str,
         steps: int,
@@ -368,14 +374,14 @@ def an_album(desk: Desk, blocks: gr.Blocks) -> None:
             done = jobs.personalize_on(desk, [*map(Path, album or [])], photos, prior, steps, tell)
         else:
             fidelity = w if name == "codeformer" else None
-            done = jobs.restore_many(desk, photos, name, Options(), fidelity, tell)
+            done = jobs.restore_many(desk, photos, name, Options(), fidelity, is_fast, tell)
         return shown(parts, done)
 
     def chosen(way: str) -> Said:
         return {by_method: gr.update(visible=way == EACH), by_person: gr.update(visible=way == PERSON)}
 
     way.change(chosen, way, [by_method, by_person], **AT_ONCE)
-    job(desk, start, restored, [photos, way, method, fidelity, album, prior, steps], parts)
+    job(desk, start, restored, [photos, way, method, fidelity, fast, album, prior, steps], parts)
 
 
 def adapting(desk: Desk, blocks: gr.Blocks) -> None:
@@ -384,13 +390,15 @@ def adapting(desk: Desk, blocks: gr.Blocks) -> None:
         with gr.Column(scale=2, min_width=300):
             photos = drop("Photos of one camera or scanner", several=True)
             method = model_choice(desk, blocks, "Restorer", ADAPTED, DEFAULT_METHOD, jobs.lacking_to_adapt)
+            fast = gr.Checkbox(label=FAST)
             with gr.Accordion("More", open=False):
                 real = drop("Clean photos of your own, in place of FFHQ's: what real faces look like", several=True)
             start = buttons("Adapt")
         with gr.Column(scale=3, min_width=300):
             parts = results(ADAPTING)
 
-    def adapted(tell: jobs.Tell, files: list[str] | None, name: str, clean: list[str] | None) -> Said:
-        return shown(parts, jobs.adapt_to(desk, [*map(Path, files or [])], [*map(Path, clean or [])], name, tell))
+    def adapted(tell: jobs.Tell, files: list[str] | None, name: str, is_fast: bool, clean: list[str] | None) -> Said:
+        photos, real = ([*map(Path, some or [])] for some in (files, clean))
+        return shown(parts, jobs.adapt_to(desk, photos, real, name, is_fast, tell))
 
-    job(desk, start, adapted, [photos, method, real], parts)
+    job(desk, start, adapted, [photos, method, fast, real], parts)

@@ -75,6 +75,7 @@ def restore(
     yes: Flag = False,
     fidelity: Share | None = None,
     seed: int | None = None,
+    fast: Flag = False,
     aligned: Flag = False,
     masks: Given | None = None,
     fit: Fit = "crop",
@@ -104,6 +105,8 @@ def restore(
         CodeFormer's w, 0 (quality) to 1 (fidelity).
     seed
         Another one gives other samples of a diffusion method.
+    fast
+        Of pseudo_target and difface: fewer evaluations of the prior, by a second-order sampler.
     aligned
         The photos are aligned face crops: nothing is searched, PNGs of the model's size come out.
     masks
@@ -117,11 +120,18 @@ def restore(
     if yes:
         _fetch(lambda: whole_photos.files_of(*found, _options(FACES if aligned else faces)), photos)
     if aligned:
-        return _restore_aligned(photos, found, weights, seed, masks, out, fit, output)
+        return _restore_aligned(photos, found, weights, seed, fast, masks, out, fit, output)
     if masks:
         raise BadInput("masks: only aligned face crops can be filled. Say --aligned.")
     done = whole_photos.restore_photos(
-        _all(photos), _given(out), *found, _options(faces), weights=_given(weights), seed=seed, fidelity=fidelity
+        _all(photos),
+        _given(out),
+        *found,
+        _options(faces),
+        weights=_given(weights),
+        seed=seed,
+        fidelity=fidelity,
+        is_fast=fast,
     )
     return Result(done.line, done.data, output=output)
 
@@ -151,6 +161,7 @@ def _restore_aligned(
     named: tuple[str, str],
     weights: Path | None,
     seed: int | None,
+    fast: bool,
     masks: Path | None,
     out: Path | None,
     fit: Fit,
@@ -163,7 +174,7 @@ def _restore_aligned(
     experiment, method = named
     for each, place in zip(photos, _places(photos, out), strict=True):
         chosen = (str(_given(each)), method, experiment, _given(weights), seed, _given(masks), _given(place), fit)
-        made.append(restore_photos(*chosen).root / "photos")
+        made.append(restore_photos(*chosen, is_fast=fast).root / "photos")
     return _made(made, output)
 
 
@@ -185,6 +196,7 @@ def adapt(
     method: str | None = None,
     experiment: str | None = None,
     iterations: PositiveInt | None = None,
+    fast: Flag = False,
     real: Given | None = None,
     yes: Flag = False,
     dry_run: Flag = False,
@@ -210,6 +222,8 @@ def adapt(
         The experiment (demo, or data/experiments/NAME.yaml) whose models and settings to use, in place of a method.
     iterations
         Steps of the fine-tuning; default: as published.
+    fast
+        Make the pseudo-targets by fewer evaluations of the prior, by a second-order sampler.
     real
         A folder of clean photos of your own, in place of the experiment's clean faces: FID compares with them, and
         swinir's adaptation learns from them what real faces look like.
@@ -227,6 +241,7 @@ def adapt(
     from flows import adapt as adapting
 
     chosen, options = adapting.named(method, experiment), _options(FACES if aligned else faces)
+    changes = adapting.Changes(iterations, fast)
     if hq and not aligned:
         raise BadInput("hq: only aligned face crops are compared with ground truth. Say --aligned.")
     if yes:
@@ -234,7 +249,7 @@ def adapt(
         _fetch(lambda: adapting.files_of(chosen, options, has_real=bool(clean)), photos, *clean)
     if not aligned:
         whole = (_all(photos), _given(out), chosen, options)
-        more: dict[str, Any] = {"iterations": iterations, "real": [] if real is None else _all([real])}
+        more: dict[str, Any] = {"changes": changes, "real": [] if real is None else _all([real])}
         if dry_run:
             return _planned(adapting.ready_photos(*whole, **more)[0].plan, output)
         done = adapting.adapt_photos(*whole, **more)
@@ -242,7 +257,7 @@ def adapt(
     if len(photos) != 1:
         raise BadInput("Which photos? Name one folder of aligned face crops.")
     folder = str(_given(photos[0]))
-    ready = adapting.ready_crops(folder, _given(hq), chosen, _given(out), fit, iterations=iterations, real=_given(real))
+    ready = adapting.ready_crops(folder, _given(hq), chosen, _given(out), fit, changes=changes, real=_given(real))
     if dry_run:
         return _planned(ready.plan, output)
     root = adapting.adapt(ready, folder).root

@@ -127,6 +127,33 @@ def test_a_dry_run_says_what_would_be_done_and_does_nothing(album, tmp_path, cap
     assert not list((default_store().root / "tmp").iterdir())
 
 
+def test_a_fast_adaptation_plans_fewer_evaluations_and_the_same_training(album, tmp_path, capsys, monkeypatch):
+    tiny = adapting.load_experiment("demo")
+    usual = tiny.model_copy(update={"pseudo_targets": tiny.pseudo_targets.model_copy(update={"respacing": "250"})})
+    monkeypatch.setattr(adapting, "load_experiment", lambda name: usual)
+    plans = []
+    for more in ([], ["--fast"]):
+        command = ["adapt", str(album), "-o", str(tmp_path / "out"), "--method", "demo", "--dry-run", "--json"]
+        assert call([*command, *more]) == 0
+        plans.append(json.loads(capsys.readouterr().out))
+    usual_plan, fast_plan = plans
+    few = fast_plan["parts"].pop("pseudo_targets")
+    many = usual_plan["parts"].pop("pseudo_targets")
+    assert few["images"] == many["images"] == 3
+    assert many["evaluations"] == 75
+    assert 3 * few["evaluations"] <= many["evaluations"]
+    assert fast_plan["parts"] == usual_plan["parts"]
+    assert fast_plan["seconds"] < usual_plan["seconds"]
+
+
+def test_the_report_counts_the_evaluations_of_a_fast_adaptation():
+    demo = load_experiment("demo")
+    usual, fast = (adapting.Changes(is_fast=is_fast).made_to(demo) for is_fast in (False, True))
+    assert usual == demo
+    targets = [{row.name: row for row in adapting.rows(each)}["pseudo_target"] for each in (usual, fast)]
+    assert [row.evaluations for row in targets] == [1 + 15, 1 + fast.pseudo_targets.evaluations]
+
+
 @pytest.mark.parametrize("module", [finetune, report])
 def test_an_adaptation_that_fails_leaves_nothing_half_done(album, tmp_path, monkeypatch, module):
     def fail(*_: object, **__: object) -> None:
@@ -134,7 +161,7 @@ def test_an_adaptation_that_fails_leaves_nothing_half_done(album, tmp_path, monk
 
     monkeypatch.setattr(module, "session_of" if module is finetune else "write_report", fail)
     with pytest.raises(BadInput, match="no room"):
-        adapted(album, tmp_path / "another", iterations=1 if module is finetune else None)
+        adapted(album, tmp_path / "another", changes=adapting.Changes(iterations=1 if module is finetune else None))
     assert not (tmp_path / "another").exists()
 
 

@@ -18,6 +18,7 @@ from chromium import in_chromium
 from faces.drawn import Head, draw
 from PIL import Image
 
+from flows.adapt import Changes
 from flows.app import jobs, serving
 from flows.app.jobs import Desk
 from flows.cli import call
@@ -143,6 +144,19 @@ def test_what_is_wrong_is_said_where_one_looks(page, tmp_path, two, monkeypatch)
 
 
 @in_chromium
+def test_fewer_evaluations_are_offered_where_a_method_can_do_with_them(page):
+    fast = page.get_by_label("Fast: fewer evaluations").filter(visible=True)
+    choose(page, "difface")
+    fast.check()
+    page.get_by_role("combobox", name="Method").filter(visible=True).click()
+    page.get_by_role("option", name="gfpgan", exact=True).click()
+    fast.wait_for(state="hidden")
+    choose(page, "pseudo_target")
+    fast.wait_for()
+    assert not fast.is_checked()
+
+
+@in_chromium
 def test_weights_are_fetched_by_a_click_that_agrees_with_their_terms(page, tmp_path, monkeypatch):
     contents = bytes(range(256)) * 4096
     (tmp_path / "network.pth").write_bytes(contents)
@@ -184,7 +198,10 @@ def test_an_album_is_restored_and_comes_as_one_archive(page, two, tmp_path):
 def test_an_adaptation_shows_how_far_it_is_and_what_it_found(page, two, monkeypatch):
     seen = threading.Event()
 
-    def adapt(given: list[Path], out: str, experiment: str, options: Options, real: list[Path]) -> Outcome:
+    def adapt(
+        given: list[Path], out: str, experiment: str, options: Options, changes: Changes, real: list[Path]
+    ) -> Outcome:
+        assert changes == Changes(is_fast=True)
         assert real == []
         assert [path.name for path in given[0].iterdir()] == ["two.jpg"]
         with Bar("finetune", 4) as bar:
@@ -203,6 +220,7 @@ def test_an_adaptation_shows_how_far_it_is_and_what_it_found(page, two, monkeypa
     page.get_by_role("tab", name="Adapt").click()
     dropped(page, two)
     page.get_by_text("two.jpg").or_(page.get_by_text("two", exact=True)).filter(visible=True).first.wait_for()
+    page.get_by_label("Fast: fewer evaluations").filter(visible=True).check()
     page.get_by_role("button", name="Adapt", exact=True).click()
     page.get_by_text("finetune - 25.0%").or_(page.get_by_text("finetune")).filter(visible=True).first.wait_for()
     seen.set()
@@ -220,7 +238,9 @@ def test_an_adaptation_shows_how_far_it_is_and_what_it_found(page, two, monkeypa
 def test_a_running_job_is_stopped_from_the_page_and_another_can_be_started(page, two, monkeypatch):
     begun, ended = threading.Event(), threading.Event()
 
-    def adapt(given: list[Path], out: str, experiment: str, options: Options, real: list[Path]) -> Outcome:
+    def adapt(
+        given: list[Path], out: str, experiment: str, options: Options, changes: Changes, real: list[Path]
+    ) -> Outcome:
         try:
             for _ in track(range(10**6), "pseudo_targets"):
                 begun.set()

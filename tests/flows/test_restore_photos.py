@@ -20,9 +20,11 @@ from flows.whole_photos import METHODS, Options, Outcome, files_of, named, resto
 from tasks.basics import ROOT, BadInput
 from tasks.data.original import read_original
 from tasks.data.photo import read_photo
+from tasks.diffusion.unet import UNet
 from tasks.faces.mtcnn import Mtcnn
 from tasks.stages import find_faces, paste_faces
 from tasks.store.artifact import is_whole
+from tasks.store.ownership import manifest_of
 from tasks.weights import fetch
 from tasks.weights.file import WeightFile
 
@@ -236,8 +238,46 @@ def test_a_photo_over_the_limit_is_set_aside_and_can_be_allowed(album, tmp_path,
 
 
 def test_other_samples_have_a_folder_of_their_own():
-    assert suffix_of("difface", None) == "restored_difface"
-    assert suffix_of("difface", 7) == "restored_difface_seed7"
+    assert suffix_of("difface", None, is_fast=False) == "restored_difface"
+    assert suffix_of("difface", 7, is_fast=False) == "restored_difface_seed7"
+    assert suffix_of("difface", 7, is_fast=True) == "restored_difface_fast_seed7"
+
+
+def test_fast_results_are_never_mistaken_for_others_in_one_folder(album, tmp_path, monkeypatch, caplog):
+    evaluated, evaluate = [], UNet.forward
+    monkeypatch.setattr(UNet, "forward", lambda *given: evaluated.append(1) or evaluate(*given))
+    made = []
+    for is_fast in (False, True):
+        evaluated.clear()
+        given = ([album / "1927" / "one.png"], str(tmp_path / "out"), "demo_methods", "difface", Options())
+        restore_photos(*given, is_fast=is_fast)
+        photos = tmp_path / "out" / "photos"
+        made.append((len(evaluated), manifest_of(photos).key, read_photo(photos / "one.png").tobytes()))
+    usual, fast = made
+    assert fast[0] < usual[0]
+    assert fast[1] != usual[1]
+    assert fast[2] != usual[2]
+    assert "of other photos or settings, were replaced" in caplog.text
+
+
+def test_fast_crops_replace_others_in_one_folder_and_it_is_said(tmp_path, caplog):
+    crops, out = tmp_path / "crops", tmp_path / "out"
+    crops.mkdir()
+    Image.fromarray(draw([Head(5, 64, 64, 90)], 128, 128)[0]).save(crops / "face.png")
+    made = []
+    for is_fast in (False, True):
+        restore(str(crops), "pseudo_target", out=str(out), is_fast=is_fast)
+        made.append(read_photo(out / "photos" / "face.png").tobytes())
+    assert made[0] != made[1]
+    assert f"The results in {out}, of another method, seed, weights or settings, were replaced." in caplog.text
+
+
+@pytest.mark.parametrize("where", [["--aligned"], []])
+def test_a_method_that_cannot_be_fast_says_so_before_anything_is_done(album, tmp_path, capsys, where):
+    command = ["restore", str(album), "-o", str(tmp_path / "out"), "--method", "demo", "--fast", *where]
+    assert call(command) == 1
+    assert "'pretrained' has no variant with fewer evaluations" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
 
 
 def test_git_passes_over_results_in_the_checkout(album, tmp_path, monkeypatch):

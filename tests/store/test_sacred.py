@@ -368,7 +368,7 @@ def test_two_methods_do_not_share_a_folder_and_what_is_replaced_is_said(tmp_path
     restore(str(folder))
     assert "replace" not in caplog.text
     restore(str(folder), weights=str(other))
-    assert f"The results in {first.root}, of another method, seed or weights, were replaced" in caplog.text
+    assert f"The results in {first.root}, of another method, seed, weights or settings, were replaced" in caplog.text
 
 
 @pytest.mark.parametrize(

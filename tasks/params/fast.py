@@ -1,0 +1,61 @@
+"""The preset `fast`: DPM-Solver++(2M) over few kept steps, in place of a published chain of the prior. No paper has it.
+
+It is deterministic after one draw, so that DifFace's eta does not count. What it costs in quality: docs/performance.md.
+"""
+
+import logging
+
+from tasks.basics import BadInput
+from tasks.methods.difface import DifFace
+from tasks.params.experiment import Comparison, Experiment, Targets
+
+LOG = logging.getLogger(__name__)
+
+RESPACING = "17"  # of Algorithm 1 and of DifFace
+
+
+def fast(experiment: Experiment, row: str) -> Experiment:
+    """The experiment with the preset for a row of its table; where the row's chain is as short, that stays.
+
+    Raises BadInput for a row that has no chain to shorten, with those that have.
+    """
+    if (chain := chain_of(experiment, row)) is None:
+        able = [name for name in ("pseudo_target", *experiment.compare) if chain_of(experiment, name)]
+        raise BadInput(
+            f"fast: {row!r} has no variant with fewer evaluations of a diffusion prior. In its experiment have one: "
+            f"{', '.join(able) or 'none'}. Leave it out, or choose another method."
+        )
+    short = shortened(chain)
+    if short is chain:
+        LOG.warning("Fast changes nothing here: %d evaluations of the prior for a face.", chain.evaluations)
+    else:
+        LOG.info("Fast: %d evaluations of the prior for a face, not %d.", short.evaluations, chain.evaluations)
+    if row == "pseudo_target":
+        return experiment.model_copy(update={"pseudo_targets": short})
+    entry = experiment.compare[row].model_copy(update={"method": short})
+    return experiment.model_copy(update={"compare": {**experiment.compare, row: entry}})
+
+
+def chain_of(experiment: Experiment, row: str) -> Targets | DifFace | None:
+    """The settings of a row that has a fast variant."""
+    if row == "pseudo_target":
+        return experiment.pseudo_targets
+    entry = experiment.compare.get(row)
+    return entry.method if isinstance(entry, Comparison) and isinstance(entry.method, DifFace) else None
+
+
+def shortened(chain: Targets | DifFace) -> Targets | DifFace:
+    """The chain with the preset; itself where that is not shorter, or keeps no step between Algorithm 1's K and L."""
+    short = chain.model_copy(update={"sampler": "dpm_solver", "respacing": RESPACING})
+    try:
+        is_shorter = all(now < before for now, before in zip(evaluations(short), evaluations(chain), strict=True))
+    except ValueError:  # K and L lie nearer to one another than two steps
+        return chain
+    return short if is_shorter else chain
+
+
+def evaluations(chain: Targets | DifFace) -> list[int]:
+    """For one photo; of pseudo-targets also for each degradation that has settings of its own."""
+    if isinstance(chain, Targets):
+        return [chain.on(part).evaluations for part in ("", *chain.at)]
+    return [chain.evaluations]
