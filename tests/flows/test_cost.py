@@ -93,6 +93,14 @@ def test_every_draw_of_a_pseudo_target_counts(monkeypatch):
     assert (mean.images, mean.evaluations) == (once.images, 4 * once.evaluations)
 
 
+def test_the_targets_of_demo_fast_cost_fewer_evaluations_and_nothing_else_changes(monkeypatch):
+    usual, fast = (lines_by_name(name, monkeypatch) for name in ("demo", "demo_fast"))
+    few, many = (lines.pop("pseudo_targets") for lines in (fast, usual))
+    assert few.images == many.images
+    assert few.evaluations < many.evaluations
+    assert fast == usual
+
+
 def test_idm_s_downstream_test_is_the_larger_part_of_what_its_prior_does(monkeypatch):
     lines = lines_by_name("idm", monkeypatch)
     training, drawing = lines["downstream (training)"], lines["downstream (drawing)"]
