@@ -169,7 +169,7 @@ def lines_of(experiment: Experiment) -> Iterator[Line]:
         passes = max(1, methods) * parts + authentic * methods
         yield Line(f"restore ({restorer.arch})", test * passes + tuned * parts, 1, each.speed)
     if targets := experiment.pseudo_targets:
-        tests = "pseudo_target" in experiment.methods
+        tests = sum(name in experiment.methods for name in ("pseudo_target", "refined"))
         for start in sorted({targets.on(part).evaluations for part in experiment.parts}):
             alike = sum(targets.on(part).evaluations == start for part in experiment.parts)
             if start and (images := test * (alike + authentic) * tests + tuned * alike):

@@ -165,6 +165,24 @@ class Adapted(Row):
         return run_restorer(self.experiment, work, lq, at, adapted_weights(work, part))
 
 
+class Refined(Adapted):
+    """Algorithm 1 on what the adapted restorer makes; no paper has it."""
+
+    kind = "other"
+    role = "adapted + prior"
+
+    @property
+    def label(self) -> str:
+        return f"{super().label}, then the prior"
+
+    @property
+    def evaluations(self) -> int:  # type: ignore[override]
+        return PseudoTarget(self.name, self.experiment).evaluations
+
+    def run(self, work: Workspace, lq: ImageFolder, part: str, at: str) -> ImageFolder:
+        return run_prior(self.experiment, work, super().run(work, lq, part, f"{at}_restored"), part, at)
+
+
 @dataclass(frozen=True)
 class Compared(Row):
     """A method of the section `compare`."""
@@ -224,7 +242,13 @@ class Foreign(Row):
         return work.make(at, external_stage, params, folder=PhotoFolder(self.folder(part)), lq=lq)
 
 
-OWN: dict[str, type[Row]] = {"lq": Input, "pretrained": Pretrained, "pseudo_target": PseudoTarget, "adapted": Adapted}
+OWN: dict[str, type[Row]] = {
+    "lq": Input,
+    "pretrained": Pretrained,
+    "pseudo_target": PseudoTarget,
+    "adapted": Adapted,
+    "refined": Refined,
+}
 
 
 def rows_of(experiment: Experiment) -> dict[str, Row]:

@@ -9,6 +9,7 @@ TINY: dict[str, Any] = {
     "degradations": {"noise": {"preset": "raw_x2_severe"}},
     "pseudo_targets": {"respacing": "10", "start_t": 300, "stop_t": 100, "factor": 4},
     "metrics": ["psnr", "ssim", "lpips_seeded", "fid_seeded", "musiq"],
+    "methods": ["lq", "pretrained", "pseudo_target", "adapted"],
     "compare": {},
     "cleaning": None,
     "authenticity": None,

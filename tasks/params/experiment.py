@@ -31,7 +31,7 @@ from tasks.restorers.network import NetworkSpec
 from tasks.training.network import Averaged
 from tasks.training.recipes import Recipe, trainers
 
-MethodName = Literal["lq", "pretrained", "pseudo_target", "adapted"]
+MethodName = Literal["lq", "pretrained", "pseudo_target", "adapted", "refined"]
 
 
 def _none_of(what: str, taken: Collection[str]) -> AfterValidator:
@@ -225,6 +225,8 @@ class Experiment(Strict):
         if self.cleaning and self.cleaning.downstream and self.prior is None:
             raise ValueError("cleaning.downstream: it needs the section `prior`, which is missing")
         self._check_means()
+        if "refined" in self.methods and "adapted" not in self.methods:
+            raise ValueError("methods: `refined` goes on from `adapted`, which is none of them: add it")
         for name, other in self.compare.items():
             if isinstance(other, Comparison):
                 self._check_comparison(name, other)

@@ -17,6 +17,7 @@ from flows import steps
 from flows.cost import estimate
 from flows.preflight import check
 from flows.restore import restore as restore_photos
+from flows.rows import rows_of
 from flows.steps import STEPS
 from flows.workspace import Workspace
 from tasks.basics import BadInput
@@ -257,6 +258,20 @@ def test_the_adapted_restorer_can_be_an_estimator(warm):
     assert plain.digest != adapted.digest
     with pytest.raises(ValueError, match=r"compare.adapted_first.estimator: nothing is adapted"):
         run(warm | {"compare": compare, "methods": ["lq", "pretrained"]})
+
+
+def test_the_prior_can_go_on_from_the_adapted_restorer(warm):
+    methods = ["lq", "pseudo_target", "adapted", "refined"]
+    work = run(warm | {"methods": methods}, "compare")
+    begun, model = work["pseudo_targets/noise/test"].manifest, work["adapted_models/noise"].manifest
+    restored, refined = (work[f"compared/noise/{name}"].manifest for name in ("refined_restored", "refined"))
+    assert restored.inputs["weights"] == model.files["model.safetensors"].sha256
+    assert refined.inputs == begun.inputs | {"restored": restored.digest}
+    assert refined.params == begun.params
+    rows = rows_of(Experiment.model_validate(warm | {"methods": methods}))
+    assert rows["refined"].evaluations == rows["pseudo_target"].evaluations > 1
+    with pytest.raises(ValueError, match="`refined` goes on from `adapted`, which is none of them"):
+        run(warm | {"methods": ["lq", "pretrained", "refined"]})
 
 
 def test_a_photo_is_restored_alike_in_any_company(warm, monkeypatch):
