@@ -165,22 +165,31 @@ class Adapted(Row):
         return run_restorer(self.experiment, work, lq, at, adapted_weights(work, part))
 
 
-class Refined(Adapted):
+class Refined(Row):
     """Algorithm 1 on what the adapted restorer makes; no paper has it."""
 
-    kind = "other"
+    sections = Adapted.sections
+    needs_run = True
     role = "adapted + prior"
 
     @property
-    def label(self) -> str:
-        return f"{super().label}, then the prior"
+    def adapted(self) -> Adapted:
+        """Where it begins."""
+        return Adapted(self.name, self.experiment)
 
     @property
-    def evaluations(self) -> int:  # type: ignore[override]
+    def label(self) -> str:
+        return f"{self.adapted.label}, then the prior"
+
+    @property
+    def evaluations(self) -> int:
         return PseudoTarget(self.name, self.experiment).evaluations
 
+    def checks(self) -> list[Check]:
+        return self.adapted.checks()
+
     def run(self, work: Workspace, lq: ImageFolder, part: str, at: str) -> ImageFolder:
-        return run_prior(self.experiment, work, super().run(work, lq, part, f"{at}_restored"), part, at)
+        return run_prior(self.experiment, work, self.adapted.run(work, lq, part, f"{at}_restored"), part, at)
 
 
 @dataclass(frozen=True)
