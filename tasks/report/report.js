@@ -56,10 +56,29 @@ function pairOf(roles) {
 
 function startHero(box, grid) {
   const row = rowsOf(grid)[0];
-  const pair = pairOf(rolesOf(grid));
-  if (!pair.every((column) => imageAt(row, column))) return;
-  startStage(box, grid)(row, ...pair);
+  const roles = rolesOf(grid);
+  const [left, right] = pairOf(roles);
+  if (!imageAt(row, left) || !imageAt(row, right)) return;
+  const put = startStage(box, grid);
+  const buttons = new Map(); // the small pictures below, by their columns
+
+  const show = (column) => {
+    put(row, left, column);
+    for (const [other, button] of buttons) button.setAttribute("aria-pressed", other === column);
+  };
+
+  for (const item of box.parentElement.querySelectorAll(".strip li")) {
+    const column = roles.indexOf(item.textContent);
+    if (column === left || !imageAt(row, column)) continue;
+    const button = document.createElement("button");
+    button.type = "button";
+    button.append(...item.childNodes);
+    item.append(button);
+    button.addEventListener("click", () => show(column));
+    buttons.set(column, button);
+  }
   box.hidden = false;
+  show(right);
 }
 
 function startCompare(box, grid) {

@@ -168,6 +168,20 @@ def test_the_first_screen_of_a_phone_shows_the_middle_photo_large_under_a_slider
     assert hero.locator("[data-divider]").input_value() == "25"
 
 
+def test_a_small_picture_that_is_pressed_goes_under_the_slider(report, open_page):
+    page = open_page(report / "report" / "report.html")
+    finding = page.locator(".finding").first
+    tags = [finding.locator(f"[data-tag-{side}]") for side in ("left", "right")]
+    before = finding.locator("[data-under]").get_attribute("src")
+    for role in ("HQ", "LQ", "adapted"):
+        button = finding.get_by_role("button", name=role, exact=True)
+        button.press("Enter")
+        assert [tag.inner_text() for tag in tags] == ["pre-trained", role]
+        assert finding.locator("[aria-pressed=true]").inner_text() == role
+        assert (finding.locator("[data-under]").get_attribute("src") == before) == (role == "adapted")
+    assert finding.get_by_role("button").count() == 3  # the one on the left stays there
+
+
 def test_the_slider_follows_keys_and_pointer(report, open_page):
     page = open_page(report / "report" / "report.html")
     box = page.locator("[data-compare]").first
