@@ -14,10 +14,9 @@ from pathlib import Path
 
 import pandas as pd
 
+from benchmarks.ways import difference, on_one
 from flows.steps import STEPS
 from flows.workspace import Workspace
-from tasks.metrics.bootstrap import paired_difference
-from tasks.params.experiment import Experiment
 from tasks.params.load import load_experiment
 from tasks.store.files import read_json
 
@@ -37,7 +36,8 @@ def main() -> None:
     base = load_experiment(given.experiment)
     first = None
     for way in given.ways:
-        experiment = variant(base, given.degradation, *way.split(":"))
+        sampler, respacing = way.split(":")
+        experiment = on_one(base, given.degradation, sampler=sampler, respacing=respacing)
         folder = given.out / way.replace(":", "_")
         for step in STEPS.values():
             step(experiment, Workspace(folder))
@@ -46,19 +46,14 @@ def main() -> None:
             print(f"| {way} | {experiment.pseudo_targets.evaluations} | {line} |", flush=True)
 
 
-def variant(base: Experiment, degradation: str, sampler: str, respacing: str) -> Experiment:
-    """The experiment with one degradation, and pseudo-targets made another way."""
-    targets = base.pseudo_targets.model_copy(update={"sampler": sampler, "respacing": respacing})
-    parts = {degradation: base.degradations[degradation]}
-    return base.model_copy(update={"degradations": parts, "pseudo_targets": targets})
-
-
 def lines(folder: Path, first: Path, degradation: str) -> Iterator[str]:
     """For pseudo-targets and restorer: method, each metric with its difference to the first way, both FIDs."""
     scores, reference = (photo_scores(path) for path in (folder, first))
     sets = read_json(folder / "report" / "metrics.json")[degradation]
     for method in METHODS:
-        cells = [f"{scores[method, m].mean():.4g} ({difference(scores, reference, method, m)})" for m in METRICS]
+        cells = [
+            f"{scores[method, m].mean():.4g} ({difference(scores[method, m], reference[method, m])})" for m in METRICS
+        ]
         yield " | ".join([method, *cells, *(f"{sets[method][metric]:.3f}" for metric in SETS)])
 
 
@@ -66,11 +61,6 @@ def photo_scores(folder: Path) -> pd.DataFrame:
     """A row a photo, columns (method, metric)."""
     scores = pd.read_parquet(folder / "report" / "scores.parquet")
     return scores.pivot(index="image_id", columns=["method", "metric"], values="value")
-
-
-def difference(ours: pd.DataFrame, theirs: pd.DataFrame, method: str, metric: str) -> str:
-    found = paired_difference(ours[method, metric], theirs[method, metric])
-    return f"{found.mean:+.2g} [{found.low:+.2g}, {found.high:+.2g}]"
 
 
 if __name__ == "__main__":
