@@ -28,6 +28,7 @@ def benchmark(experiment: str = "demo") -> None:
     """Run every step of an experiment; what is already in the store is not made again."""
     settings = load_experiment(experiment)
     check(settings)
+    steps.check_numbers(folder_of(experiment))
     LOG.info("%s", table(estimate(settings, folder_of(experiment))))
     work = Workspace(folder_of(experiment), nodes.run)
     with tags(experiment), work.held(settings):

@@ -15,7 +15,7 @@ from tasks.data.ingest import PhotoFolder, discover
 from tasks.methods.feed_forward import FeedForward
 from tasks.metrics.registry import METRICS
 from tasks.params.experiment import Comparison, Experiment, External, given
-from tasks.report.content import Method, MethodKind
+from tasks.report.content import HQ, Method, MethodKind
 from tasks.running.stage import Source
 from tasks.stages.external import ExternalParams
 from tasks.stages.external import external as external_stage
@@ -261,7 +261,10 @@ OWN: dict[str, type[Row]] = {
 
 
 def rows_of(experiment: Experiment) -> dict[str, Row]:
-    """All rows of an experiment's table, in its order. Raises BadInput for a row whose sections are missing."""
+    """All rows of an experiment's table, in its order.
+
+    Raises BadInput for a row whose sections are missing, and for one that is shown by another one's name.
+    """
     rows: dict[str, Row] = {name: OWN[name](name, experiment) for name in experiment.methods}
     for row in rows.values():
         for section in row.sections:
@@ -272,6 +275,14 @@ def rows_of(experiment: Experiment) -> dict[str, Row]:
             rows[name] = Foreign(name, experiment, entry)
         else:
             rows[name] = Compared(name, experiment, entry)
+    seen = {HQ: "the ground truth"}
+    for row in rows.values():
+        for shown in {row.label, row.role}:
+            if shown in seen:
+                raise BadInput(
+                    f"compare: {row.name!r} is shown as {shown!r}, as is {seen[shown]}: give it another `label`."
+                )
+            seen[shown] = repr(row.name)
     return rows
 
 

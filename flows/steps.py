@@ -6,6 +6,7 @@ photos of the test split.
 """
 
 import logging
+import os
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import wraps
@@ -19,7 +20,7 @@ from tasks.basics import ROOT, WEIGHTS, BadInput
 from tasks.data.ingest import PhotoFolder
 from tasks.degradation.presets import PRESETS
 from tasks.durations import whole_duration
-from tasks.metrics.registry import DEFAULT, REAL, column
+from tasks.metrics.registry import DEFAULT, METRICS, REAL, column
 from tasks.metrics.registry import find as find_metric
 from tasks.params.experiment import Downstream, Experiment, given
 from tasks.report.inputs import ReportInputs, step_of
@@ -323,24 +324,37 @@ def write_numbers(report: ImageFolder, folder: Path) -> None:
     """Copy the report's numbers for `dvc metrics show` and `dvc plots show`. Raises BadInput if files there, of these
     names, hold anything else.
     """
-    for name, is_ours in {"metrics.json": _holds_metrics, "plots.csv": _holds_plots}.items():
+    check_numbers(folder)
+    for name in NUMBERS:
+        copy_file(report.path(name), folder / name)
+
+
+def check_numbers(folder: Path) -> None:
+    """Raises BadInput if something else than an experiment's numbers has their names there."""
+    for name, is_ours in NUMBERS.items():
         path = folder / name
-        if path.exists() and not is_ours(path):
+        if os.path.lexists(path) and not (path.is_file() and is_ours(path)):
             raise BadInput(f"{path} is not a file of bfr, which writes its numbers there. Move it away and run again.")
-        copy_file(report.path(name), path)
 
 
 def _holds_metrics(path: Path) -> bool:
+    """Means of metrics by method and degradation, and nothing else."""
     try:
-        earlier = read_json(path)
+        parts = read_json(path)
     except ValueError:
         return False
-    return isinstance(earlier, dict) and all(isinstance(part, dict) for part in earlier.values())
+    if not isinstance(parts, dict) or not all(isinstance(part, dict) for part in parts.values()):
+        return False
+    rows = [row for part in parts.values() for row in part.values()]
+    return all(isinstance(row, dict) and all(column(name)[0] in METRICS for name in row) for row in rows)
 
 
 def _holds_plots(path: Path) -> bool:
     with path.open("rb") as file:
         return file.readline().strip() == ",".join(COLUMNS).encode()
+
+
+NUMBERS: Mapping[str, Callable[[Path], bool]] = {"metrics.json": _holds_metrics, "plots.csv": _holds_plots}
 
 
 def report_places(experiment: Experiment) -> ReportInputs[str]:
@@ -388,3 +402,16 @@ STEPS: Mapping[str, Step] = {
         report,
     )
 }
+FOLDERS = {
+    "photos": "photos",
+    "degrade": "lq",
+    "restore": "restored",
+    "pseudo_targets": "pseudo_targets",
+    "finetune": "adapted_models",
+    "clean": "cleaning",
+    "compare": "compared",
+    "authenticity": "authenticity",
+    "references": "references",
+    "evaluate": "scores",
+}
+"""Where each step's results go, but for the report, which is one."""

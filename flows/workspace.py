@@ -270,12 +270,13 @@ class Workspace:
             LOG.warning("Results with other names than their photos: %s", "; ".join(other))
         self.make("photos", named, NamedParams(names={name: names[name] for name in images.ids}), images=images)
 
-    def remove_others(self, keep: str) -> None:
+    def remove_others(self, keep: str = "", below: str = "") -> None:
         """Remove the results of earlier runs that do not belong to this one, but for `keep`, which is yet to come.
 
-        A log line names those that hold anything of a user's: they stay.
+        below: a folder, where others are none of this run's. A log line names those that hold anything of a user's:
+        they stay.
         """
-        remove_results(self.root, {*self.results, keep})
+        remove_results(self.root / below, {at.removeprefix(f"{below}/") for at in (*self.results, keep)})
 
     def folder(self, name: str) -> None:
         """Make a step's folder, which DVC expects also where the step has nothing to do."""
@@ -309,6 +310,6 @@ class Drafts(Workspace):
         self.results |= {f"{below}/{at}": made for at, made in details.results.items()}
         with alone_in(self.root):
             hide_from_git(self.root)
-            self.remove_others(keep="")
+            self.remove_others()
             for at, made in self.results.items():
                 publish(made.root, self.place(at))

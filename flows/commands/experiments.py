@@ -76,7 +76,7 @@ def stage(name: str, *, experiment: str, output: Output = PLAIN) -> Result:
         Its name: demo, or a file data/experiments/NAME.yaml.
     """
     from flows.preflight import check
-    from flows.steps import STEPS
+    from flows.steps import FOLDERS, STEPS
     from flows.workspace import Workspace, folder_of
     from tasks.basics import suggestion
     from tasks.params.load import load_experiment
@@ -88,6 +88,8 @@ def stage(name: str, *, experiment: str, output: Output = PLAIN) -> Result:
     work = Workspace(folder_of(experiment))
     with work.held(settings):
         STEPS[name](settings, work)
+        if name in FOLDERS:
+            work.remove_others(below=FOLDERS[name])
     return Result("", {"stage": name, "experiment": experiment}, output=output)
 
 

@@ -106,7 +106,7 @@ def restore(
     seed
         Another one gives other samples of a diffusion method.
     fast
-        Of pseudo_target and difface: fewer evaluations of the prior, by a second-order sampler.
+        Of pseudo_target and difface: fewer evaluations of the prior.
     aligned
         The photos are aligned face crops: nothing is searched, PNGs of the model's size come out.
     masks
@@ -223,7 +223,7 @@ def adapt(
     iterations
         Steps of the fine-tuning; default: as published.
     fast
-        Make the pseudo-targets by fewer evaluations of the prior, by a second-order sampler.
+        Make the pseudo-targets by fewer evaluations of the prior.
     real
         A folder of clean photos of your own, in place of the experiment's clean faces: FID compares with them, and
         swinir's adaptation learns from them what real faces look like.

@@ -50,8 +50,10 @@ function startStage(box, grid) {
 /* The columns to begin with: before and after, where there are both. */
 function pairOf(roles) {
   const place = (role, otherwise) => (roles.includes(role) ? roles.indexOf(role) : otherwise);
-  const [left, right] = [place("pre-trained", 0), place("adapted", roles.length - 1)];
-  return left === right ? [right === 0 ? 1 : 0, right] : [left, right];
+  const last = roles.length - 1;
+  const left = place("pre-trained", 0);
+  const right = place("adapted", last > 1 && roles[last] === "HQ" ? last - 1 : last);
+  return left === right ? [left, left === last ? 0 : left + 1] : [left, right];
 }
 
 function startHero(box, grid) {

@@ -276,7 +276,7 @@ def test_fast_crops_replace_others_in_one_folder_and_it_is_said(tmp_path, caplog
 def test_a_method_that_cannot_be_fast_says_so_before_anything_is_done(album, tmp_path, capsys, where):
     command = ["restore", str(album), "-o", str(tmp_path / "out"), "--method", "demo", "--fast", *where]
     assert call(command) == 1
-    assert "'pretrained' has no variant with fewer evaluations" in capsys.readouterr().err
+    assert "this method has no variant with fewer evaluations" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
 
 

@@ -83,16 +83,9 @@ def test_a_chain_that_would_not_be_shorter_or_not_be_valid_stays(chain, caplog, 
     assert "Fast changes nothing here" in caplog.text
 
 
-@pytest.mark.parametrize(
-    ("name", "row", "said"),
-    [
-        ("demo", "pretrained", r"'pretrained' has no variant.* have one: pseudo_target\."),
-        ("demo_methods", "gen2res", r"have one: pseudo_target, difface"),
-        ("gen2res", "gen2res", r"have one: none\."),
-    ],
-)
-def test_a_row_without_a_fast_variant_is_refused_with_those_that_have_one(name, row, said):
-    with pytest.raises(BadInput, match=said):
+@pytest.mark.parametrize(("name", "row"), [("demo", "pretrained"), ("demo_methods", "gen2res"), ("gen2res", "gen2res")])
+def test_a_row_without_a_fast_variant_is_refused_with_those_that_have_one(name, row):
+    with pytest.raises(BadInput, match=r"no variant with fewer .* choose pseudo_target or difface"):
         fast(EXPERIMENTS[name], row)
 
 

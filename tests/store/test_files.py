@@ -58,7 +58,7 @@ def test_the_earlier_file_is_whole_until_the_new_one_is(write: Callable[[Path], 
 
 def test_two_runs_at_once_write_the_numbers_of_one_experiment(tmp_path, monkeypatch):
     def make(made: Path) -> None:
-        write_json(made / "metrics.json", {"raw": {"a": 1}})
+        write_json(made / "metrics.json", {"raw": {"a": {"psnr": 1}}})
         (made / "plots.csv").write_text(",".join(COLUMNS))
 
     (folder := tmp_path / "experiment").mkdir()

@@ -18,9 +18,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 
+from flows import steps
 from flows.models import check_trained_here
 from flows.restore import restore
-from flows.steps import write_numbers
+from flows.steps import check_numbers, write_numbers
 from flows.workspace import Workspace, results_folder
 from tasks.basics import ROOT, BadInput
 from tasks.data.ingest import PhotoFolder, discover, image_ids, own_names
@@ -578,6 +579,23 @@ def test_results_of_a_removed_degradation_go_and_a_users_files_stay(tmp_path, ca
     assert not (first.root / "lq" / "old").exists()
 
 
+def test_a_step_alone_removes_what_earlier_settings_left_in_its_folder_and_nowhere_else(tmp_path):
+    first = Workspace(tmp_path / "work", lambda stage, params, at: Artifact(result(params)))
+    for at in ("models/noise", "models/noise.rounds/1/model", "models/old", "modelsx/old", "lq/old"):
+        first.make(at, WORK, "1")
+    (first.root / "models" / "notes.txt").write_text("mine")
+    again = Workspace(first.root, first.run_stage)
+    again.make("models/noise", WORK, "1")
+    again.remove_others(below="models")
+    left = {path.parent.relative_to(first.root).as_posix() for path in first.root.rglob(MANIFEST)}
+    assert left == {"models/noise", "modelsx/old", "lq/old"}
+    assert [path.name for path in (first.root / "models").iterdir() if path.is_file()] == ["notes.txt"]
+
+
+def test_every_step_s_folder_is_known():
+    assert {*steps.STEPS} == {*steps.FOLDERS, "report"}
+
+
 def test_restore_leaves_the_photos_alone_and_can_be_run_again(tmp_path):
     folder = photos_in(tmp_path / "grandma", "one.png", "trip/two.png")
     with unchanged(folder):
@@ -608,11 +626,14 @@ def test_a_training_does_not_overwrite_a_users_weights(name, tmp_path):
 
 @pytest.mark.parametrize(
     ("name", "others"),
-    [("metrics.json", ["mine", "[1]", '{"speed": 3}']), ("plots.csv", ["", "plot,x,line,mine\n", "\N{SNOWMAN}"])],
+    [
+        ("metrics.json", ["mine", "[1]", '{"speed": 3}', '{"train": {"loss": 0.1}}', '{"a": {"b": {"loss": 0.1}}}']),
+        ("plots.csv", ["", "plot,x,line,mine\n", "\N{SNOWMAN}"]),
+    ],
 )
 def test_numbers_do_not_overwrite_another_file_of_their_name(tmp_path, name, others):
     def write(folder: Path) -> None:
-        write_json(folder / "metrics.json", {"raw": {"a": 1}})
+        write_json(folder / "metrics.json", {"raw": {"a": {"psnr": 1}}})
         (folder / "plots.csv").write_text("plot,x,line,value\n")
 
     report = ImageFolder(default_store().build(record("1"), write))
@@ -622,6 +643,10 @@ def test_numbers_do_not_overwrite_another_file_of_their_name(tmp_path, name, oth
         (tmp_path / name).write_text(text, encoding="utf-8")
         with unchanged(tmp_path), pytest.raises(BadInput, match=f"{name} is not a file of bfr"):
             write_numbers(report, tmp_path)
+    (tmp_path / name).unlink()
+    (tmp_path / name).mkdir()
+    with pytest.raises(BadInput, match=f"{name} is not a file of bfr"):
+        check_numbers(tmp_path)
 
 
 # ------------------------------------------------------------------------------------------------ all of it
