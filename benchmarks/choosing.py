@@ -118,13 +118,10 @@ def variant(base: Experiment, degradation: str, method: str, way: str) -> Experi
     if training := {key: value for key, value in found.items() if key in TRAINING}:
         settings["finetune"] = (settings["finetune"] or {}) | training
     try:
-        changed = validated(Experiment, settings)
-        _ = changed.pseudo_targets.evaluations  # for K and L between which the respaced chain keeps no step
+        return validated(Experiment, settings)
     except Faults as error:
-        raise BadInput("\n".join(f"way {way!r}: {key}: {text}" for key, text in error.found)) from error
-    except ValueError as error:
-        raise BadInput(f"way {way!r}: {error}") from error
-    return changed
+        lines = (": ".join(filter(None, (f"way {way!r}", *fault))) for fault in error.found)
+        raise BadInput("\n".join(lines)) from error
 
 
 def make(experiment: Experiment, work: Workspace) -> None:

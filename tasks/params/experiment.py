@@ -259,8 +259,11 @@ class Experiment(Strict):
             where = f"pseudo_targets.at.{part}" if part else "pseudo_targets"
             try:
                 found = targets.on(part)
+                _ = found.evaluations  # for K and L between which the respaced chain keeps no step
             except ValidationError as error:
                 raise ValueError(f"{where}: {error.errors()[0]['msg'].removeprefix('Value error, ')}") from error
+            except ValueError as error:
+                raise ValueError(f"{where}: {error}") from error
             if found.is_constrained and self.dataset.size % found.factor:
                 raise ValueError(f"{where}.factor {found.factor} does not divide dataset.size {self.dataset.size}")
 
