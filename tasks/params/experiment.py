@@ -276,6 +276,8 @@ class Experiment(Strict):
             raise ValueError(f"compare.{name}: it needs the section `prior`, which is missing")
         if "estimator" in method.needs and estimator is None:
             raise ValueError(f"compare.{name}: it needs an `estimator`, or the experiment a `restorer`")
+        if other.estimator and "estimator" not in method.needs:
+            raise ValueError(f"compare.{name}.estimator: a method {method.kind!r} has none; remove it")
         if other.estimator == "adapted" and "adapted" not in self.methods:
             raise ValueError(f"compare.{name}.estimator: nothing is adapted, for `adapted` is none of `methods`")
         if method.estimators and estimator and estimator.arch not in method.estimators:
