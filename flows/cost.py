@@ -96,8 +96,8 @@ def table(lines: Sequence[Line]) -> str:
     return "\n".join(rows)
 
 
-class _NotStored(Exception):
-    pass
+class _NotStored(BaseException):
+    """A result is not there: no error, which works side by side would announce and collect."""
 
 
 class _Looking(Drafts):

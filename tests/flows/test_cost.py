@@ -1,6 +1,7 @@
 """How long a run will take: what is measured, when, and how it is said."""
 
 import threading
+from functools import partial
 
 import pytest
 import torch
@@ -8,7 +9,9 @@ import torch
 from flows import cost
 from flows.cost import Line, Speed, Timed, table
 from tasks.params.load import load_experiment
+from tasks.running.apart import side_by_side
 from tasks.running.interrupts import Stopped, stopped_by
+from tests.running.saying import Words, written
 
 
 def test_a_speed_is_measured_again_when_the_device_is_idle_and_then_remembered(monkeypatch):
@@ -131,6 +134,13 @@ def test_what_takes_long_is_run_once(monkeypatch):
     monkeypatch.setattr(cost, "share_of_others", lambda device: lambda: 0.0)
     assert cost.quickest(run, torch.device("cpu")) == Speed(100.0, 0.0)
     assert len(ran) == 1
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_a_look_for_what_is_made_side_by_side_speaks_of_no_failure(caplog, count):
+    params = [Words(text="neither"), Words(text="is there")]
+    assert not cost.is_made(lambda run: side_by_side([partial(run, written, each) for each in params], count))
+    assert not caplog.messages
 
 
 def test_an_estimate_that_is_stopped_runs_no_further(monkeypatch):
