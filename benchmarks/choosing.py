@@ -28,7 +28,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from benchmarks.ways import difference, on_one
+from benchmarks.ways import checked, difference, on_one
 from flows import steps
 from flows.rows import rows_of
 from flows.workspace import Workspace
@@ -36,7 +36,6 @@ from tasks.basics import BadInput, suggestion
 from tasks.metrics.registry import DEFAULT, REAL, find
 from tasks.params.experiment import Experiment
 from tasks.params.load import load_experiment
-from tasks.params.messages import Faults, validated
 from tasks.store.artifact import ImageFolder
 from tasks.store.files import read_json
 
@@ -117,11 +116,7 @@ def variant(base: Experiment, degradation: str, method: str, way: str) -> Experi
     settings = one.model_dump(mode="json") | NOTHING | {"methods": [method], "metrics": [*BLIND, *TRUTH]}
     if training := {key: value for key, value in found.items() if key in TRAINING}:
         settings["finetune"] = (settings["finetune"] or {}) | training
-    try:
-        return validated(Experiment, settings)
-    except Faults as error:
-        lines = (": ".join(filter(None, (f"way {way!r}", *fault))) for fault in error.found)
-        raise BadInput("\n".join(lines)) from error
+    return checked(way, settings)
 
 
 def make(experiment: Experiment, work: Workspace) -> None:
