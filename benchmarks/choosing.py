@@ -28,7 +28,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from benchmarks.ways import difference, on_one
+from benchmarks.ways import checked, difference, on_one
 from flows import steps
 from flows.rows import rows_of
 from flows.workspace import Workspace
@@ -36,7 +36,6 @@ from tasks.basics import BadInput, suggestion
 from tasks.metrics.registry import DEFAULT, REAL, find
 from tasks.params.experiment import Experiment
 from tasks.params.load import load_experiment
-from tasks.params.messages import Faults, validated
 from tasks.store.artifact import ImageFolder
 from tasks.store.files import read_json
 
@@ -117,14 +116,7 @@ def variant(base: Experiment, degradation: str, method: str, way: str) -> Experi
     settings = one.model_dump(mode="json") | NOTHING | {"methods": [method], "metrics": [*BLIND, *TRUTH]}
     if training := {key: value for key, value in found.items() if key in TRAINING}:
         settings["finetune"] = (settings["finetune"] or {}) | training
-    try:
-        changed = validated(Experiment, settings)
-        _ = changed.pseudo_targets.evaluations  # for K and L between which the respaced chain keeps no step
-    except Faults as error:
-        raise BadInput("\n".join(f"way {way!r}: {key}: {text}" for key, text in error.found)) from error
-    except ValueError as error:
-        raise BadInput(f"way {way!r}: {error}") from error
-    return changed
+    return checked(way, settings)
 
 
 def make(experiment: Experiment, work: Workspace) -> None:

@@ -14,9 +14,11 @@ from pathlib import Path
 
 import pandas as pd
 
-from benchmarks.ways import difference, on_one
+from benchmarks.ways import checked, difference, on_one
 from flows.steps import STEPS
 from flows.workspace import Workspace
+from tasks.basics import BadInput
+from tasks.params.experiment import Experiment
 from tasks.params.load import load_experiment
 from tasks.store.files import read_json
 
@@ -33,17 +35,33 @@ def main() -> None:
     parser.add_argument("--degradation", default="raw_x2_severe")
     parser.add_argument("--ways", nargs="+", default=WAYS)
     given = parser.parse_args()
-    base = load_experiment(given.experiment)
+    try:
+        base = load_experiment(given.experiment)
+        experiments = {way: variant(base, given.degradation, way) for way in given.ways}
+    except BadInput as error:
+        parser.error(str(error))
     first = None
-    for way in given.ways:
-        sampler, respacing = way.split(":")
-        experiment = on_one(base, given.degradation, sampler=sampler, respacing=respacing)
+    for way, experiment in experiments.items():
         folder = given.out / way.replace(":", "_")
         for step in STEPS.values():
             step(experiment, Workspace(folder))
         first = first or folder
         for line in lines(folder, first, given.degradation):
             print(f"| {way} | {experiment.pseudo_targets.evaluations} | {line} |", flush=True)
+
+
+def variant(base: Experiment, degradation: str, way: str) -> Experiment:
+    """The experiment with one degradation and a way's chain. Raises BadInput where they do not fit, or where the
+    experiment does not make and judge what is compared here.
+    """
+    sampler, colon, respacing = way.partition(":")
+    if not colon:
+        raise BadInput(f"way {way!r}: expected SAMPLER:RESPACING, like {WAYS[0]}")
+    for what, needed, found in (("methods", METHODS, base.methods), ("metrics", (*METRICS, *SETS), base.metrics)):
+        if missing := [name for name in needed if name not in found]:
+            raise BadInput(f"experiment: its {what} lack {', '.join(missing)}. Choose another, like demo.")
+    changed = on_one(base, degradation, sampler=sampler, respacing=respacing)
+    return checked(way, changed.model_dump(mode="json"))
 
 
 def lines(folder: Path, first: Path, degradation: str) -> Iterator[str]:

@@ -96,8 +96,8 @@ def table(lines: Sequence[Line]) -> str:
     return "\n".join(rows)
 
 
-class _NotStored(Exception):
-    pass
+class _NotStored(BaseException):
+    """A result is not there: no error, which works side by side would announce and collect."""
 
 
 class _Looking(Drafts):
@@ -161,18 +161,21 @@ def lines_of(experiment: Experiment) -> Iterator[Line]:
     test, tuned = experiment.dataset.counts
     recipe = experiment.finetune if "adapted" in experiment.methods else None
     tuned *= recipe.rounds if recipe else 0
-    authentic = 2 if experiment.authenticity else 0  # the check restores the restored and the clean photos of one part
+    check = experiment.authenticity  # of each row: it restores the restored and the clean photos of one part
+    authentic = dict.fromkeys([row.name for row in authentic_rows(experiment)] if check else (), 2)
     prior = Timed("prior", experiment)
     if (restorer := experiment.restorer) is not None:
         each = Timed("restorer", experiment)
-        methods = sum(name in experiment.methods for name in ("pretrained", "adapted"))
-        passes = max(1, methods) * parts + authentic * methods
+        methods = [name for name in ("pretrained", "adapted") if name in experiment.methods]
+        passes = max(1, len(methods)) * parts + sum(authentic.get(name, 0) for name in methods)
         yield Line(f"restore ({restorer.arch})", test * passes + tuned * parts, 1, each.speed)
     if targets := experiment.pseudo_targets:
-        tests = sum(name in experiment.methods for name in ("pseudo_target", "refined"))
+        tests = [name for name in ("pseudo_target", "refined") if name in experiment.methods]
+        checked = sum(authentic.get(name, 0) for name in tests)
         for start in sorted({targets.on(part).evaluations for part in experiment.parts}):
-            alike = sum(targets.on(part).evaluations == start for part in experiment.parts)
-            if start and (images := test * (alike + authentic) * tests + tuned * alike):
+            alike = [part for part in experiment.parts if targets.on(part).evaluations == start]
+            again = checked if check and check.degradation in alike else 0
+            if start and (images := test * (len(alike) * len(tests) + again) + tuned * len(alike)):
                 yield Line("pseudo_targets", images, start, prior.speed)
     if recipe:
         yield Line("finetune", recipe.images * parts, 1, Timed("finetune", experiment).speed)
@@ -184,10 +187,9 @@ def lines_of(experiment: Experiment) -> Iterator[Line]:
             steps = len(Schedule.linear().respace(down.respacing))
             yield Line("downstream (training)", 2 * down.iterations * down.batch, BACKWARD, prior.speed)
             yield Line("downstream (drawing)", 2 * down.count, steps, prior.speed)
-    authentic_names = [row.name for row in authentic_rows(experiment)]
     for name, entry in experiment.compare.items():
         if isinstance(entry, Comparison) and entry.method.evaluations > 1:
-            passes, network = parts + authentic * (name in authentic_names), getattr(entry.method, "arch", "prior")
+            passes, network = parts + authentic.get(name, 0), getattr(entry.method, "arch", "prior")
             evaluations = entry.method.evaluations + BACKWARD * entry.method.training_images
             yield Line(name, test * passes, evaluations, Timed(network, experiment).speed)
 

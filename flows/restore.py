@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import Literal
 
 from flows import preflight
-from flows.rows import OWN, Check, rows_of
+from flows.rows import OWN, Check, Row, rows_of
 from flows.workspace import (
     TRAINED,
     Drafts,
@@ -82,18 +82,23 @@ def suffix_of(method: str, seed: int | None, *, is_fast: bool) -> str:
     return name if seed is None else f"{name}_seed{seed}"
 
 
+def row_named(settings: Experiment, experiment: str, method: str) -> Row:
+    """A row that can be run on a user's photos. Raises BadInput if the experiment has none of that name."""
+    rows = {row.name: row for row in rows_of(settings).values() if row.runs_here}
+    if method not in rows:
+        raise BadInput(
+            f"{experiment!r} has no method {method!r}.{suggestion(method, rows)} Valid: {', '.join(rows)}."
+            " Another experiment may have it: demo_methods has all systems."
+        )
+    return rows[method]
+
+
 def chosen(experiment: str, method: str, weights: str | None, seed: int | None, *, is_fast: bool = False) -> Experiment:
     """The experiment with other weights for the method, and another seed. Raises BadInput for an unknown method, and
     for one that has no fast variant, if that is wanted.
     """
     settings = for_photos(load_experiment(experiment))
-    rows = rows_of(settings)
-    valid = [row.name for row in rows.values() if row.runs_here]
-    if method not in valid:
-        raise BadInput(
-            f"{experiment!r} has no method {method!r}.{suggestion(method, valid)} Valid: {', '.join(valid)}."
-            " Another experiment may have it: demo_methods has all systems."
-        )
+    row_named(settings, experiment, method)
     if is_fast:
         settings = fast(settings, method)
     changes: dict[str, object] = {} if seed is None else {"seed": seed}

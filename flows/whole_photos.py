@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 from flows.preflight import registered
-from flows.restore import OWN_FILE, check_needs, chosen, for_photos, suffix_of
+from flows.restore import OWN_FILE, check_needs, chosen, for_photos, row_named, suffix_of
 from flows.rows import Check, Row, rows_of
 from flows.workspace import Drafts, Run, alone_in, hide_from_git, remove_results, results_folder, run_here
 from tasks.basics import WEIGHTS, BadInput, Strict, suggestion
@@ -139,8 +139,11 @@ def named(method: str | None, experiment: str | None) -> tuple[str, str]:
 
 
 def files_of(experiment: str, method: str, options: Options = AS_USUAL) -> list[WeightFile]:
-    """The registered weight files that a row of an experiment's table and the options need."""
-    return [*registered([*rows_of(for_photos(load_experiment(experiment)))[method].checks(), *options.checks])]
+    """The registered weight files that a row of an experiment's table and the options need. Raises BadInput for an
+    unknown row.
+    """
+    row = row_named(for_photos(load_experiment(experiment)), experiment, method)
+    return [*registered([*row.checks(), *options.checks])]
 
 
 def restore_photos(

@@ -259,8 +259,11 @@ class Experiment(Strict):
             where = f"pseudo_targets.at.{part}" if part else "pseudo_targets"
             try:
                 found = targets.on(part)
+                _ = found.evaluations  # for K and L between which the respaced chain keeps no step
             except ValidationError as error:
                 raise ValueError(f"{where}: {error.errors()[0]['msg'].removeprefix('Value error, ')}") from error
+            except ValueError as error:
+                raise ValueError(f"{where}: {error}") from error
             if found.is_constrained and self.dataset.size % found.factor:
                 raise ValueError(f"{where}.factor {found.factor} does not divide dataset.size {self.dataset.size}")
 
@@ -273,6 +276,8 @@ class Experiment(Strict):
             raise ValueError(f"compare.{name}: it needs the section `prior`, which is missing")
         if "estimator" in method.needs and estimator is None:
             raise ValueError(f"compare.{name}: it needs an `estimator`, or the experiment a `restorer`")
+        if other.estimator and "estimator" not in method.needs:
+            raise ValueError(f"compare.{name}.estimator: a method {method.kind!r} has none; remove it")
         if other.estimator == "adapted" and "adapted" not in self.methods:
             raise ValueError(f"compare.{name}.estimator: nothing is adapted, for `adapted` is none of `methods`")
         if method.estimators and estimator and estimator.arch not in method.estimators:

@@ -49,7 +49,7 @@ def targets_with_exception(tiny):
         ("adapted", "factor=x", "expected factor=NUMBER, found 'factor=x'"),
         ("adapted", "factor=4,factor=8", "factor comes twice"),
         ("adapted", "start_t=100,stop_t=300", "stop_t .L = 300. must be below start_t"),
-        ("adapted", "start_t=1000", "way 'start_t=1000': K = 1000 is above the last kept step"),
+        ("adapted", "start_t=1000", "way 'start_t=1000': pseudo_targets: K = 1000 is above the last kept step"),
         ("adapted", "factor=5", "factor 5 does not divide dataset.size 32"),
     ],
 )

@@ -1,14 +1,18 @@
 """How long a run will take: what is measured, when, and how it is said."""
 
 import threading
+from functools import partial
 
 import pytest
 import torch
 
 from flows import cost
 from flows.cost import Line, Speed, Timed, table
+from tasks.params.experiment import TargetChange
 from tasks.params.load import load_experiment
+from tasks.running.apart import side_by_side
 from tasks.running.interrupts import Stopped, stopped_by
+from tests.running.saying import Words, written
 
 
 def test_a_speed_is_measured_again_when_the_device_is_idle_and_then_remembered(monkeypatch):
@@ -67,8 +71,37 @@ def test_what_others_take_of_the_processors_is_what_is_not_ours(monkeypatch, bus
 
 
 def lines_by_name(experiment, monkeypatch):
+    return lines_of(load_experiment(experiment), monkeypatch)
+
+
+def lines_of(experiment, monkeypatch):
     monkeypatch.setattr(Timed, "speed", Speed(1.0, 0.0))
-    return {line.what: line for line in cost.lines_of(load_experiment(experiment))}
+    return {line.what: line for line in cost.lines_of(experiment)}
+
+
+def test_the_authenticity_check_counts_for_the_methods_that_it_names(monkeypatch):
+    base = load_experiment("demo_methods")
+
+    def images(*names):
+        check = base.authenticity.model_copy(update={"methods": names})
+        lines = lines_of(base.model_copy(update={"authenticity": check}), monkeypatch)
+        return {name: line.images for name, line in lines.items()}
+
+    none, again = images(), 2 * base.dataset.counts[0]
+    for name, what in {"pretrained": "restore (swinir)", "pseudo_target": "pseudo_targets", "idm": "idm"}.items():
+        assert images(name) == none | {what: none[what] + again}
+
+
+def test_the_authenticity_check_of_pseudo_targets_has_the_settings_of_its_degradation(monkeypatch):
+    base = load_experiment("demo_methods")
+    part = next(name for name in base.parts if name != base.authenticity.degradation)
+    targets = base.pseudo_targets.model_copy(update={"at": {part: TargetChange(start_t=500)}})
+    changed = base.model_copy(update={"pseudo_targets": targets})
+    monkeypatch.setattr(Timed, "speed", Speed(1.0, 0.0))
+    few, many = (
+        [line.images for line in cost.lines_of(each) if line.what == "pseudo_targets"] for each in (changed, base)
+    )
+    assert sum(few) == sum(many)
 
 
 def test_every_round_of_an_adaptation_counts(monkeypatch):
@@ -131,6 +164,13 @@ def test_what_takes_long_is_run_once(monkeypatch):
     monkeypatch.setattr(cost, "share_of_others", lambda device: lambda: 0.0)
     assert cost.quickest(run, torch.device("cpu")) == Speed(100.0, 0.0)
     assert len(ran) == 1
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_a_look_for_what_is_made_side_by_side_speaks_of_no_failure(caplog, count):
+    params = [Words(text="neither"), Words(text="is there")]
+    assert not cost.is_made(lambda run: side_by_side([partial(run, written, each) for each in params], count))
+    assert not caplog.messages
 
 
 def test_an_estimate_that_is_stopped_runs_no_further(monkeypatch):

@@ -352,6 +352,11 @@ def test_a_row_that_needs_a_run_s_adapted_model_restores_no_other_photos():
         chosen("beyond_difface", "difface_adapted", None, None)
 
 
+def test_weights_of_an_unknown_method_are_those_of_none():
+    with pytest.raises(BadInput, match=r"'demo' has no method 'pretraned'\. Did you mean 'pretrained'.*Valid: "):
+        files_of("demo", "pretraned")
+
+
 def test_changed_weights_are_refused(album, tmp_path, monkeypatch):
     monkeypatch.setattr(fetch, "known", lambda path: WeightFile("codeformer.pth", "", "", sha256="0123"))
     monkeypatch.setattr(fetch, "CHECKSUMS", tmp_path / "sha256.json")

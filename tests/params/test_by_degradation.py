@@ -42,15 +42,32 @@ def test_the_stage_of_each_degradation_gets_its_own_settings(tmp_path):
         ({"raw_x4_severe": {"factr": 8}}, "pseudo_targets.at.raw_x4_severe.factr: unknown key. Did you mean 'factor'?"),
         ({"raw_x4_severe": {"factor": 5}}, "pseudo_targets.at.raw_x4_severe.factor 5 does not divide dataset.size 512"),
         ({"raw_x4_severe": {"stop_t": 900}}, "pseudo_targets.at.raw_x4_severe: stop_t (L = 900) must be below start_t"),
+        ({"raw_x4_severe": {"stop_t": 599}}, "pseudo_targets.at.raw_x4_severe: no kept step lies between L = 599"),
     ],
 )
 def test_what_is_wrong_with_one_degradation_names_it(tmp_path, at, expected):
+    assert expected in refusal(tmp_path, at=at)
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({"respacing": "2"}, "pseudo_targets: no kept step lies between L = 360 and K = 600"),
+        ({"start_t": 1000}, "pseudo_targets: K = 1000 is above the last kept step, t = 999"),
+    ],
+)
+def test_a_chain_that_keeps_no_step_to_make_is_refused(tmp_path, changes, expected):
+    assert expected in refusal(tmp_path, **changes)
+
+
+def refusal(folder, **changes) -> str:
+    """What is said of an experiment whose pseudo-targets have these settings."""
     settings = load_experiment("dt_bfr_swinir").model_dump(
         mode="json", exclude={"claims", "published"}, exclude_none=True
     )
-    settings["pseudo_targets"]["at"] = at
-    path = tmp_path / "params.yaml"
+    settings["pseudo_targets"] |= changes
+    path = folder / "params.yaml"
     path.write_text(yaml.safe_dump({"experiments": {"one": settings}}), encoding="utf-8")
     with pytest.raises(BadInput) as caught:
         load(path)
-    assert expected in str(caught.value)
+    return str(caught.value)

@@ -117,6 +117,7 @@ def test_wrong_names_have_suggestions(raw, error):
             {"arch": "swinr", "weights": "x"},
             "compare.difface.estimator.arch: unknown restorer 'swinr'. Did you mean 'swinir'?",
         ),
+        ("compare.idm.estimator", "adapted", "compare.idm.estimator: a method 'idm' has none; remove it"),
         ("pseudo_targets.factor", 5, "pseudo_targets.factor 5 does not divide dataset.size 128"),
         ("title", 2024, 'title: expected text, found 2024. Write it in quotes: "2024"'),
         ("seed", True, "seed: Input should be a valid integer (found: True)"),
