@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
-from flows.rows import Check, Row, rows_of
+from flows.rows import Check, Row, check_names, rows_of
 from tasks.basics import ROOT, BadInput, with_home
 from tasks.data.datasets import Dataset, Split
 from tasks.data.ingest import PhotoFolder, discover
@@ -21,12 +21,15 @@ def check(
     rows: Iterable[Row] | None = None,
     more: Sequence[Check] = (),
 ) -> None:
-    """Raises BadInput, before any work starts, that lists all weights and photos that are not there.
+    """Raises BadInput, before any work starts, that lists all weights and photos that are not there; also for rows that
+    are shown by one name.
 
     splits: whose photos are needed; rows: what will run, by default the whole table, its cleaning and reference sets;
     more: what else is needed.
     """
-    needs = [need for row in (rows_of(experiment).values() if rows is None else rows) for need in row.checks()]
+    table = [*(rows_of(experiment).values() if rows is None else rows)]
+    check_names(table)
+    needs = [need for row in table for need in row.checks()]
     needs += more
     if rows is None:
         needs += other_checks(experiment)

@@ -3,7 +3,7 @@
 Preflight, cost, authenticity check, report and the flows for a user's photos all ask the same objects.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -261,10 +261,7 @@ OWN: dict[str, type[Row]] = {
 
 
 def rows_of(experiment: Experiment) -> dict[str, Row]:
-    """All rows of an experiment's table, in its order.
-
-    Raises BadInput for a row whose sections are missing, and for one that is shown by another one's name.
-    """
+    """All rows of an experiment's table, in its order. Raises BadInput for a row whose sections are missing."""
     rows: dict[str, Row] = {name: OWN[name](name, experiment) for name in experiment.methods}
     for row in rows.values():
         for section in row.sections:
@@ -275,15 +272,19 @@ def rows_of(experiment: Experiment) -> dict[str, Row]:
             rows[name] = Foreign(name, experiment, entry)
         else:
             rows[name] = Compared(name, experiment, entry)
+    return rows
+
+
+def check_names(rows: Iterable[Row]) -> None:
+    """Raises BadInput if a row is shown by another one's name."""
     seen = {HQ: "the ground truth"}
-    for row in rows.values():
+    for row in rows:
         for shown in {row.label, row.role}:
             if shown in seen:
                 raise BadInput(
                     f"compare: {row.name!r} is shown as {shown!r}, as is {seen[shown]}: give it another `label`."
                 )
             seen[shown] = repr(row.name)
-    return rows
 
 
 def authentic_rows(experiment: Experiment) -> list[Row]:

@@ -265,7 +265,7 @@ def test_no_row_is_shown_by_another_one_s_name(tiny, label):
     entry = {"label": label, "method": {"kind": "noise_denoise", "start_t": 400, "respacing": "5"}}
     same = {"a": entry, "b": entry} if label == "Same" else {"a": entry}
     with pytest.raises(BadInput, match=f"is shown as '{label}', as is .*: give it another `label`"):
-        rows_of(Experiment.model_validate(tiny | {"compare": same}))
+        check(Experiment.model_validate(tiny | {"compare": same}))
 
 
 def test_the_prior_can_go_on_from_the_adapted_restorer(warm):
