@@ -51,8 +51,8 @@ def main() -> None:
 
 
 def variant(base: Experiment, degradation: str, way: str) -> Experiment:
-    """The experiment with one degradation and a way's chain. Raises BadInput where they do not fit, or where the
-    experiment does not make and judge what is compared here.
+    """The experiment with one degradation, the methods that are compared here and a way's chain. Raises BadInput where
+    they do not fit, or where the experiment does not make and judge these.
     """
     sampler, colon, respacing = way.partition(":")
     if not colon:
@@ -61,7 +61,7 @@ def variant(base: Experiment, degradation: str, way: str) -> Experiment:
         if missing := [name for name in needed if name not in found]:
             raise BadInput(f"experiment: its {what} lack {', '.join(missing)}. Choose another, like demo.")
     changed = on_one(base, degradation, sampler=sampler, respacing=respacing)
-    return checked(way, changed.model_dump(mode="json"))
+    return checked(way, changed.model_dump(mode="json") | {"methods": METHODS})
 
 
 def lines(folder: Path, first: Path, degradation: str) -> Iterator[str]:
