@@ -37,7 +37,7 @@ from tasks.store.files import read_note, write_json
 from tasks.store.keys import digest
 from tasks.store.provenance import device as device_name
 from tasks.training import swinir_gan
-from tasks.training.discriminator import UNetDiscriminator
+from tasks.training.discriminator import PriorDiscriminator, UNetDiscriminator
 from tasks.training.loop import Alone
 from tasks.training.swinir_gan import FineTune
 
@@ -235,7 +235,8 @@ class Timed:
         if self.what == "prior":
             return self.what, experiment.prior, self.is_half
         if self.what == "finetune":
-            return self.what, experiment.restorer, experiment.finetune
+            read = experiment.prior if given(experiment.finetune, "finetune").reads_prior else None
+            return self.what, experiment.restorer, experiment.finetune, read
         return (self.what, experiment.restorer) if self.what == "restorer" else (self.what,)
 
     def _measured(self, side: int) -> Speed:
@@ -272,7 +273,11 @@ class Timed:
         settings = self.experiment.finetune
         assert isinstance(settings, FineTune)
         generator = swinir.load(weights).to(device).requires_grad_(True).train()
-        critic = UNetDiscriminator(settings.discriminator_width, 0).to(device)
+        critic: torch.nn.Module = UNetDiscriminator(settings.discriminator_width, 0)
+        if settings.reads_prior:
+            prior = given(self.experiment.prior, "prior")
+            critic = PriorDiscriminator(load_prior(prior.arch, ROOT / prior.weights, device), images, 0)
+        critic.to(device)
         recipe = swinir_gan.FINETUNE
         batch, perceptual = (images, images, images), lpips_seeded().to(device)
         return lambda: swinir_gan.accumulate(generator, critic, perceptual, batch, recipe, Alone(device))

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from flows.rows import run_prior, run_restorer
 from flows.workspace import TRAINED, Workspace
+from tasks.basics import ROOT
 from tasks.noise import stream_seed
 from tasks.params.experiment import Experiment, given
 from tasks.running.apart import at_once
@@ -47,6 +48,8 @@ def adapt_in_rounds(experiment: Experiment, work: Workspace, adaptations: Sequen
     arch, recipe = given(experiment.restorer, "restorer").arch, experiment.finetune
     assert recipe is not None, "nobody adapts without it"
     alone = recipe.model_copy(update={"rounds": 1})  # a round's model does not depend on how many follow
+    prior = given(experiment.prior, "prior") if recipe.reads_prior else None
+    read: dict[str, Source] = {"prior": ROOT / prior.weights} if prior else {}
     images = recipe.micro_batch if isinstance(recipe, FineTune) else recipe.batch
     count = at_once(images * experiment.dataset.size**2 * DIFFERENTIATED)
     for number in range(1, recipe.rounds + 1):
@@ -54,8 +57,9 @@ def adapt_in_rounds(experiment: Experiment, work: Workspace, adaptations: Sequen
         if number > 1:
             adaptations = [continued(now, work, each, number) for each in adaptations]
         is_last = number == recipe.rounds
-        inputs = {each.at if is_last else model_of(each, number): each.inputs for each in adaptations}
-        work.make_all(finetune, FineTuneParams(seed=now.seed, arch=arch, settings=alone), inputs, count)
+        inputs = {each.at if is_last else model_of(each, number): each.inputs | read for each in adaptations}
+        params = FineTuneParams(seed=now.seed, arch=arch, settings=alone, prior=prior.arch if prior else None)
+        work.make_all(finetune, params, inputs, count)
 
 
 def of_round(experiment: Experiment, number: int) -> Experiment:

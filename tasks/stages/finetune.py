@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from tasks.basics import BadInput, Strict
+from tasks.diffusion.priors import PriorName, load_prior
 from tasks.metrics.full_reference import psnr
 from tasks.metrics.perceptual import lpips_seeded
 from tasks.restorers.network import NetworkName, NetworkSpec
@@ -27,6 +28,7 @@ class FineTuneParams(Strict):
     seed: int
     arch: NetworkName
     settings: Recipe
+    prior: PriorName | None = None  # the architecture, for a recipe that reads the prior
 
 
 SCORED = 64  # photos that a card's scores are measured on
@@ -42,18 +44,20 @@ def finetune(
     targets: ImageFolder,
     real: ImageFolder,
     weights: Path,
+    prior: Path | None = None,
 ) -> None:
     """Write model.safetensors (official key layout), card.json and losses.csv.
 
     lq: LQ photos, at least those of the targets; real: unpaired HQ photos for the discriminator; weights: the
-    pre-trained restorer.
+    pre-trained restorer; prior: weights of the diffusion prior, for a recipe that reads it.
     """
     if not set(targets.ids) <= set(lq.ids):
         raise BadInput(f"{targets.root} has targets without LQ photos in {lq.root}; rerun pseudo_targets.")
     recipe, trained = params.settings, out / "model.safetensors"
     with session_of(record, "finetune", recipe.losses, recipe.iterations, out) as session:
         before = nearness(NetworkSpec(arch=params.arch, weights=weights), lq, targets, session.device)
-        recipe.save(recipe.tune(Photos(lq, targets, real), weights, params.seed, session), trained)
+        unet = load_prior(params.prior, prior, session.device) if params.prior and prior else None
+        recipe.save(recipe.tune(Photos(lq, targets, real), weights, params.seed, session, unet), trained)
         after = nearness(NetworkSpec(arch=params.arch, weights=trained), lq, targets, session.device)
     write_card(
         out,

@@ -7,8 +7,11 @@ from typing import ClassVar
 from pydantic import Field, PositiveInt
 from torch import Tensor, nn
 
+from tasks.diffusion.unet import UNet
 from tasks.store.artifact import ImageFolder
 from tasks.training.loop import Session, Steps, batch_indices
+
+SOME = 32
 
 
 @dataclass(frozen=True)
@@ -27,6 +30,10 @@ class Photos:
     def unpaired(self, seed: int, batch: int, step: int) -> Tensor:
         """HQ photos of step `step`, in [0, 1]."""
         return self.real.batch([self.real.ids[n] for n in batch_indices(seed, len(self.real.ids), batch, step)])
+
+    def first_unpaired(self) -> Tensor:
+        """Some HQ photos, always the same, in [0, 1]."""
+        return self.real.batch(self.real.ids[:SOME])
 
 
 class FineTuning(Steps):
@@ -48,8 +55,13 @@ class FineTuning(Steps):
         """How many go through the training, all rounds together."""
         return self.rounds * self.iterations * self.batch
 
-    def tune(self, photos: Photos, weights: Path, seed: int, session: Session) -> nn.Module:
-        """The restorer of a weights file, adapted to the photos."""
+    @property
+    def reads_prior(self) -> bool:
+        """Whether `tune` needs the prior."""
+        return False
+
+    def tune(self, photos: Photos, weights: Path, seed: int, session: Session, prior: UNet | None = None) -> nn.Module:
+        """The restorer of a weights file, adapted to the photos. prior: if the recipe reads it, on the device."""
         raise NotImplementedError
 
     def save(self, model: nn.Module, path: Path) -> None:

@@ -19,11 +19,12 @@ from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt, model_
 from torch import Tensor, nn
 
 from tasks.basics import WEIGHTS
+from tasks.diffusion.unet import UNet
 from tasks.metrics.perceptual import perceptual_module
 from tasks.restorers import swinir
 from tasks.running.half import half_precision
 from tasks.training import loop, losses
-from tasks.training.discriminator import OFFICIAL_WIDTH, UNetDiscriminator
+from tasks.training.discriminator import OFFICIAL_WIDTH, PriorDiscriminator, UNetDiscriminator
 from tasks.training.finetuning import FineTuning, Photos
 from tasks.training.loop import Session, Steps
 
@@ -68,10 +69,15 @@ class Adversarial(Steps):
         return self
 
     def train_restorer(
-        self, model: nn.Module, batch_at: Callable[[int], "Batch"], seed: int, session: Session
+        self,
+        model: nn.Module,
+        batch_at: Callable[[int], "Batch"],
+        seed: int,
+        session: Session,
+        critic: nn.Module | None = None,
     ) -> nn.Module:
-        """`train` against a new discriminator; returns the model, trained in place."""
-        critic = UNetDiscriminator(self.discriminator_width, seed)
+        """`train` against a discriminator, default: a new U-Net; returns the model, trained in place."""
+        critic = critic or UNetDiscriminator(self.discriminator_width, seed)
         perceptual = perceptual_module(self.perceptual, WEIGHTS).to(session.device)
         train(model, critic, perceptual, batch_at, self, seed, session)
         return model
@@ -81,14 +87,22 @@ class FineTune(Adversarial, FineTuning):
     """Eq. 8 of DT-BFR. For SwinIR."""
 
     recipe: Literal["swinir_gan"] = "swinir_gan"
+    discriminator: Literal["unet", "prior"] = Field(
+        default="unet", description="published: unet; prior, not in the papers: small networks on the prior's features"
+    )
     trains: ClassVar[tuple[str, ...]] = ("swinir",)
     losses: ClassVar[tuple[str, ...]] = GanLosses._fields
 
-    def tune(self, photos: Photos, weights: Path, seed: int, session: Session) -> nn.Module:
+    @property
+    def reads_prior(self) -> bool:
+        return self.discriminator == "prior"
+
+    def tune(self, photos: Photos, weights: Path, seed: int, session: Session, prior: UNet | None = None) -> nn.Module:
         def batch_at(step: int) -> Batch:
             return *photos.pairs(seed, self.batch, step), photos.unpaired(seed + 1, self.batch, step)
 
-        return self.train_restorer(swinir.load(weights), batch_at, seed, session)
+        critic = PriorDiscriminator(prior, photos.first_unpaired().to(session.device), seed) if prior else None
+        return self.train_restorer(swinir.load(weights), batch_at, seed, session, critic)
 
     def save(self, model: nn.Module, path: Path) -> None:
         swinir.save(model, path)
