@@ -40,7 +40,7 @@ class GanLosses(NamedTuple):
 
 
 class Adversarial(Steps):
-    """L1 + lambda_lpips LPIPS + lambda_gan GAN, AdamW; the discriminator's learning rate stays at `lr`.
+    """L1 + lambda_lpips LPIPS + lambda_gan GAN, AdamW; the discriminator's learning rate stays as it is.
 
     has_leak: as in the released code, D is frozen in G's pass of the first micro-batch only, so that in the others G's
     adversarial gradient also flows into D. False is what the paper describes.
@@ -55,6 +55,7 @@ class Adversarial(Steps):
     lambda_gan: NonNegativeFloat = Field(description="published: 0.1")
     perceptual: Literal["lpips", "lpips_seeded"] = Field(default="lpips", description="published: lpips (VGG-16)")
     discriminator_width: PositiveInt = Field(default=OFFICIAL_WIDTH, description="published: 64")
+    discriminator_lr: PositiveFloat | None = Field(default=None, description="default: lr, as published")
     bf16: bool = Field(
         default=False, description="bfloat16 autocast of the restorer and LPIPS, not of D; published: float32"
     )
@@ -135,7 +136,10 @@ def train(
     """
     generator.to(session.device).train()
     discriminator.to(session.device).train()
-    step_g, step_d = loop.adamw(generator, settings.lr), loop.adamw(discriminator, settings.lr)
+    step_g, step_d = (
+        loop.adamw(generator, settings.lr),
+        loop.adamw(discriminator, settings.discriminator_lr or settings.lr),
+    )
     parts: dict[str, loop.Stateful] = {
         "generator": generator,
         "discriminator": discriminator,

@@ -4,11 +4,13 @@ import pytest
 import torch
 from pydantic import TypeAdapter
 
+from tasks.diffusion.priors import PRIORS
+from tasks.diffusion.unet import UNet
 from tasks.models.table import AnyTraining
 from tasks.pixels import to_tensor
 from tasks.restorers import swinir
 from tasks.training import loop, swinir_gan
-from tasks.training.discriminator import UNetDiscriminator
+from tasks.training.discriminator import PriorDiscriminator, UNetDiscriminator
 from tasks.training.loop import Alone, Session
 
 DEVICES = {"cuda": torch.device("cuda", 1), "mps": torch.device("mps", 0)}
@@ -86,11 +88,15 @@ def test_a_training_runs_on_apple_s_gpu(pretend, name):
 
 
 @pytest.mark.parametrize("kind", DEVICES)
-def test_the_training_against_a_discriminator_waits_once_a_step(pretend, kind):
+@pytest.mark.parametrize("has_prior", [False, True])
+def test_the_training_against_a_discriminator_waits_once_a_step(pretend, kind, has_prior):
     image, its = Album(64).batch(Album.ids), pretend(kind)
     session = Session(Alone(DEVICES[kind]), on_step=lambda step, losses: step == 2 and its.waits.clear())
     with its.devices():
         generator, critic = swinir.build(SMALL), UNetDiscriminator(8, 0)
+        if has_prior:
+            prior = UNet(PRIORS["demo128"]).to(DEVICES[kind]).requires_grad_(False)
+            critic = PriorDiscriminator(prior, image.to(DEVICES[kind]), 0)
         swinir_gan.train(generator, critic, distance, lambda step: (image, image, image), GAN, 0, session)
     if kind == "cuda":
         assert len({wait.partition(": ")[2] for wait in its.waits}) == 1, its.waits

@@ -11,18 +11,22 @@ import lpips
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from accelerate import Accelerator
 from golden.restorer_weights import arrays, fill_module, load_manifest
 from golden.restorer_weights import test_image as golden_image
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tasks.basics import ROOT, BadInput
+from tasks.basics import ROOT, WEIGHTS, BadInput
+from tasks.diffusion.priors import load_prior
+from tasks.diffusion.unet import UNet, UNetConfig
+from tasks.metrics.seeded import fill_seeded
 from tasks.restorers import srcnn, swinir
 from tasks.running import interrupts
 from tasks.running.read_ahead import read_ahead
 from tasks.training import loop, losses, network, swinir_gan
-from tasks.training.discriminator import UNetDiscriminator
+from tasks.training.discriminator import PriorDiscriminator, UNetDiscriminator
 from tasks.training.loop import Session
 
 GOLDEN = ROOT / "tests" / "golden" / "data" / "restorers"
@@ -255,12 +259,63 @@ def test_a_step_leaves_the_global_generator_as_it_was(accelerator):
     assert not torch.equal(first, second)
 
 
+# ------------------------------------------------------------------------------------- what a prior sees
+
+
+def random_prior():
+    config = UNetConfig(32, (1, 2), (1, 1), (), 64)
+    return fill_seeded(UNet(config), "tiny").eval().requires_grad_(False)
+
+
+def seeing(prior):
+    return PriorDiscriminator(prior, numbered("hq", 6), seed=1)
+
+
+def test_a_discriminator_judges_every_level_of_the_prior_and_leaves_it_alone():
+    prior, x = random_prior(), numbered("gt", 2).requires_grad_()
+    critic = seeing(prior)
+    logits = critic(x)
+    assert logits.shape == (2, 2, 64, 64)  # sides of 64 and 32, the latter repeated
+    assert torch.equal(logits[:, 1, ::2, ::2], logits[:, 1, 1::2, 1::2])
+    logits.sum().backward()
+    assert x.grad.abs().max() > 0
+    assert all(parameter.grad is None for parameter in prior.parameters())
+    assert {name.partition(".")[0] for name in critic.state_dict()} == {"heads"}
+
+
+def test_features_of_the_real_photos_have_mean_0_and_deviation_1():
+    critic, seen = seeing(random_prior()), []
+    for head in critic.heads:
+        head[0].register_forward_pre_hook(lambda module, given: seen.append(given[0]))
+    critic(numbered("hq", 6))
+    for features in seen:
+        torch.testing.assert_close(features.mean((0, 2, 3)), torch.zeros(features.shape[1]), atol=1e-4, rtol=0)
+        torch.testing.assert_close(features.std((0, 2, 3)), torch.ones(features.shape[1]), atol=1e-2, rtol=0)
+
+
+def test_what_a_prior_sees_tells_blur_at_once_where_the_unet_knows_nothing():
+    prior = load_prior("demo128", WEIGHTS / "demo" / "prior.safetensors", torch.device("cpu"))
+    sharp = numbered("hq", 6)
+    blurred = F.interpolate(F.avg_pool2d(sharp, 2), scale_factor=2.0, mode="bilinear")
+    found = {}
+    for name, critic in (("prior", seeing(prior)), ("unet", UNetDiscriminator(16, seed=1))):
+        step = loop.adamw(critic, 1e-3)
+        for _ in range(25):
+            step.zero_grad()
+            loss = losses.labelled_real(critic(sharp)) + losses.labelled_fake(critic(blurred))
+            loss.backward()
+            step.step()
+        found[name] = loss.item()
+    assert found["prior"] < 1.36
+    assert found["unet"] > 1.38  # chance: 1.386
+
+
 # ------------------------------------------------------------------------------------------------- resume
 
 
-def run_gan(accelerator, state, recipe=GAN, seed=1, on_step=lambda step, losses: None):
+def run_gan(accelerator, state, recipe=GAN, seed=1, on_step=lambda step, losses: None, critic=None):
     """A short run on 6 images; returns the trained networks and the losses of its steps."""
-    generator, discriminator = swinir.build(SMALL), UNetDiscriminator(8, seed=1)
+    generator, discriminator = swinir.build(SMALL), critic() if critic else UNetDiscriminator(8, seed=1)
     lq, target, real = numbered("lq", 6), numbered("gt", 6), numbered("hq", 6)
 
     def batch_at(step):
@@ -282,16 +337,17 @@ def same_weights(one, other):
     return all(torch.equal(a, b) for a, b in zip(one.state_dict().values(), other.state_dict().values(), strict=True))
 
 
-def test_a_killed_run_goes_on_bit_equally(tmp_path, accelerator):
+@pytest.mark.parametrize("critic", [None, lambda: seeing(random_prior())], ids=["unet", "prior"])
+def test_a_killed_run_goes_on_bit_equally(tmp_path, accelerator, critic):
     def kill(step, step_losses):
         if step == 3:
             raise Stopped
 
-    generator, discriminator, history = run_gan(accelerator, tmp_path / "whole.pt")
+    generator, discriminator, history = run_gan(accelerator, tmp_path / "whole.pt", critic=critic)
     with pytest.raises(Stopped):
-        run_gan(accelerator, tmp_path / "killed.pt", on_step=kill)
+        run_gan(accelerator, tmp_path / "killed.pt", on_step=kill, critic=critic)
     torch.rand(5)  # the global generator has moved on meanwhile
-    resumed_generator, resumed_discriminator, rest = run_gan(accelerator, tmp_path / "killed.pt")
+    resumed_generator, resumed_discriminator, rest = run_gan(accelerator, tmp_path / "killed.pt", critic=critic)
     assert same_weights(generator, resumed_generator)
     assert same_weights(discriminator, resumed_discriminator)
     assert [list(step_losses) for step_losses in rest] == [list(step_losses) for step_losses in history]
