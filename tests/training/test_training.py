@@ -21,13 +21,13 @@ from hypothesis import strategies as st
 from tasks.basics import ROOT, WEIGHTS, BadInput
 from tasks.diffusion.priors import load_prior
 from tasks.diffusion.unet import UNet, UNetConfig
-from tasks.metrics.seeded import fill_seeded
 from tasks.restorers import srcnn, swinir
 from tasks.running import interrupts
 from tasks.running.read_ahead import read_ahead
 from tasks.training import loop, losses, network, swinir_gan
 from tasks.training.discriminator import PriorDiscriminator, UNetDiscriminator
 from tasks.training.loop import Session
+from tasks.weights.seeding import initial_weights
 
 GOLDEN = ROOT / "tests" / "golden" / "data" / "restorers"
 TINY = swinir.SwinIRConfig(12, (2, 2), (2, 2), 8, 2.0, unshuffle=8, feature_size=8, drop_path_rate=0.0)
@@ -263,8 +263,8 @@ def test_a_step_leaves_the_global_generator_as_it_was(accelerator):
 
 
 def random_prior():
-    config = UNetConfig(32, (1, 2), (1, 1), (), 64)
-    return fill_seeded(UNet(config), "tiny").eval().requires_grad_(False)
+    with initial_weights(1):
+        return UNet(UNetConfig(32, (1, 2), (1, 1), (), 64)).eval().requires_grad_(False)
 
 
 def seeing(prior):
