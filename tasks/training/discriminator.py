@@ -10,6 +10,7 @@ from tasks.weights.seeding import initial_weights
 
 OFFICIAL_WIDTH = 64
 HEAD_WIDTH = 64
+COARSER = 4  # finer features than these see noise rather than faces
 
 
 def _enlarge(x: Tensor) -> Tensor:
@@ -63,7 +64,8 @@ class UNetDiscriminator(nn.Module):
 class PriorDiscriminator(nn.Module):
     """Images [N, 3, H, W] in [0, 1] to logits [N, levels, H, W] (high = real) by what a frozen diffusion prior sees.
 
-    The prior's encoder is asked as of clean photos (t = 0); on each of its levels a small network judges every place.
+    The prior's encoder is asked as of clean photos (t = 0); on each of its coarser levels a small network judges every
+    place.
     Logits of coarser levels are repeated, so that the levels count alike in a mean. What tells blur and broken strokes
     from skin and hair is in the features from the start, so that it takes dozens of steps where the U-Net, which begins
     with nothing, takes thousands. None of the papers has it for restoration; Sauer et al. 2021 ("Projected GANs
@@ -84,9 +86,10 @@ class PriorDiscriminator(nn.Module):
         return torch.cat([F.interpolate(logits, x.shape[-2:]) for logits in judged], dim=1)
 
     def levels(self, x: Tensor) -> list[Tensor]:
-        """The deepest features of every size, from the largest."""
+        """The deepest features of every size from a quarter of the image's on, the largest first."""
         middle, maps, _ = self._see(2 * x - 1, torch.zeros(len(x), device=x.device))
-        return [*{features.shape[-1]: features for features in (*maps, middle)}.values()]
+        by_side = {features.shape[-1]: features for features in (*maps, middle)}
+        return [features for side, features in by_side.items() if COARSER * side <= x.shape[-1]]
 
 
 class Head(nn.Sequential):

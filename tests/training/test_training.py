@@ -264,19 +264,19 @@ def test_a_step_leaves_the_global_generator_as_it_was(accelerator):
 
 def random_prior():
     with initial_weights(1):
-        return UNet(UNetConfig(32, (1, 2), (1, 1), (), 64)).eval().requires_grad_(False)
+        return UNet(UNetConfig(32, (1, 1, 1, 2), (1,) * 4, (), 64)).eval().requires_grad_(False)
 
 
 def seeing(prior):
     return PriorDiscriminator(prior, numbered("hq", 6), seed=1)
 
 
-def test_a_discriminator_judges_every_level_of_the_prior_and_leaves_it_alone():
+def test_a_discriminator_judges_the_coarser_levels_of_the_prior_and_leaves_it_alone():
     prior, x = random_prior(), numbered("gt", 2).requires_grad_()
     critic = seeing(prior)
     logits = critic(x)
-    assert logits.shape == (2, 2, 64, 64)  # sides of 64 and 32, the latter repeated
-    assert torch.equal(logits[:, 1, ::2, ::2], logits[:, 1, 1::2, 1::2])
+    assert logits.shape == (2, 2, 64, 64)  # of sides of 16 and 8: all but one of each 8 x 8 are repeated
+    assert torch.equal(logits[:, 1, ::8, ::8], logits[:, 1, 7::8, 7::8])
     logits.sum().backward()
     assert x.grad.abs().max() > 0
     assert all(parameter.grad is None for parameter in prior.parameters())
