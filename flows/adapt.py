@@ -15,7 +15,17 @@ from flows.rounds import Adaptation, adapt_in_rounds
 from flows.rows import Check, Row, reported, rows_of, run_prior, run_restorer
 from flows.steps import describe, real_label, reference_metrics, score
 from flows.whole_photos import AS_USUAL, Options, Outcome, Part, Whole, outcome, root_for
-from flows.workspace import TRAINED, Drafts, Run, Workspace, absolute, results_folder, run_here, say_set_aside
+from flows.workspace import (
+    TRAINED,
+    Drafts,
+    Run,
+    Workspace,
+    absolute,
+    results_folder,
+    run_here,
+    say_replaced,
+    say_set_aside,
+)
 from tasks.basics import ROOT, BadInput, suggestion
 from tasks.data.chosen import ChosenPhotos
 from tasks.data.ingest import PhotoFolder, discover
@@ -30,6 +40,7 @@ from tasks.stages.paste_faces import names_of
 from tasks.stages.photos import PhotosParams, photos
 from tasks.stages.report import ReportParams, report
 from tasks.store.artifact import ImageFolder
+from tasks.store.ownership import manifest_of
 from tasks.weights.file import WeightFile
 
 LOG = logging.getLogger(__name__)
@@ -190,9 +201,10 @@ class Ready:
 
     def adapted(self) -> ImageFolder:
         """The photos by the adapted restorer; the report is written."""
-        truth = self.truth() if self.truth else None
+        truth, earlier = self.truth() if self.truth else None, manifest_of(self.work.place("report"))
         adapted = adapt_restorer(self.settings, self.work, self.details)
         write_report(self.settings, self.work, self.details, truth, self.title, self.real_label)
+        say_replaced(earlier, self.work["report"].manifest, self.work.root)
         return adapted
 
 

@@ -82,9 +82,15 @@ def suffix_of(method: str, seed: int | None, *, is_fast: bool) -> str:
     return name if seed is None else f"{name}_seed{seed}"
 
 
-def row_named(settings: Experiment, experiment: str, method: str) -> Row:
+def row_named(experiment: str, method: str) -> Row:
     """A row that can be run on a user's photos. Raises BadInput if the experiment has none of that name."""
-    rows = {row.name: row for row in rows_of(settings).values() if row.runs_here}
+    whole = load_experiment(experiment)
+    rows = {row.name: row for row in rows_of(for_photos(whole)).values() if row.runs_here}
+    if method in whole.table and method not in rows:
+        raise BadInput(
+            f"{method!r} of {experiment!r} is about its own run's adapted restorer, or about images made elsewhere;"
+            f" `bfr adapt` makes a restorer for your photos. Valid: {', '.join(rows)}."
+        )
     if method not in rows:
         raise BadInput(
             f"{experiment!r} has no method {method!r}.{suggestion(method, rows)} Valid: {', '.join(rows)}."
@@ -98,7 +104,7 @@ def chosen(experiment: str, method: str, weights: str | None, seed: int | None, 
     for one that has no fast variant, if that is wanted.
     """
     settings = for_photos(load_experiment(experiment))
-    row_named(settings, experiment, method)
+    row_named(experiment, method)
     if is_fast:
         settings = fast(settings, method)
     changes: dict[str, object] = {} if seed is None else {"seed": seed}

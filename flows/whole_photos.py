@@ -8,13 +8,12 @@ from pathlib import Path
 from typing import Literal
 
 from flows.preflight import registered
-from flows.restore import OWN_FILE, check_needs, chosen, for_photos, row_named, suffix_of
+from flows.restore import OWN_FILE, check_needs, chosen, row_named, suffix_of
 from flows.rows import Check, Row, rows_of
 from flows.workspace import Drafts, Run, alone_in, hide_from_git, remove_results, results_folder, run_here
 from tasks.basics import WEIGHTS, BadInput, Strict, suggestion
 from tasks.data.chosen import ChosenPhotos
 from tasks.params.experiment import Comparison, Experiment
-from tasks.params.load import load_experiment
 from tasks.running.stage import Source
 from tasks.stages.faces_report import FacesReportParams, faces_report
 from tasks.stages.find_faces import FindFacesParams, FoundPhoto, find_faces, read_found
@@ -142,7 +141,7 @@ def files_of(experiment: str, method: str, options: Options = AS_USUAL) -> list[
     """The registered weight files that a row of an experiment's table and the options need. Raises BadInput for an
     unknown row.
     """
-    row = row_named(for_photos(load_experiment(experiment)), experiment, method)
+    row = row_named(experiment, method)
     return [*registered([*row.checks(), *options.checks])]
 
 

@@ -161,7 +161,7 @@ def say_replaced(earlier: Manifest | None, now: Manifest, root: Path) -> None:
 
 
 def _settings_of(made: Manifest) -> object:
-    return made.params, {name: made.inputs.get(name) for name in ("weights", "estimator")}
+    return made.params.get("settings", made.params), {name: made.inputs.get(name) for name in ("weights", "estimator")}
 
 
 def say_set_aside(*taken: ImageFolder) -> None:

@@ -213,6 +213,15 @@ def test_crops_are_adapted_to_in_rounds(clean, tmp_path, caplog, monkeypatch):
     assert last.inputs["weights"] == first.files["model.safetensors"].sha256
 
 
+def test_an_adaptation_with_other_settings_says_that_it_replaces_the_results(clean, tmp_path, caplog):
+    out = str(tmp_path / "out")
+    for iterations in (2, 2, 1):
+        assert "were replaced" not in caplog.text
+        ready = adapting.ready_crops(str(clean), out=out, changes=adapting.Changes(iterations))
+        adapting.adapt(ready, str(clean))
+    assert f"The results in {out}, of another method, seed, weights or settings, were replaced." in caplog.text
+
+
 def test_faces_that_would_be_enlarged_over_twice_are_no_clean_ones():
     assert adapting.for_real(Options(max_faces=1, only_center=True), 512) == Options(min_face=128)
     assert adapting.for_real(Options(min_face=200), 512).min_face == 200
