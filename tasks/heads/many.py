@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from multiprocessing import get_context
 
@@ -14,10 +15,13 @@ FEW = 12  # heads, whose rendering takes less time than a start of processes
 
 
 def render_many(seeds: Sequence[int], size: int) -> Iterator[np.ndarray]:
-    """`render(seed, size)` of each seed, in order."""
+    """`render(seed, size)` of each seed, in order.
+
+    Raises BrokenProcessPool where no process can start, as from a script without `if __name__ == "__main__"`.
+    """
     if len(seeds) <= FEW:
         yield from (render(seed, size) for seed in seeds)
         return
     processes = min(os.cpu_count() or 1, len(seeds) // FEW + 1)
-    with get_context("spawn").Pool(processes, cv2.setNumThreads, (1,)) as pool:
-        yield from pool.imap(partial(render, size=size), seeds, chunksize=4)
+    with ProcessPoolExecutor(processes, get_context("spawn"), cv2.setNumThreads, (1,)) as pool:
+        yield from pool.map(partial(render, size=size), seeds, chunksize=4)

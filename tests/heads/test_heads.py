@@ -1,12 +1,15 @@
 """Properties of the rendered heads: exact, one person at any size, aligned, topics independent, everybody occurs."""
 
 import dataclasses
+import subprocess
+import sys
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 
+from tasks.basics import ROOT
 from tasks.heads import extract, head, many, mesh, person, photo, render
 from tasks.heads.clothes import draw_outfit
 from tasks.heads.eyes import draw_iris
@@ -176,3 +179,10 @@ def test_many_heads_come_in_order_whatever_renders_them(monkeypatch):
     seeds = range(6)  # for two processes
     for seed, picture in zip(seeds, render_many(seeds, 16), strict=True):
         assert np.array_equal(picture, render.render(seed, 16)), seed
+
+
+def test_a_program_that_cannot_be_imported_again_is_told_so_and_does_not_wait_for_ever():
+    program = "from tasks.heads.many import render_many; list(render_many(range(13), 16))"
+    done = subprocess.run([sys.executable, "-"], input=program, cwd=ROOT, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 1
+    assert "BrokenProcessPool" in done.stderr
