@@ -64,7 +64,7 @@ def test_one_pass_is_bias_norm_modulation_and_silu_of_both_halves():
     scale, shift = images(2, 96), images(2, 96) / 2
     bias = images(96)
     expected = F.silu(norm(x + bias[:, None, None]) * (1 + scale[:, :, None, None]) + shift[:, :, None, None])
-    halves = x.split([64, 32], dim=1)
+    halves = [(half, None) for half in x.split([64, 32], dim=1)]
     assert torch.equal(norm_silu(norm, halves, bias=bias, modulation=(scale, shift)), expected)
 
 
@@ -79,24 +79,35 @@ from tasks.running import unet_triton
 torch.set_num_threads(1)
 norm, draw = fill_seeded(GroupNorm(96), "norm"), torch.Generator().manual_seed(0)
 scale, shift, bias = torch.randn(2, 192, generator=draw)[:, 96:], torch.randn(2, 96, generator=draw), torch.randn(96)
+weight, last = torch.randn(96, 160, 1, 1, generator=draw) / 8, torch.randn(6, 96, 3, 3, generator=draw) / 8
 changes = {"modulation": (scale, shift), "bias": bias}, {"is_active": False, "bias": bias}, {"dtype": torch.float32}
-def compared(name, *args, **more):
-    ours, plain = (getattr(module, name)(*args, **more) for module in (unet_triton, fast))
-    assert ours.dtype == plain.dtype and ours.is_contiguous(memory_format=torch.channels_last)
+def near(ours, plain, limit=2e-6):
+    assert ours.dtype == plain.dtype and ours.shape == plain.shape
     error, size = (ours.float() - plain.float()).abs().max(), plain.float().abs().max()
-    print(bool(error < (2e-6 if ours.dtype == torch.float32 else 1e-2) * size))
+    print(bool(error < (limit if ours.dtype == torch.float32 else 1e-2) * size))
+def both(name, *args, **more):
+    return [getattr(module, name)(*args, **more) for module in (unet_triton, fast)]
 for height, width, dtype in ((20, 17, torch.float32), (4, 4, torch.float32), (8, 8, torch.bfloat16)):
     x = 3 + torch.randn(2, 96, height, width, generator=draw).to(dtype)
-    for parts in ([x], x.split([64, 32], dim=1)):
+    for parts in ([(x, None)], [(half, None) for half in x.split([64, 32], dim=1)]):
         for more in changes:
-            compared("norm_silu", norm, parts, **more)
-    for parts in ([x], [x, x.flip(1)], [x, x.flip(1), x.flip(2)]):
-        compared("added", parts, bias)
+            ours, plain = both("norm_silu", norm, parts, **more)
+            near(ours, plain)
+            assert ours.is_contiguous(memory_format=torch.channels_last)
+    products = [*zip((x, x[:, 32:].flip(2)), weight.split([96, 64], dim=1))] if dtype == torch.float32 else []
+    for summands in (([x],), ([x, x.flip(1)], bias), ([x], bias, products[:1]), ([x], None, products)):
+        ours, plain = both("added", *summands)
+        near(ours[0], plain[0])
+        assert ours[0].is_contiguous(memory_format=torch.channels_last)
+    near(unet_triton.norm_silu(norm, [ours]), fast.norm_silu(norm, [plain]), 4e-6)
+    halves = [unet_triton.added([half]) for half in x.split([64, 32], dim=1)]
+    near(unet_triton.norm_silu(norm, halves), fast.norm_silu(norm, [(x, None)]))
+    near(*both("last", norm, last, bias[:6], (x, None)), 1e-3)
 """
     environment = {**os.environ, "TRITON_INTERPRET": "1", "PYTHONPATH": str(ROOT)}
     command = [sys.executable, "-c", code]
     done = subprocess.run(command, capture_output=True, text=True, timeout=300, env=environment, check=False)
-    assert done.stdout.split() == ["True"] * 27, done.stdout + done.stderr[-2000:]
+    assert done.stdout.split() == ["True"] * 39, done.stdout + done.stderr[-2000:]
 
 
 @pytest.mark.parametrize(("device", "is_half"), [("cpu", True), ("mps", True), ("cuda", False)])
