@@ -79,9 +79,13 @@ def compiled(report: Report, device: torch.device, is_quick: bool) -> None:
 
 @torch.no_grad()
 def graphed(network: Denoise, batch: int, side: int, device: torch.device) -> Denoise:
-    """The network as one graph of kernels, for one size of batches: a replay costs the processor one launch."""
+    """The network as one graph of kernels, for one size of batches: a replay costs the processor one launch.
+
+    A graph knows its weights by their places in memory, so it goes with the network that owns them.
+    """
     x, t = torch.zeros(batch, 3, side, side, device=device), torch.zeros(batch, device=device)
     graph, stream = torch.cuda.CUDAGraph(), torch.cuda.Stream(device)
+    stream.wait_stream(torch.cuda.current_stream(device))
     with torch.cuda.stream(stream):  # type: ignore[no-untyped-call]
         for _ in range(3):
             network(x, t)
@@ -95,6 +99,7 @@ def graphed(network: Denoise, batch: int, side: int, device: torch.device) -> De
         graph.replay()
         return result.clone()
 
+    replay.network = network  # type: ignore[attr-defined]
     return replay
 
 
@@ -114,6 +119,9 @@ def measure(report: Report, way: Way, device: torch.device, is_quick: bool) -> N
         images, each_s, first_s = chain(way, device, is_quick)
     except Exception as error:
         report.check(False, f"Algorithm 1, {way.name}: {type(error).__name__}: {str(error)[:300]}")
+        return
+    if not images.isfinite().all():
+        report.check(False, f"Algorithm 1, {way.name}: {int((~images.isfinite()).sum())} numbers are not finite")
         return
     reference = reference_images(device, is_quick)
     psnr = -10 * math.log10(max(1e-20, float((images[: len(reference)] - reference).square().mean())))

@@ -36,8 +36,9 @@ def norm_silu(
         channels = x.shape[1]
         grid = (-(-pixels * tile // TILE), n, channels // tile)
         _apply[grid](
-            x, factor, shift, out, pixels, channels, first, total, is_active, PIXELS=TILE // tile, CHANNELS=tile
-        )
+            x, factor, shift, out, pixels, channels, first, total, is_active, PIXELS=TILE // tile, CHANNELS=tile,
+            num_warps=8,
+        )  # fmt: skip
         first += channels
     return out
 
@@ -46,7 +47,10 @@ def moments(x: Tensor) -> Tensor:
     """Of every channel and run of pixels: mean, and sum of squares around it; [2, N, runs, C] float32."""
     n, channels, height, width = x.shape
     found, tile = no_moments(x), math.gcd(WIDEST, channels)
-    _moments[(found.shape[2] * channels // tile, n)](x, found, height * width, channels, RUN=RUN, CHANNELS=tile)
+    _moments[(found.shape[2] * channels // tile, n)](
+        x, found, height * width, channels, RUN=RUN, CHANNELS=tile,
+        num_warps=tile // 8,
+    )  # fmt: skip
     return found
 
 
@@ -89,6 +93,7 @@ def added(
         height * width, channels, a.shape[1], a_weight.stride(0), b.shape[1], b_weight.stride(0),
         len(parts), bias is not None, len(products),
         RUN=RUN, CHANNELS=tile, DEPTH=math.gcd(WIDEST, a.shape[1], b.shape[1]),
+        num_warps=tile // 8,
     )  # fmt: skip
     return out, found
 
@@ -128,8 +133,8 @@ def _moments(x, found, pixels, channels, RUN: tl.constexpr, CHANNELS: tl.constex
     channel = tl.program_id(0) % tiles * CHANNELS + tl.arange(0, CHANNELS)
     pixel = run * RUN + tl.arange(0, RUN)
     is_inside = (pixel < pixels)[:, None]
-    place = (row.to(tl.int64) * pixels + pixel)[:, None] * channels + channel[None, :]
-    y = tl.load(x + place, is_inside, 0.0).to(tl.float32)
+    image = x + row.to(tl.int64) * pixels * channels
+    y = tl.load(image + pixel[:, None] * channels + channel[None, :], is_inside, 0.0).to(tl.float32)
     _put_moments(y, is_inside, run, row, channel, found, pixels, channels, RUN)
 
 
@@ -181,20 +186,21 @@ def _apply(
     channel = tl.program_id(2) * CHANNELS + tl.arange(0, CHANNELS)
     pixel = tl.program_id(0) * PIXELS + tl.arange(0, PIXELS)
     is_inside = (pixel < pixels)[:, None]
-    line = row.to(tl.int64) * pixels + pixel
-    values = tl.load(x + line[:, None] * channels + channel[None, :], is_inside, 0.0).to(tl.float32)
+    before = row.to(tl.int64) * pixels
+    image, result = x + before * channels, out + before * total + first
+    values = tl.load(image + pixel[:, None] * channels + channel[None, :], is_inside, 0.0).to(tl.float32)
     a, b = tl.load(factor + row * total + first + channel), tl.load(shift + row * total + first + channel)
     y = values * a[None, :] + b[None, :]
     if is_active:
         y = y / (1 + tl.exp(-y))
-    tl.store(out + line[:, None] * total + (first + channel)[None, :], y.to(out.dtype.element_ty), is_inside)
+    tl.store(result + pixel[:, None] * total + channel[None, :], y.to(out.dtype.element_ty), is_inside)
 
 
 @triton.jit
-def _plus_product(y, x, weight, line, is_inside, channel, depth, weight_row, DEPTH: tl.constexpr):
+def _plus_product(y, image, weight, pixel, is_inside, channel, depth, weight_row, DEPTH: tl.constexpr):
     for first in range(0, depth, DEPTH):
         k = first + tl.arange(0, DEPTH)
-        values = tl.load(x + line[:, None] * depth + k[None, :], is_inside, 0.0)
+        values = tl.load(image + pixel[:, None] * depth + k[None, :], is_inside, 0.0)
         factors = tl.load(weight + channel[None, :] * weight_row + k[:, None])
         y = tl.dot(values, factors, y, input_precision="ieee")
     return y
@@ -211,19 +217,19 @@ def _added(
     channel = tl.program_id(0) % tiles * CHANNELS + tl.arange(0, CHANNELS)
     pixel = run * RUN + tl.arange(0, RUN)
     is_inside = (pixel < pixels)[:, None]
-    line = row.to(tl.int64) * pixels + pixel
-    place = line[:, None] * channels + channel[None, :]
-    y = tl.load(first + place, is_inside, 0.0).to(tl.float32)
+    before = row.to(tl.int64) * pixels
+    place = pixel[:, None] * channels + channel[None, :]
+    y = tl.load(first + before * channels + place, is_inside, 0.0).to(tl.float32)
     if parts > 1:
-        y += tl.load(second + place, is_inside, 0.0).to(tl.float32)
+        y += tl.load(second + before * channels + place, is_inside, 0.0).to(tl.float32)
     if has_bias:
         y += tl.load(bias + channel).to(tl.float32)[None, :]
     if products > 0:
-        y = _plus_product(y, a, a_weight, line, is_inside, channel, a_depth, a_row, DEPTH)
+        y = _plus_product(y, a + before * a_depth, a_weight, pixel, is_inside, channel, a_depth, a_row, DEPTH)
     if products > 1:
-        y = _plus_product(y, b, b_weight, line, is_inside, channel, b_depth, b_row, DEPTH)
+        y = _plus_product(y, b + before * b_depth, b_weight, pixel, is_inside, channel, b_depth, b_row, DEPTH)
     result = y.to(out.dtype.element_ty)
-    tl.store(out + place, result, is_inside)
+    tl.store(out + before * channels + place, result, is_inside)
     _put_moments(result.to(tl.float32), is_inside, run, row, channel, found, pixels, channels, RUN)
 
 
@@ -232,18 +238,18 @@ def _last(
     x, weight, bias, out, height, width, outs,
     CHANNELS: tl.constexpr, RUN: tl.constexpr, DEPTH: tl.constexpr, OUT: tl.constexpr,
 ):  # fmt: skip
-    row, pixels = tl.program_id(1).to(tl.int64), height * width
+    pixels, before = height * width, tl.program_id(1).to(tl.int64) * height * width
     pixel, result = tl.program_id(0) * RUN + tl.arange(0, RUN), tl.arange(0, OUT)
     line, column, is_result = pixel // width, pixel % width, (result < outs)[None, :]
     total = tl.zeros([RUN, OUT], tl.float32) + tl.load(bias + result, result < outs, 0.0)[None, :]
     for tap in tl.static_range(9):
         down, right = tap // 3 - 1, tap % 3 - 1
         is_there = (line + down >= 0) & (line + down < height) & (column + right >= 0) & (column + right < width)
-        place = row * pixels + pixel + down * width + right
+        place = pixel + down * width + right
         for first in tl.static_range(0, CHANNELS, DEPTH):
             k = first + tl.arange(0, DEPTH)
-            values = tl.load(x + place[:, None] * CHANNELS + k[None, :], is_there[:, None], 0.0)
+            values = tl.load(x + before * CHANNELS + place[:, None] * CHANNELS + k[None, :], is_there[:, None], 0.0)
             factors = tl.load(weight + (result[None, :] * 9 + tap) * CHANNELS + k[:, None], is_result, 0.0)
             total = tl.dot(values, factors.to(tl.float16), total)
-    place = (row * outs + result)[None, :] * pixels + pixel[:, None]
-    tl.store(out + place, total, (pixel < pixels)[:, None] & is_result)
+    place = result[None, :] * pixels + pixel[:, None]
+    tl.store(out + before * outs + place, total, (pixel < pixels)[:, None] & is_result)

@@ -1,14 +1,19 @@
 """`python -m benchmarks.gpu` on the CPU and without the packages that a bare box lacks."""
 
+import gc
 import json
 import subprocess
 import sys
+import weakref
+from contextlib import nullcontext
 from importlib.util import find_spec
+from unittest.mock import MagicMock
 
 import pytest
 import torch
 
 from benchmarks import gpu
+from benchmarks.on_gpu import chain, training
 from benchmarks.on_gpu.report import Report
 from tasks.basics import ROOT
 
@@ -63,6 +68,40 @@ def test_a_part_for_which_no_time_is_left_is_named(tmp_path):
     gpu.run_part("kernels", report, torch.device("cpu"), False, 3)
     assert report.notes == ["Left out: kernels, which takes about 40 s, 3 s were left."]
     assert not report.checks
+
+
+def test_a_chain_whose_images_are_not_finite_fails_its_check(tmp_path, monkeypatch):
+    """In whichever image, though the first alone is compared with float32."""
+    images = torch.zeros(2, 3, 4, 4)
+    monkeypatch.setattr(chain, "chain", lambda *given: (images, 1.0, 1.0))
+    report, way = Report(tmp_path), chain.Way("way", torch.nn.Identity(), "bf16", 2, 2)
+    images[1, 0, 0, 0] = torch.nan
+    chain.measure(report, way, torch.device("cpu"), True)
+    assert report.failed == ["Algorithm 1, way: 1 numbers are not finite"]
+
+
+def test_a_training_whose_later_losses_are_not_numbers_fails_its_check(tmp_path, monkeypatch):
+    given = iter([[1.0, 2.0, 3.0], [1.0, 2.0, float("nan")], [1.0, float("nan"), 3.0]])
+    monkeypatch.setattr(training, "losses_of", lambda *given_: next(given))
+    report = Report(tmp_path)
+    training.near(report, torch.device("cpu"), "prior")
+    assert len(report.failed) == 2
+
+
+def test_a_graph_keeps_the_weights_that_it_reads(monkeypatch):
+    """On no GPU: what PyTorch records and replays is left out."""
+    for name in ("CUDAGraph", "Stream", "current_stream"):
+        monkeypatch.setattr(torch.cuda, name, MagicMock())
+    for name in ("stream", "graph"):
+        monkeypatch.setattr(torch.cuda, name, lambda given: nullcontext())
+    network = torch.nn.Conv2d(3, 3, 1)
+    network.forward = lambda x, t: x
+    weight = weakref.ref(network.weight)
+    replay = chain.graphed(network, 2, 4, torch.device("cpu"))
+    del network
+    gc.collect()
+    assert weight() is not None
+    assert torch.equal(replay(torch.ones(2, 3, 4, 4), torch.ones(2, dtype=torch.int64)), torch.ones(2, 3, 4, 4))
 
 
 def test_every_part_is_a_function_of_its_module():
