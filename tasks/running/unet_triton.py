@@ -21,6 +21,7 @@ def norm_silu(
     bias: Tensor | None = None,
     modulation: tuple[Tensor, Tensor] | None = None,
     is_active: bool = True,
+    is_paired: bool = False,
     dtype: torch.dtype | None = None,
 ) -> Tensor:
     """See `tasks.diffusion.fast.norm_silu`; the parts' channels are multiples of 32."""
@@ -29,18 +30,21 @@ def norm_silu(
     n, _, height, width = images[0].shape
     pixels, total = height * width, sum(x.shape[1] for x in images)
     factor, shift = affine(norm, torch.cat(known, dim=3) if len(known) > 1 else known[0], pixels, bias, modulation)
-    dtype, last = dtype or images[0].dtype, torch.channels_last
-    out = torch.empty((n, total, height, width), dtype=dtype, device=images[0].device, memory_format=last)
+    wide = width + 2 * is_paired
+    out = torch.empty((n, height, wide, total), dtype=dtype or images[0].dtype, device=images[0].device)
+    if is_paired:
+        out[:, :, :: wide - 1] = 0
     tile, first = math.gcd(128, *(x.shape[1] for x in images)), 0
     for x in images:
         channels = x.shape[1]
         grid = (-(-pixels * tile // TILE), n, channels // tile)
         _apply[grid](
-            x, factor, shift, out, pixels, channels, first, total, is_active, PIXELS=TILE // tile, CHANNELS=tile,
+            x, factor, shift, out, pixels, width, channels, first, total, is_active, is_paired,
+            PIXELS=TILE // tile, CHANNELS=tile,
             num_warps=8,
         )  # fmt: skip
         first += channels
-    return out
+    return (out.view(n, height, wide // 2, 2 * total) if is_paired else out).permute(0, 3, 1, 2)
 
 
 def moments(x: Tensor) -> Tensor:
@@ -179,7 +183,7 @@ def _affine(
 
 @triton.jit
 def _apply(
-    x, factor, shift, out, pixels, channels, first, total, is_active: tl.constexpr,
+    x, factor, shift, out, pixels, width, channels, first, total, is_active: tl.constexpr, is_paired: tl.constexpr,
     PIXELS: tl.constexpr, CHANNELS: tl.constexpr,
 ):  # fmt: skip
     row = tl.program_id(1)
@@ -187,13 +191,15 @@ def _apply(
     pixel = tl.program_id(0) * PIXELS + tl.arange(0, PIXELS)
     is_inside = (pixel < pixels)[:, None]
     before = row.to(tl.int64) * pixels
-    image, result = x + before * channels, out + before * total + first
+    image, result, place = x + before * channels, out + before * total + first, pixel
+    if is_paired:  # a pixel more at both ends of a row
+        result, place = result + 2 * before // width * total, pixel + 2 * (pixel // width) + 1
     values = tl.load(image + pixel[:, None] * channels + channel[None, :], is_inside, 0.0).to(tl.float32)
     a, b = tl.load(factor + row * total + first + channel), tl.load(shift + row * total + first + channel)
     y = values * a[None, :] + b[None, :]
     if is_active:
         y = y / (1 + tl.exp(-y))
-    tl.store(result + pixel[:, None] * total + channel[None, :], y.to(out.dtype.element_ty), is_inside)
+    tl.store(result + place[:, None] * total + channel[None, :], y.to(out.dtype.element_ty), is_inside)
 
 
 @triton.jit

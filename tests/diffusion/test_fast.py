@@ -13,7 +13,7 @@ from torch import nn
 
 from tasks.basics import ROOT
 from tasks.diffusion import fast
-from tasks.diffusion.fast import FastUNet, for_sampling, in_one, norm_silu
+from tasks.diffusion.fast import FastUNet, for_sampling, in_one, in_pairs, norm_silu, paired
 from tasks.diffusion.unet import GroupNorm, UNet, UNetConfig
 from tasks.metrics.seeded import fill_seeded
 
@@ -59,6 +59,15 @@ def test_repeating_pixels_and_convolving_is_one_transposed_convolution(channels,
     torch.testing.assert_close(in_one(conv)(x), conv(repeated), rtol=0, atol=1e-13)
 
 
+@given(st.integers(1, 5), st.integers(1, 5), st.integers(1, 7), st.integers(1, 4))
+@settings(max_examples=20, deadline=None)
+def test_pairs_of_pixels_are_convolved_at_once(channels, out, height, half):
+    x, weight = images(2, channels, height, 2 * half).double(), images(out, channels, 3, 3).double()
+    pairs = F.conv2d(in_pairs(x), paired(weight), padding=(1, 0))
+    both = pairs.permute(0, 2, 3, 1).reshape(2, height, 2 * half, out).permute(0, 3, 1, 2)
+    torch.testing.assert_close(both, F.conv2d(x, weight, padding=1), rtol=0, atol=1e-13)
+
+
 def test_one_pass_is_bias_norm_modulation_and_silu_of_both_halves():
     norm, x = fill_seeded(GroupNorm(96), "norm"), images(2, 96, 5, 7)
     scale, shift = images(2, 96), images(2, 96) / 2
@@ -87,13 +96,15 @@ def near(ours, plain, limit=2e-6):
     print(bool(error < (limit if ours.dtype == torch.float32 else 1e-2) * size))
 def both(name, *args, **more):
     return [getattr(module, name)(*args, **more) for module in (unet_triton, fast)]
-for height, width, dtype in ((20, 17, torch.float32), (4, 4, torch.float32), (8, 8, torch.bfloat16)):
+for height, width, dtype in ((10, 30, torch.float32), (3, 5, torch.float32), (8, 8, torch.bfloat16)):
     x = 3 + torch.randn(2, 96, height, width, generator=draw).to(dtype)
     for parts in ([(x, None)], [(half, None) for half in x.split([64, 32], dim=1)]):
         for more in changes:
             ours, plain = both("norm_silu", norm, parts, **more)
             near(ours, plain)
             assert ours.is_contiguous(memory_format=torch.channels_last)
+    if width % 2 == 0:
+        near(*both("norm_silu", norm, parts, is_paired=True))
     products = [*zip((x, x[:, 32:].flip(2)), weight.split([96, 64], dim=1))] if dtype == torch.float32 else []
     for summands in (([x],), ([x, x.flip(1)], bias), ([x], bias, products[:1]), ([x], None, products)):
         ours, plain = both("added", *summands)
@@ -107,7 +118,7 @@ for height, width, dtype in ((20, 17, torch.float32), (4, 4, torch.float32), (8,
     environment = {**os.environ, "TRITON_INTERPRET": "1", "PYTHONPATH": str(ROOT)}
     command = [sys.executable, "-c", code]
     done = subprocess.run(command, capture_output=True, text=True, timeout=300, env=environment, check=False)
-    assert done.stdout.split() == ["True"] * 39, done.stdout + done.stderr[-2000:]
+    assert done.stdout.split() == ["True"] * 41, done.stdout + done.stderr[-2000:]
 
 
 @pytest.mark.parametrize(("device", "is_half"), [("cpu", True), ("mps", True), ("cuda", False)])
