@@ -77,12 +77,12 @@ def test_one_pass_is_bias_norm_modulation_and_silu_of_both_halves():
     assert torch.equal(norm_silu(norm, halves, bias=bias, modulation=(scale, shift)), expected)
 
 
-def test_the_kernels_for_cuda_compute_those_passes():
+def test_the_kernels_for_cuda_compute_those_passes_and_the_network():
     """By Triton's interpreter, in a process of its own, for the choice is made as Triton is imported."""
     code = """
 import torch
 from tasks.diffusion import fast
-from tasks.diffusion.unet import GroupNorm
+from tasks.diffusion.unet import GroupNorm, UNet, UNetConfig
 from tasks.metrics.seeded import fill_seeded
 from tasks.running import unet_triton
 torch.set_num_threads(1)
@@ -114,11 +114,15 @@ for height, width, dtype in ((10, 30, torch.float32), (3, 5, torch.float32), (8,
     halves = [unet_triton.added([half]) for half in x.split([64, 32], dim=1)]
     near(unet_triton.norm_silu(norm, halves), fast.norm_silu(norm, [(x, None)]))
     near(*both("last", norm, last, bias[:6], (x, None)), 1e-3)
+unet = fill_seeded(UNet(UNetConfig(32, (1,), (1,), (8,), 8)), "one level")
+given = torch.randn(1, 3, 8, 8, generator=draw), torch.tensor([300])
+with torch.no_grad():
+    near(fast.FastUNet(unet, torch.float32, unet_triton)(*given), unet(*given), 1e-3)
 """
     environment = {**os.environ, "TRITON_INTERPRET": "1", "PYTHONPATH": str(ROOT)}
     command = [sys.executable, "-c", code]
     done = subprocess.run(command, capture_output=True, text=True, timeout=300, env=environment, check=False)
-    assert done.stdout.split() == ["True"] * 41, done.stdout + done.stderr[-2000:]
+    assert done.stdout.split() == ["True"] * 42, done.stdout + done.stderr[-2000:]
 
 
 @pytest.mark.parametrize(("device", "is_half"), [("cpu", True), ("mps", True), ("cuda", False)])
