@@ -4,8 +4,8 @@ Weights are cast once, not at each call. Bias, norm, modulation and SiLU are one
 skip connection where they lie. The sum at the end of a block is another, with its biases, the 1 x 1 convolutions of
 its shortcut and the moments for the norms that read it. Repeating pixels and convolving is one transposed
 convolution; convolutions to few channels make two pixels at once. As under autocast, the time embedding, the
-statistics of the norms and the output layers are float32. Where Triton does not run, PyTorch makes the passes, and a
-message says so.
+statistics of the norms and the output layers are float32. All of it is one CUDA graph. Where Triton does not run,
+PyTorch makes the passes, and a message says so.
 """
 
 import copy
@@ -32,6 +32,7 @@ from tasks.diffusion.unet import (
     timestep_embedding,
 )
 from tasks.running.batching import first_line
+from tasks.running.graph import Graphed
 from tasks.running.memory import is_too_little_memory
 
 Modulation = tuple[Tensor, Tensor]
@@ -68,7 +69,10 @@ class Passes(Protocol):
 
 def for_sampling(prior: UNet, device: torch.device, is_half: bool) -> Denoise:
     """The prior as a chain evaluates it fastest on its device; as it is but for bfloat16 on CUDA."""
-    return FastUNet(prior, passes=triton_passes(device) or PYTORCH) if device.type == "cuda" and is_half else prior
+    if device.type != "cuda" or not is_half:
+        return prior
+    passes = triton_passes(device)
+    return Graphed(FastUNet(prior, passes=passes)) if passes else FastUNet(prior)
 
 
 def triton_passes(device: torch.device) -> Passes | None:

@@ -1,13 +1,9 @@
 """`python -m benchmarks.gpu` on the CPU and without the packages that a bare box lacks."""
 
-import gc
 import json
 import subprocess
 import sys
-import weakref
-from contextlib import nullcontext
 from importlib.util import find_spec
-from unittest.mock import MagicMock
 
 import pytest
 import torch
@@ -95,22 +91,6 @@ def test_in_lower_precisions_a_chain_that_enlarges_errors_is_not_judged(tmp_path
     (rows,) = report.tables.values()
     assert not report.failed
     assert float(rows[0]["rms_error"]) < 2e-2
-
-
-def test_a_graph_keeps_the_weights_that_it_reads(monkeypatch):
-    """On no GPU: what PyTorch records and replays is left out."""
-    for name in ("CUDAGraph", "Stream", "current_stream"):
-        monkeypatch.setattr(torch.cuda, name, MagicMock())
-    for name in ("stream", "graph"):
-        monkeypatch.setattr(torch.cuda, name, lambda given: nullcontext())
-    network = torch.nn.Conv2d(3, 3, 1)
-    network.forward = lambda x, t: x
-    weight = weakref.ref(network.weight)
-    replay = chain.graphed(network, 2, 4, torch.device("cpu"))
-    del network
-    gc.collect()
-    assert weight() is not None
-    assert torch.equal(replay(torch.ones(2, 3, 4, 4), torch.ones(2, dtype=torch.int64)), torch.ones(2, 3, 4, 4))
 
 
 def test_every_part_is_a_function_of_its_module():

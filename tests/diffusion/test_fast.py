@@ -16,6 +16,7 @@ from tasks.diffusion import fast
 from tasks.diffusion.fast import FastUNet, for_sampling, in_one, in_pairs, norm_silu, paired
 from tasks.diffusion.unet import GroupNorm, UNet, UNetConfig
 from tasks.metrics.seeded import fill_seeded
+from tasks.running.graph import Graphed
 
 SMALL = {"model_channels": 32, "channel_mult": (1, 2), "num_res_blocks": (1, 1), "attention_sizes": (8,)}
 UNETS = {
@@ -129,6 +130,13 @@ with torch.no_grad():
 def test_elsewhere_and_in_float32_the_prior_stays_as_it_is(device, is_half):
     prior = UNet(UNETS["strided"])
     assert for_sampling(prior, torch.device(device), is_half) is prior
+
+
+def test_with_triton_it_is_a_graph(monkeypatch):
+    monkeypatch.setattr(fast, "triton_passes", lambda device: fast.PYTORCH)
+    sampling = for_sampling(UNet(UNETS["strided"]), torch.device("cuda"), True)
+    assert isinstance(sampling, Graphed)
+    assert isinstance(sampling.network, FastUNet)
 
 
 def test_without_triton_the_passes_are_pytorch_s(caplog):
