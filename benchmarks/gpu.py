@@ -33,11 +33,11 @@ PARTS = {
     "training": Part("training", 30),
     "methods": Part("methods", 30),
     "chain": Part("chain", 60),
-    "golden": Part("golden", 40),
-    "memory": Part("memory", 15),
+    "golden": Part("golden", 50),
+    "memory": Part("memory", 5),
     "stage": Part("stage", 15),
     "compiled": Part("chain", 300, "compiled"),
-    "kernels": Part("kernels", 40),
+    "kernels": Part("kernels", 5),
     "golden_full": Part("golden", 60, "full_size"),
 }
 

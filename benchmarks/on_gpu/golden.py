@@ -28,6 +28,12 @@ FULL_SIZE = "test_the_full_size"
 LIMITS: dict[Mode, tuple[float, float]] = {"ieee": (10.0, math.inf), "tf32": (math.inf, 5e-3), "bf16": (math.inf, 6e-2)}
 """Of the largest error, in tolerances of the CPU's tests; of the RMS of the error over that of the reference."""
 
+UNSTABLE = "raw, eta 0"
+"""DDIM without noise, by the network's own eps though x_0 is clipped: it enlarges errors 20 to 26 times in 10 steps.
+
+In RMS, from the first step to the last: float32 8e-7 to 2e-5, TF32 9e-4 to 2e-2, bfloat16 1e-2 to 3e-1. Only in float32
+does it say whether the formula is right."""
+
 
 class OnDevice(types.ModuleType):
     """torch as a test sees it, with its fresh tensors on the device. The code under test sees the real one."""
@@ -42,6 +48,8 @@ class OnDevice(types.ModuleType):
 
 
 def run(report: Report, device: torch.device, is_quick: bool) -> None:
+    if device.type == "cuda":
+        report.note(f"Golden data: '{UNSTABLE}' of ddim is left out in TF32 and bf16, whose rounding it enlarges.")
     check_all(report, device, is_quick, lambda name: not name.startswith((*NOT_HERE, FULL_SIZE)))
 
 
@@ -96,6 +104,8 @@ def check(report: Report, device: torch.device, mode: Mode, name: str, test: Cal
         a, b = np.asarray(ours, np.float64), np.asarray(theirs, np.float64)
         assert a.shape == b.shape, f"{quantity}: {a.shape} instead of {b.shape}"
         assert np.isfinite(a).all(), f"{quantity} is not finite"
+        if quantity == UNSTABLE and mode != "ieee":
+            return
         share = float(np.abs(a - b).max(initial=0)) / (tolerance or 1.0)
         if share > most:
             most, what = share, quantity

@@ -1,9 +1,10 @@
 """What the parts of `benchmarks.gpu` say: checks, rows of tables and notes, written to disk after each of them."""
 
 import json
+import math
 import statistics
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -89,6 +90,12 @@ def seconds(run: Callable[[], Any], device: torch.device, repeats: int = 5, warm
         if n >= warm:
             found.append(time.perf_counter() - started)
     return statistics.median(found)
+
+
+def largest(values: Iterable[float]) -> float:
+    """The largest; NaN where one of them is, which `max` overlooks."""
+    given = [*values]
+    return math.nan if any(map(math.isnan, given)) else max(given)
 
 
 def relative_error(ours: torch.Tensor, reference: torch.Tensor) -> float:

@@ -14,7 +14,7 @@ from pydantic import TypeAdapter
 from torch import Tensor, nn
 
 from benchmarks.on_gpu.photos import Album
-from benchmarks.on_gpu.report import Report, precision
+from benchmarks.on_gpu.report import Report, largest, precision
 from tasks.models.kind import OneLoss
 from tasks.models.table import AnyTraining
 from tasks.restorers import swinir
@@ -99,7 +99,7 @@ def near(report: Report, device: torch.device, name: str) -> None:
     for is_half, limit in LIMITS.items():
         with precision("ieee", device):
             ours = losses_of(settings(name, bf16=is_half), noting(device))
-        off = max(abs(a - b) / abs(b) for a, b in zip(ours, theirs, strict=True))
+        off = largest(abs(a - b) / abs(b) for a, b in zip(ours, theirs, strict=True))
         what = f"training {name}{', bf16' * is_half}: losses within {off:.1e} of the CPU's in float32"
         report.check(len(ours) == STEPS and off < limit, what)
 
@@ -119,7 +119,7 @@ def near_gan(report: Report, device: torch.device) -> None:
     with precision("ieee", device):
         ours = losses(device)
     theirs = losses(torch.device("cpu"))
-    first = max(abs(a - b) / abs(b) for a, b in zip(ours[0], theirs[0], strict=True))
+    first = largest(abs(a - b) / abs(b) for a, b in zip(ours[0], theirs[0], strict=True))
     report.check(len(ours) == STEPS and first < 1e-3, f"training swinir_gan: losses within {first:.1e} of the CPU's")
 
 
@@ -171,7 +171,7 @@ def resumes(report: Report, device: torch.device) -> None:
             loop.adamw = own
     places = {str(entry["step"].device) for entry in made[0].state.values()}
     report.check(places == {"cpu"}, f"AdamW counts its steps on {', '.join(sorted(places))} after a resume")
-    off = max(abs(a - b) / abs(b) for a, b in zip(again, whole, strict=True))
+    off = largest(abs(a - b) / abs(b) for a, b in zip(again, whole, strict=True))
     report.check(off < 1e-3, f"a resumed training: {'bit-equal' if off == 0 else f'losses within {off:.1e}'}")
 
 

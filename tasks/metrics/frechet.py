@@ -21,7 +21,7 @@ def frechet_distance(a: FeatureStatistics, b: FeatureStatistics) -> float:
 
     The trace of the root is the sum of the square roots of the eigenvalues of S C2 S, with S the symmetric root of C1:
     real also for rank-deficient covariances, where a matrix root of C1 C2 is not. Raises BadInput for statistics of
-    different metrics.
+    different metrics. NaN for features that are not numbers.
     """
     if a.metric != b.metric:
         raise BadInput(f"{a.name} has features of {a.metric}, {b.name} of {b.metric}: only equal ones can be compared.")
@@ -29,4 +29,4 @@ def frechet_distance(a: FeatureStatistics, b: FeatureStatistics) -> float:
     root = (vectors * np.sqrt(values.clip(min=0))) @ vectors.T
     trace_of_root = np.sqrt(np.linalg.eigvalsh(root @ b.cov @ root).clip(min=0)).sum()
     shift = a.mean - b.mean
-    return max(0.0, float(shift @ shift + np.trace(a.cov) + np.trace(b.cov) - 2 * trace_of_root))
+    return float(np.maximum(0, shift @ shift + np.trace(a.cov) + np.trace(b.cov) - 2 * trace_of_root))

@@ -25,7 +25,7 @@ def batch_size(device: torch.device, side: int, bytes_per_pixel: int = EVALUATED
     """Images of side x side pixels that half of the device's free memory holds; BFR_BATCH, where it is set.
 
     bytes_per_pixel: what one image takes at the peak, for each of its pixels. shard: on CUDA, so many images are
-    divided into two equal batches or more, so that one's files are written while the next is computed.
+    one batch, or equal ones if that is too many.
     """
     if asked := asked_number("BFR_BATCH"):
         return asked
@@ -33,7 +33,7 @@ def batch_size(device: torch.device, side: int, bytes_per_pixel: int = EVALUATED
     most = max(1, min(MOST.get(device.type, 16), fitting))
     if shard is None or device.type != "cuda":
         return most
-    return math.ceil(shard / max(2, math.ceil(shard / most)))
+    return math.ceil(shard / math.ceil(shard / most))
 
 
 def asked_number(variable: str) -> int | None:

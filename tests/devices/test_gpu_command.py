@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from benchmarks import gpu
+from benchmarks.on_gpu import chain, golden, training
 from benchmarks.on_gpu.report import Report
 from tasks.basics import ROOT
 
@@ -61,8 +62,35 @@ def test_a_part_that_fails_or_lacks_a_package_is_named_and_the_next_one_goes_on(
 def test_a_part_for_which_no_time_is_left_is_named(tmp_path):
     report = Report(tmp_path)
     gpu.run_part("kernels", report, torch.device("cpu"), False, 3)
-    assert report.notes == ["Left out: kernels, which takes about 40 s, 3 s were left."]
+    assert report.notes == ["Left out: kernels, which takes about 5 s, 3 s were left."]
     assert not report.checks
+
+
+def test_a_chain_whose_images_are_not_finite_fails_its_check(tmp_path, monkeypatch):
+    """In whichever image, though the first alone is compared with float32."""
+    images = torch.zeros(2, 3, 4, 4)
+    monkeypatch.setattr(chain, "chain", lambda *given: (images, 1.0, 1.0))
+    report, way = Report(tmp_path), chain.Way("way", torch.nn.Identity(), "bf16", 2, 2)
+    images[1, 0, 0, 0] = torch.nan
+    chain.measure(report, way, torch.device("cpu"), True)
+    assert report.failed == ["Algorithm 1, way: 1 numbers are not finite"]
+
+
+def test_a_training_whose_later_losses_are_not_numbers_fails_its_check(tmp_path, monkeypatch):
+    given = iter([[1.0, 2.0, 3.0], [1.0, 2.0, float("nan")], [1.0, float("nan"), 3.0]])
+    monkeypatch.setattr(training, "losses_of", lambda *given_: next(given))
+    report = Report(tmp_path)
+    training.near(report, torch.device("cpu"), "prior")
+    assert len(report.failed) == 2
+
+
+def test_in_lower_precisions_a_chain_that_enlarges_errors_is_not_judged(tmp_path):
+    report, tests, device = Report(tmp_path), golden.golden_tests(), torch.device("cpu")
+    with golden.on_device(tests, device):
+        golden.check(report, device, "bf16", "test_ddim", tests.test_ddim)
+    (rows,) = report.tables.values()
+    assert not report.failed
+    assert float(rows[0]["rms_error"]) < 2e-2
 
 
 def test_every_part_is_a_function_of_its_module():

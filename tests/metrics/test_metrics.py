@@ -237,6 +237,11 @@ def test_the_frechet_distance_is_that_of_the_official_code(case):
     assert frechet_distance(a, a) == pytest.approx(0, abs=1e-6)
 
 
+def test_the_frechet_distance_of_features_that_are_not_numbers_is_none_and_not_the_best_one():
+    broken = feature_statistics([torch.tensor([[1.0, 2.0], [torch.nan, 3.0], [0.0, 1.0]])], "fid", "broken")
+    assert np.isnan(frechet_distance(broken, feature_statistics([torch.eye(2)], "fid", "b")))
+
+
 @given(batch=st.integers(1, 300))
 def test_statistics_do_not_depend_on_the_batches(batch):
     features = MATH["full_rank/a"].astype(np.float64)

@@ -137,10 +137,8 @@ def test_torch_s_own_cache_on_a_gpu_is_free(monkeypatch):
     assert free_memory(torch.device("cuda")) == 600
 
 
-@pytest.mark.parametrize(("gib", "expected"), [(1000, 16), (50, 16), (30, 8), (2, 1)])
-def test_on_a_gpu_a_shard_is_divided_into_equal_batches_of_which_one_is_written_while_the_next_is_computed(
-    monkeypatch, gib, expected
-):
+@pytest.mark.parametrize(("gib", "expected"), [(1000, 32), (95, 32), (93, 16), (50, 16), (30, 8), (2, 1)])
+def test_on_a_gpu_a_shard_is_one_batch_or_equal_ones_that_fit(monkeypatch, gib, expected):
     monkeypatch.setattr(batching, "free_memory", lambda device: gib * 2**30)
     monkeypatch.delenv("BFR_BATCH", raising=False)
     assert batching.batch_size(torch.device("cuda"), 512, shard=32) == expected
