@@ -53,7 +53,7 @@ def run(report: Report, device: torch.device, is_quick: bool) -> None:
         Way("bf16 autocast", plain, "bf16", batch, batch),
         Way("bf16 weights", half, "bf16", batch, batch),
         Way("+ channels_last", half_last, "bf16", batch, batch),
-        Way("+ upsampling in one, no concatenation for shortcuts", FastUNet(last), "bf16", batch, batch),
+        Way("+ upsampling in one, pairs of pixels, no concatenation", FastUNet(last), "bf16", batch, batch),
     ]
     if passes := passes_in_triton(report, device):
         fast = FastUNet(last, passes=passes)
