@@ -9,8 +9,8 @@ import triton.language as tl
 from torch import Tensor, nn
 
 TILE = 8192  # elements of a program of `_apply`: of up to 128 channels at so many pixels
-RUN = 128  # pixels whose moments are taken together
-WIDEST = 64  # channels of a program, at a run
+RUN = 256  # pixels whose moments are taken together
+WIDEST = 32  # channels of a program, at a run
 READ = 2048  # moments that a program reads at once
 
 
