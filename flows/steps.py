@@ -51,14 +51,29 @@ from tasks.store.md5 import dvc_digest
 
 LOG = logging.getLogger(__name__)
 Step = Callable[[Experiment, Workspace], None]
+FOLDERS = {
+    "photos": "photos",
+    "degrade": "lq",
+    "restore": "restored",
+    "pseudo_targets": "pseudo_targets",
+    "finetune": "adapted_models",
+    "clean": "cleaning",
+    "compare": "compared",
+    "authenticity": "authenticity",
+    "references": "references",
+    "evaluate": "scores",
+}
+"""Where each step's results go, but for the report, which is one. DVC expects it also if there is nothing to do."""
 
 
 def step(make: Step) -> Step:
-    """A step that says what it made, and how long that took."""
+    """A step that makes its folder, and says what it made and how long that took."""
 
     @wraps(make)
     def run(experiment: Experiment, work: Workspace) -> None:
         started, before = time.monotonic(), len(work.results)
+        if name := FOLDERS.get(make.__name__):
+            work.folder(name)
         make(experiment, work)
         count, seconds = len(work.results) - before, time.monotonic() - started
         LOG.info("%-16s%4d results %14s", make.__name__, count, whole_duration(seconds))
@@ -92,7 +107,6 @@ def degrade(experiment: Experiment, work: Workspace) -> None:
 
 @step
 def restore(experiment: Experiment, work: Workspace) -> None:
-    work.folder("restored")
     if experiment.restorer:
         for name in experiment.parts:
             for split in experiment.splits:
@@ -101,7 +115,6 @@ def restore(experiment: Experiment, work: Workspace) -> None:
 
 @step
 def pseudo_targets(experiment: Experiment, work: Workspace) -> None:
-    work.folder("pseudo_targets")
     wanted = {"finetune": "adapted", "test": "pseudo_target"}
     for name in experiment.parts:
         for split, method in wanted.items():
@@ -112,7 +125,6 @@ def pseudo_targets(experiment: Experiment, work: Workspace) -> None:
 @step
 def finetune(experiment: Experiment, work: Workspace) -> None:
     """No ground truth comes in here: LQ photos, their pseudo-targets, and unpaired HQ photos for the discriminator."""
-    work.folder("adapted_models")
     if "adapted" not in experiment.methods or experiment.finetune is None:
         return
     weights = ROOT / given(experiment.restorer, "restorer").weights
@@ -134,7 +146,6 @@ def finetune(experiment: Experiment, work: Workspace) -> None:
 @step
 def clean(experiment: Experiment, work: Workspace) -> None:
     """IDM's extrinsic iteration: the first model cleans the training photos, the second learns from these."""
-    work.folder("cleaning")
     if not (settings := experiment.cleaning):
         return
     photos = work["photos/train"]
@@ -179,7 +190,6 @@ def downstream(experiment: Experiment, settings: Downstream, work: Workspace, na
 @step
 def compare(experiment: Experiment, work: Workspace) -> None:
     """The images of every method of the table that the steps before have not made."""
-    work.folder("compared")
     for part in experiment.parts:
         for row in rows_of(experiment).values():
             if row.place(part).startswith("compared/"):
@@ -189,7 +199,6 @@ def compare(experiment: Experiment, work: Workspace) -> None:
 @step
 def authenticity(experiment: Experiment, work: Workspace) -> None:
     """IDM's check: every method restores its restored photos once more ("again"), and the clean photos ("clean")."""
-    work.folder("authenticity")
     if not (settings := experiment.authenticity):
         return
     degradation, hq = settings.degradation, work["photos/test"]
@@ -206,7 +215,6 @@ def authenticity(experiment: Experiment, work: Workspace) -> None:
 @step
 def references(experiment: Experiment, work: Workspace) -> None:
     """What metrics of whole sets need to know of the sets that they compare with."""
-    work.folder("references")
     truth = work["photos/test"] if experiment.dataset.has_truth else None
     reference_sets(experiment, work, truth, work["photos/real"])
 
@@ -402,16 +410,3 @@ STEPS: Mapping[str, Step] = {
         report,
     )
 }
-FOLDERS = {
-    "photos": "photos",
-    "degrade": "lq",
-    "restore": "restored",
-    "pseudo_targets": "pseudo_targets",
-    "finetune": "adapted_models",
-    "clean": "cleaning",
-    "compare": "compared",
-    "authenticity": "authenticity",
-    "references": "references",
-    "evaluate": "scores",
-}
-"""Where each step's results go, but for the report, which is one."""

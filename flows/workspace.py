@@ -279,7 +279,7 @@ class Workspace:
         remove_results(self.root / below, {at.removeprefix(f"{below}/") for at in (*self.results, keep)})
 
     def folder(self, name: str) -> None:
-        """Make a step's folder, which DVC expects also where the step has nothing to do."""
+        """Make a step's folder."""
         (self.root / name).mkdir(parents=True, exist_ok=True)
 
     def __getitem__(self, name: str) -> ImageFolder:
