@@ -209,7 +209,9 @@ class Ready:
 
 
 def named(method: str | None, experiment: str | None) -> str:
-    """The experiment of what a user asks for. Raises BadInput for an unknown method."""
+    """The experiment of what a user asks for. Raises BadInput for an unknown method, and for both."""
+    if experiment and method:
+        raise BadInput("--method and --experiment both say what to adapt: give one of them.")
     if experiment:
         return experiment
     name = method or DEFAULT_METHOD

@@ -21,7 +21,7 @@ from flows.workspace import (
 )
 from tasks.basics import BadInput, suggestion
 from tasks.data.ingest import PhotoFolder
-from tasks.params.experiment import Comparison, Experiment, given
+from tasks.params.experiment import Comparison, Experiment, External, given
 from tasks.params.fast import fast
 from tasks.params.load import load_experiment
 from tasks.stages.ingest import IngestParams, ingest
@@ -87,10 +87,11 @@ def row_named(experiment: str, method: str) -> Row:
     whole = load_experiment(experiment)
     rows = {row.name: row for row in rows_of(for_photos(whole)).values() if row.runs_here}
     if method in whole.table and method not in rows:
-        raise BadInput(
-            f"{method!r} of {experiment!r} is about its own run's adapted restorer, or about images made elsewhere;"
-            f" `bfr adapt` makes a restorer for your photos. Valid: {', '.join(rows)}."
-        )
+        other = whole.compare.get(method)
+        why = "only shows images that were made elsewhere"
+        if not isinstance(other, External):
+            why = "starts from the restorer that a run adapts to its own photos: `bfr adapt` makes one for yours"
+        raise BadInput(f"{method!r} of {experiment!r} {why}. Valid: {', '.join(rows)}.")
     if method not in rows:
         raise BadInput(
             f"{experiment!r} has no method {method!r}.{suggestion(method, rows)} Valid: {', '.join(rows)}."
@@ -144,8 +145,7 @@ def say_what_is_known(settings: Experiment) -> None:
     """The demo's models know drawn or rendered faces only."""
     if settings.dataset.kind not in ("folders", "real"):
         LOG.warning(
-            "The demo's models know rendered faces of %d pixels only: a real face comes out as somebody else's.",
-            settings.dataset.size,
+            "The demo's models know rendered faces of 128 pixels only: a real face comes out as somebody else's."
         )
 
 

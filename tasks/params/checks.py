@@ -26,8 +26,9 @@ def oversights(value: Any, place: str = "") -> Iterator[Fault]:
 
 def _rates(settings: BaseModel, place: str) -> Iterator[Fault]:
     lr, lr_min = (getattr(settings, name, None) for name in ("lr", "lr_min"))
-    if lr is not None and lr > FASTEST:
-        yield f"{place}.lr", f"expected a learning rate of at most {FASTEST:g} (found: {lr:g})"
+    for name in ("lr", "discriminator_lr"):
+        if (rate := getattr(settings, name, None)) is not None and rate > FASTEST:
+            yield f"{place}.{name}", f"expected a learning rate of at most {FASTEST:g} (found: {rate:g})"
     if lr is not None and lr_min is not None and lr_min > lr:
         yield f"{place}.lr_min", f"expected at most lr = {lr:g}, from which the learning rate falls (found: {lr_min:g})"
 

@@ -18,7 +18,7 @@ from pydantic import (
 from tasks.basics import BadInput, Name, Strict, suggestion
 from tasks.data.datasets import Dataset, Split
 from tasks.degradation.presets import DegradationName
-from tasks.diffusion.priors import Prior
+from tasks.diffusion.priors import PRIORS, Prior
 from tasks.methods.dt_bfr import PseudoTargets
 from tasks.methods.idm import Idm
 from tasks.methods.respacing import Respacing
@@ -219,6 +219,10 @@ class Experiment(Strict):
             raise ValueError(
                 f"finetune.recipe {self.finetune.recipe!r} does not train restorer.arch {self.restorer.arch!r};"
                 f" valid: {', '.join(f'{recipe!r} for {arch!r}' for arch, recipe in trainers().items())}"
+            )
+        if self.prior and self.dataset.size % (multiple := PRIORS[self.prior.arch].multiple):
+            raise ValueError(
+                f"dataset.size {self.dataset.size}: prior.arch {self.prior.arch!r} needs a multiple of {multiple}"
             )
         if self.pseudo_targets:
             self._check_targets(self.pseudo_targets)

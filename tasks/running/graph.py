@@ -35,8 +35,11 @@ class Graphed:
     def _record(self, x: Tensor, t: Tensor) -> None:
         self.is_tried, graph = True, torch.cuda.CUDAGraph()
         self.x, self.t = x.clone(), t.clone().float()
+        stream = torch.cuda.Stream(x.device)  # PyTorch's own is of the first GPU that the process has recorded on
         try:
-            with torch.cuda.graph(graph, capture_error_mode="thread_local"):  # other threads read and write images
+            with torch.cuda.graph(
+                graph, stream=stream, capture_error_mode="thread_local"
+            ):  # others read and write images
                 self.result = self.network(self.x, self.t)
         except RuntimeError as error:
             logging.getLogger(__name__).warning("no CUDA graph (%s): an evaluation takes longer", first_line(error))

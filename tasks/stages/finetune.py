@@ -51,6 +51,8 @@ def finetune(
     lq: LQ photos, at least those of the targets; real: unpaired HQ photos for the discriminator; weights: the
     pre-trained restorer; prior: weights of the diffusion prior, for a recipe that reads it.
     """
+    if params.settings.reads_prior and not (params.prior and prior):
+        raise BadInput("finetune.discriminator: it reads the prior, whose architecture and weights are missing.")
     if not set(targets.ids) <= set(lq.ids):
         raise BadInput(f"{targets.root} has targets without LQ photos in {lq.root}; rerun pseudo_targets.")
     recipe, trained = params.settings, out / "model.safetensors"

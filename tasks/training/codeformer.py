@@ -14,7 +14,6 @@ import torch
 from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt
 from torch import Tensor, nn
 
-from tasks.diffusion.unet import UNet
 from tasks.noise import numpy_stream
 from tasks.restorers import faces
 from tasks.training import loop
@@ -51,7 +50,9 @@ class CodeFineTune(FineTuning):
     trains: ClassVar[tuple[str, ...]] = ("codeformer",)
     losses: ClassVar[tuple[str, ...]] = CodeLosses._fields
 
-    def tune(self, photos: Photos, weights: Path, seed: int, session: Session, prior: UNet | None = None) -> Network:
+    def tune(
+        self, photos: Photos, weights: Path, seed: int, session: Session, prior: nn.Module | None = None
+    ) -> Network:
         def batch_at(step: int) -> tuple[Tensor, Tensor]:
             lq, target = photos.pairs(seed, self.batch, step)
             is_mirrored = torch.from_numpy(numpy_stream(seed, "mirror", str(step)).random(len(lq)) < 0.5)

@@ -7,7 +7,6 @@ from typing import ClassVar
 from pydantic import Field, PositiveInt
 from torch import Tensor, nn
 
-from tasks.diffusion.unet import UNet
 from tasks.store.artifact import ImageFolder
 from tasks.training.loop import Session, Steps, batch_indices
 
@@ -60,7 +59,9 @@ class FineTuning(Steps):
         """Whether `tune` needs the prior."""
         return False
 
-    def tune(self, photos: Photos, weights: Path, seed: int, session: Session, prior: UNet | None = None) -> nn.Module:
+    def tune(
+        self, photos: Photos, weights: Path, seed: int, session: Session, prior: nn.Module | None = None
+    ) -> nn.Module:
         """The restorer of a weights file, adapted to the photos. prior: if the recipe reads it, on the device."""
         raise NotImplementedError
 

@@ -94,15 +94,26 @@ class FineTune(Adversarial, FineTuning):
     trains: ClassVar[tuple[str, ...]] = ("swinir",)
     losses: ClassVar[tuple[str, ...]] = GanLosses._fields
 
+    @model_validator(mode="after")
+    def _has_one(self) -> Self:
+        if self.reads_prior and self.discriminator_width != OFFICIAL_WIDTH:
+            raise ValueError("discriminator_width is of the U-Net, and discriminator is `prior`: remove one of them")
+        return self
+
     @property
     def reads_prior(self) -> bool:
         return self.discriminator == "prior"
 
-    def tune(self, photos: Photos, weights: Path, seed: int, session: Session, prior: UNet | None = None) -> nn.Module:
+    def tune(
+        self, photos: Photos, weights: Path, seed: int, session: Session, prior: nn.Module | None = None
+    ) -> nn.Module:
         def batch_at(step: int) -> Batch:
             return *photos.pairs(seed, self.batch, step), photos.unpaired(seed + 1, self.batch, step)
 
-        critic = PriorDiscriminator(prior, photos.first_unpaired().to(session.device), seed) if prior else None
+        critic = None
+        if self.reads_prior:
+            assert isinstance(prior, UNet), "the stage loads it"
+            critic = PriorDiscriminator(prior, photos.first_unpaired().to(session.device), seed)
         return self.train_restorer(swinir.load(weights), batch_at, seed, session, critic)
 
     def save(self, model: nn.Module, path: Path) -> None:

@@ -348,7 +348,7 @@ def test_every_method_is_a_row_of_an_experiment_that_restores(method):
 
 
 def test_a_row_that_needs_a_run_s_adapted_model_restores_no_other_photos():
-    with pytest.raises(BadInput, match=r"'difface_adapted' of 'beyond_difface' is about its own run's.*bfr adapt"):
+    with pytest.raises(BadInput, match=r"'difface_adapted' of 'beyond_difface' starts from the restorer.*bfr adapt"):
         chosen("beyond_difface", "difface_adapted", None, None)
 
 

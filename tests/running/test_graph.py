@@ -19,7 +19,8 @@ class Pretended:
         return x + t[:, None]
 
     @contextmanager
-    def graph(self, graph, capture_error_mode):
+    def graph(self, graph, stream, capture_error_mode):
+        assert stream == "a stream of cpu"
         yield
         if self.error:
             raise self.error
@@ -35,6 +36,7 @@ def pretended(monkeypatch):
     made.graphed = Graphed(made.network)
     monkeypatch.setattr(torch.cuda, "CUDAGraph", lambda: made)
     monkeypatch.setattr(torch.cuda, "graph", made.graph)
+    monkeypatch.setattr(torch.cuda, "Stream", lambda device: f"a stream of {device}")
     return made
 
 

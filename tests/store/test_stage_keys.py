@@ -34,8 +34,8 @@ EXPECTED = {
         "stages.pseudo_targets "
     ),
     "finetune swinir": (
-        "metrics.full_reference metrics.offline metrics.perceptual metrics.remembering metrics.seeded noise "
-        "restorers.padding restorers.swinir stages.finetune training.discriminator training.finetuning "
+        "diffusion.unet metrics.full_reference metrics.offline metrics.perceptual metrics.remembering metrics.seeded "
+        "noise restorers.padding restorers.swinir stages.finetune training.discriminator training.finetuning "
         "training.loop training.losses training.swinir_gan weights.seeding "
     ),
     "restore idm": (
