@@ -34,7 +34,7 @@ def finding(data: ReportData, results: Results, degradation: str) -> Finding:
         return Finding(f"Only {data.baseline.label} was run, so there is nothing to compare.", "mixed")
     pairs = f"{subject.label} with {data.baseline.label}"
     judged: dict[Verdict, list[str]] = {"better": [], "worse": [], "unclear": []}
-    changes, singles = [], []
+    changes, singles, photos = [], [], []
     for metric in data.shown_metrics:
         result = results.get((degradation, subject.name, metric.name))
         if result is None or math.isnan(result.delta):
@@ -46,10 +46,14 @@ def finding(data: ReportData, results: Results, degradation: str) -> Finding:
         else:
             judged[VERDICTS[result.better]].append(metric.label)
             changes.append(_change(result, metric, digits))
+            photos.append(result.n or 0)
     tail = f" {'; '.join(singles)}: one value per set, so no interval." if singles else ""
     if not changes:
         return Finding(f"No metric with an interval compares {pairs}.{tail}", "mixed")
     count = photo_count(results, degradation)
+    if max(photos) < DECIDABLE:
+        few = f"Too few photos to judge {pairs}, at least {DECIDABLE} are needed"
+        return Finding(f"{few}; {changes[0]} (n = {count}).{tail}", "mixed")
     sentence = f"{_tally(subject, data.baseline, judged)}; {changes[0]} (n = {count}).{tail}"
     return Finding(sentence, _tone(judged))
 

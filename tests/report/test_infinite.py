@@ -214,3 +214,12 @@ def test_a_card_holds_it_as_text(tmp_path):
     write_card(tmp_path, record, Strict(), arch="a", licence="l", images=1, scores=scores)
     read = strict((tmp_path / "card.json").read_text())["scores"]
     assert read == {"before": {"psnr_input": 20.0}, "after": {"psnr_output": "inf"}}
+
+
+def test_few_photos_are_not_judged_whatever_their_interval_says():
+    data = report(8)
+    few = replace(data, scores=data.scores[data.scores["image_id"].isin(sorted(set(data.scores["image_id"]))[:5])])
+    found = finding(few, compute_results(few), "copies")
+    assert found.sentence.startswith("Too few photos to judge Same with Plain, at least 6 are needed; PSNR")
+    assert "(n = 5)" in found.sentence
+    assert found.tone == "mixed"
