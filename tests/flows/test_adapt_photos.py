@@ -41,9 +41,7 @@ def tiny(monkeypatch, shared):
     demo = load_experiment("demo")
     changes = {
         "dataset": demo.dataset.model_copy(update={"size": 64, "real": 3}),
-        "finetune": demo.finetune.model_copy(
-            update={"iterations": 2, "batch": 2, "micro_batch": 2, "discriminator_width": 4}
-        ),
+        "finetune": demo.finetune.model_copy(update={"iterations": 2, "batch": 2, "micro_batch": 2}),
         "pseudo_targets": demo.pseudo_targets.model_copy(update={"respacing": "5"}),
     }
     for module in (adapting, personalize):

@@ -466,7 +466,7 @@ def test_only_what_the_methods_need_is_made(warm):
     ("change", "message"),
     [
         (
-            {"prior": {"arch": "ffhq512", "weights": "data/weights/iddpm_ffhq512_ema500000.pth"}},
+            {"prior": {"arch": "ffhq256_gen2res", "weights": "data/weights/iddpm_ffhq512_ema500000.pth"}},
             "Download it from https",
         ),
         ({"restorer": {"arch": "swinir", "weights": "data/weights/mine.pth"}}, r"mine\.pth is missing.*the restorer"),
