@@ -73,11 +73,12 @@ def trained(kind, device, resume=None, on_step=lambda step, losses: None):
 
 @pytest.mark.parametrize("name", KINDS)
 def test_a_training_waits_once_a_step_and_loses_what_it_loses_on_the_cpu(pretend, name):
-    settings, its = settings_of(name, bf16=name == "inpainting"), pretend("cuda")
+    rates = {"lr": 1e-5, "lr_min": 1e-6}  # AdamW enlarges what is rounded in a gradient near zero to a whole step
+    settings, its = settings_of(name, bf16=name == "inpainting", **rates), pretend("cuda")
     with its.devices():
         found = trained(settings, DEVICES["cuda"], on_step=lambda step, losses: step == 2 and its.waits.clear())
     assert len({wait.partition(": ")[2] for wait in its.waits}) == 1, its.waits
-    torch.testing.assert_close(found, trained(settings, torch.device("cpu")), rtol=1e-3, atol=0)
+    torch.testing.assert_close(found, trained(settings, torch.device("cpu")), rtol=5e-4, atol=0)
 
 
 @pytest.mark.parametrize("name", KINDS)
