@@ -2,7 +2,7 @@
 # experiments and tests use, and is for non-commercial use (NOTICE), comes with `make setup`, `make compare` and `make test`.
 PYTHON ?= python3
 BIN := .venv/bin
-WEIGHTS := $(addprefix data/weights/demo/,prior.safetensors swinir.safetensors idm.safetensors lama.safetensors)
+WEIGHTS := $(addprefix data/weights/demo/,prior.safetensors swinir.safetensors swinir_l1.safetensors idm.safetensors lama.safetensors)
 export DO_NOT_TRACK := 1
 # where it is set (containers do), every process of a fresh .venv would compile torch and Prefect anew
 unexport PYTHONDONTWRITEBYTECODE

@@ -145,7 +145,7 @@ def say_what_is_known(settings: Experiment) -> None:
     """The demo's models know drawn or rendered faces only."""
     if settings.dataset.kind not in ("folders", "real"):
         LOG.warning(
-            "The demo's models know rendered faces of 128 pixels only: a real face comes out as somebody else's."
+            "The demo's models know rendered faces of 128 pixels only: real ones come out soft, or as somebody else's."
         )
 
 

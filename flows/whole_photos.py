@@ -39,7 +39,7 @@ METHODS = {  # what the official models are called, and where they stand: experi
     "pseudo_target": ("dt_bfr_swinir", "pseudo_target"),
     "gen2res": ("gen2res", "gen2res"),
     "difbfsr": ("difbfsr", "difbfsr"),
-    "demo": ("demo", "pretrained"),
+    "demo": ("demo_l1", "pretrained"),
 }
 DEFAULT = "gfpgan"
 LANCZOS, REALESRGAN = "lanczos", "realesrgan"  # how the background is enlarged

@@ -68,7 +68,7 @@ KNOWS = {  # what a user should know of a method before choosing it
     "pseudo_target": "DT-BFR's SwinIR and a diffusion prior behind it: minutes a face without a GPU.",
     "gen2res": "A diffusion prior, tuned for each photo: very slow without a GPU.",
     "difbfsr": "A diffusion prior that two small networks guide: very slow without a GPU.",
-    "demo": "Knows rendered faces only: a real face comes out as somebody else's.",
+    "demo": "Comes with bfr. One pass of 128 pixels, soft: it has seen rendered faces only.",
 }
 
 

@@ -94,7 +94,8 @@ def restore(
         Where the results go: photos/ and faces/faces.json; default: FIRST_restored_METHOD.
     method
         gfpgan (the default), codeformer, restoreformer, swinir, difface, dt_bfr_swinir, pseudo_target, gen2res,
-        difbfsr: they need official weights; demo knows rendered faces only. With --experiment: a row of its table.
+        difbfsr: they need official weights; demo, which comes with bfr, is soft and has seen rendered faces only. With
+        --experiment: a row of its table.
     experiment
         The experiment (demo, or data/experiments/NAME.yaml) whose models and settings to use.
     weights

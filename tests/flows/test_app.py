@@ -117,7 +117,7 @@ def test_a_photo_is_dropped_restored_compared_and_downloaded(page, two, tmp_path
     with page.expect_download() as download:
         page.get_by_role("button", name="Download the photo").click()
     options = Options(only_center=True, keep_crops=True)
-    done = restore_photos([two], str(tmp_path / "same"), "demo", "pretrained", options)
+    done = restore_photos([two], str(tmp_path / "same"), "demo_l1", "pretrained", options)
     assert download.value.suggested_filename == "two.jpg"
     assert Path(download.value.path()).read_bytes() == (done.root / "photos" / "two.jpg").read_bytes()
 

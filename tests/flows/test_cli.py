@@ -59,7 +59,7 @@ def test_the_help_lists_every_command(capsys):
         (
             ["restore", "f", "--aligned", "--masks", "m", "--method", "demo"],
             1,
-            "'pretrained' of 'demo' does not fill holes",
+            "'pretrained' of 'demo_l1' does not fill holes",
         ),
         (["restore", "f", "--experiment", "demo_inpainting"], 1, "fills holes and needs masks"),
         (["restore", "f", "--method", "demo", "--fidelity", "0.7"], 1, "only CodeFormer has"),

@@ -249,7 +249,7 @@ def test_fast_results_are_never_mistaken_for_others_in_one_folder(album, tmp_pat
     made = []
     for is_fast in (False, True):
         evaluated.clear()
-        given = ([album / "1927" / "one.png"], str(tmp_path / "out"), "demo_methods", "difface", Options())
+        given = ([album / "1927" / "one.png"], str(tmp_path / "out"), "demo", "pseudo_target", Options())
         restore_photos(*given, is_fast=is_fast)
         photos = tmp_path / "out" / "photos"
         made.append((len(evaluated), manifest_of(photos).key, read_photo(photos / "one.png").tobytes()))
