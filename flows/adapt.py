@@ -292,7 +292,7 @@ def real_photos(settings: Experiment, details: Workspace) -> ImageFolder | None:
         folders = photo_folders(settings.dataset)["real"]
         if any(not folder.path.exists() for folder in folders.values()):  # see `check_real`
             return None
-        params = PhotosParams(seed=settings.seed, dataset=settings.dataset, split="real")
+        params = PhotosParams(seed=settings.seed, dataset=settings.dataset.only("real"), split="real")
         details.make("real", photos, params, **folders)
     return details["real"]
 

@@ -27,7 +27,7 @@ def train_model(name: str, run_stage: Run = run_here) -> Path:
     check_trained_here(destination)
     photos = {}
     for role, (dataset, split) in model.photos.roles(HELD_OUT).items():
-        intake = PhotosParams(seed=model.training.seed, dataset=dataset, split=split)
+        intake = PhotosParams(seed=model.training.seed, dataset=dataset.only(split), split=split)
         photos[role] = run_stage(photos_stage, intake, f"{name}/{role}", **photo_folders(dataset)[split])
     trained = run_stage(train_stage, TrainParams(training=model.training), name, **photos)
     card = read_json(trained.path("card.json"))

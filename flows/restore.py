@@ -145,7 +145,8 @@ def say_what_is_known(settings: Experiment) -> None:
     """The demo's models know drawn or rendered faces only."""
     if settings.dataset.kind not in ("folders", "real"):
         LOG.warning(
-            "The demo's models know rendered faces of 128 pixels only: real ones come out soft, or as somebody else's."
+            "The demo's models know rendered faces of %d pixels only: real ones come out soft, or as somebody else's.",
+            settings.dataset.size,
         )
 
 

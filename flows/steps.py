@@ -86,7 +86,7 @@ def photos(experiment: Experiment, work: Workspace) -> None:
     for split, folder in photo_folders(experiment.dataset).items():
         if (split == "train" and not experiment.cleaning) or (split == "finetune" and split not in experiment.splits):
             continue
-        params = PhotosParams(seed=experiment.seed, dataset=experiment.dataset, split=split)
+        params = PhotosParams(seed=experiment.seed, dataset=experiment.dataset.only(split), split=split)
         work.make(f"photos/{split}", photos_stage, params, **folder)
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import Field, PositiveInt
 
@@ -33,6 +33,13 @@ class DataSet(Strict):
     @property
     def sources(self) -> Mapping[Split, Path | None]:
         """The splits of HQ photos, and the folder that each is read from; None: drawn."""
+        raise NotImplementedError
+
+    def only(self, split: Split) -> Self:
+        """The data set as far as it decides on the photos of a split, so that what changes another makes none anew.
+
+        Its folder is the stage's input, and does not count by its path.
+        """
         raise NotImplementedError
 
     @property
@@ -69,6 +76,10 @@ class Heads(DataSet):
     def sources(self) -> Mapping[Split, Path | None]:
         return {"finetune": None, "test": None, "real": None, "train": None}
 
+    def only(self, split: Split) -> Self:
+        others: dict[str, float] = dict.fromkeys(self.sources.keys() - {split}, 1)
+        return self.model_copy(update=others if split == "train" else {**others, "flawed": 0.0})
+
     @property
     def counts(self) -> tuple[int, int]:
         return self.test, self.finetune
@@ -92,6 +103,11 @@ class Folders(DataSet):
     def sources(self) -> Mapping[Split, Path | None]:
         return {"finetune": self.hq, "test": self.hq, "real": self.real, "train": self.real}
 
+    def only(self, split: Split) -> Self:
+        counts = {"finetune": ("expected",), "test": ("expected", "finetune")}
+        others = counts.get(split, ("expected", "finetune", "test"))
+        return self.model_copy(update=dict.fromkeys(others) | {"hq": Path(), "real": Path()})
+
     @property
     def expectations(self) -> Iterator[tuple[Path, int | None]]:
         yield self.hq, self.expected
@@ -113,6 +129,9 @@ class RealPhotos(DataSet):
     @property
     def sources(self) -> Mapping[Split, Path | None]:
         return {"real": self.real, "train": self.real}
+
+    def only(self, split: Split) -> Self:
+        return self.model_copy(update={"sets": {}, "real": Path()})
 
     @property
     def lq(self) -> Mapping[str, RealSet]:

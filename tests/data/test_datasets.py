@@ -12,6 +12,7 @@ from tasks.data.datasets import Dataset, DrawnPhotos, FolderPhotos
 from tasks.heads.render import render
 from tasks.models.model import Model
 from tasks.stages import train as train_stage
+from tasks.stages.photos import PhotosParams, photos
 
 DRAWN = {"kind": "heads", "size": 64, "finetune": 6, "test": 4, "real": 3}
 FOLDERS = {"kind": "folders", "size": 64, "hq": "hq", "real": "real"}
@@ -42,6 +43,29 @@ def test_a_data_set_says_where_its_photos_come_from_and_how_many_they_are(settin
     assert found.sources == {split: path and Path(path) for split, path in sources.items()}
     assert found.counts == counts
     assert found.has_truth == has_truth
+
+
+@pytest.mark.parametrize(
+    ("settings", "split", "other", "own"),
+    [
+        (DRAWN, "real", {"finetune": 7, "test": 5, "train": 9, "flawed": 0.5}, {"real": 4}),
+        (DRAWN, "finetune", {"real": 7, "test": 5, "train": 9, "flawed": 0.5}, {"finetune": 7}),
+        (DRAWN, "test", {"real": 7, "finetune": 5, "train": 9, "flawed": 0.5}, {"test": 5}),
+        (DRAWN, "train", {"real": 7, "finetune": 5, "test": 9}, {"flawed": 0.5}),
+        (DRAWN, "train", {"real": 7, "finetune": 5, "test": 9}, {"train": 9}),
+        (FOLDERS, "real", {"test": 5, "finetune": 7, "expected": 9, "hq": "moved"}, {"size": 32}),
+        (FOLDERS, "train", {"test": 5, "finetune": 7, "expected": 9, "hq": "moved"}, {"size": 32}),
+        (FOLDERS, "test", {"finetune": 7, "expected": 9, "real": "moved"}, {"test": 5}),
+        (FOLDERS, "finetune", {"expected": 9, "real": "moved"}, {"test": 5}),
+        (FOLDERS, "finetune", {"expected": 9, "real": "moved"}, {"finetune": 7}),
+        (REAL, "real", {"sets": {"c": {"test": "moved"}}}, {"size": 32}),
+    ],
+)
+def test_only_what_decides_on_the_photos_of_a_split_makes_them_anew(settings, split, other, own):
+    def key(more):
+        return photos.record(PhotosParams(seed=1, dataset=dataset(settings | more).only(split), split=split)).key
+
+    assert key(other) == key({}) != key(own)
 
 
 def test_real_lq_photos_to_adapt_on_are_those_of_the_test_unless_others_are_given():
