@@ -21,6 +21,7 @@ from flows.workspace import (
     Run,
     Workspace,
     absolute,
+    counted,
     results_folder,
     run_here,
     say_replaced,
@@ -97,7 +98,7 @@ def adapt(ready: "Ready", folder: str) -> Workspace:
     work, adapted = ready.work, ready.adapted()
     work.publish_photos(adapted, absolute(folder, "folder"))
     work.publish_with(ready.details)
-    LOG.info("Restored %d photos.", len(adapted.ids))
+    LOG.info("Restored %s.", counted(len(adapted.ids), "photo"))
     return work
 
 
@@ -320,12 +321,15 @@ def plan_of(settings: Experiment, root: Path, known: Mapping[str, ImageFolder], 
         adapt_restorer(settings, Drafts(root, run), details)
 
     faces, label = len(known["lq"].ids), rows(settings)[-1].label
-    LOG.info("%d faces in %d photos. %s on their pseudo-targets, without ground truth:", faces, count, label)
+    found = f"{counted(faces, 'face')} in {counted(count, 'photo')}"
+    LOG.info("%s. %s on their pseudo-targets, without ground truth:", found, label)
     lines = [] if cost.is_made(make) else [*cost.adaptation(settings, faces)]
     LOG.info("%s", cost.table(lines))
     recipe, writes = given(settings.finetune, "finetune"), ("photos", *more, "model", "report", "details")
     counts = {"photos": count, "faces": faces, "iterations": recipe.rounds * recipe.iterations}
-    return Plan(root, counts, known["lq"].quarantine, lines, writes)
+    plan = Plan(root, counts, known["lq"].quarantine, lines, writes)
+    plan.say_what_goes()
+    return plan
 
 
 def without_named_sets(metrics: Sequence[str]) -> tuple[str, ...]:

@@ -12,7 +12,7 @@ from flows.preflight import registered
 from flows.restore import check_needs
 from flows.rows import prior_checks, run_comparison
 from flows.whole_photos import AS_USUAL, Options, Outcome, Part, Whole, outcome, root_for
-from flows.workspace import TRAINED, Drafts, Run, Workspace, absolute, results_folder, run_here, say_set_aside
+from flows.workspace import TRAINED, Drafts, Run, Workspace, absolute, counted, results_folder, run_here, say_set_aside
 from tasks.basics import ROOT, BadInput, Strict, suggestion
 from tasks.data.chosen import ChosenPhotos
 from tasks.data.ingest import PhotoFolder, discover
@@ -81,7 +81,7 @@ def personalize(personal: "Personal", folder: str) -> Workspace:
     personal.write_report(f"{absolute(folder, 'folder').name}, restored for one person")
     work.publish_photos(restored, absolute(folder, "folder"))
     work.publish_with(personal.details)
-    LOG.info("Restored %d photos.", len(restored.ids))
+    LOG.info("Restored %s.", counted(len(restored.ids), "photo"))
     return work
 
 
@@ -239,7 +239,9 @@ class Personal:
             )
         counts = {"album": portraits, "photos": photos, "faces": faces, "iterations": self.tuning.iterations}
         set_aside = [*album.quarantine, *self.details["lq"].quarantine]
-        return Plan(self.work.root, counts, set_aside, lines, ("photos", *more, "model", "report", "details"))
+        plan = Plan(self.work.root, counts, set_aside, lines, ("photos", *more, "model", "report", "details"))
+        plan.say_what_goes()
+        return plan
 
     def write_report(self, title: str) -> None:
         """How much the photos look like the person of the album, by every row that there is."""

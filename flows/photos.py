@@ -41,6 +41,7 @@ def adapt(
 ) -> None:
     """Adapt a restorer to photos, without ground truth, and restore them with the result: `bfr adapt`."""
     chosen = adapting.named(method, experiment)
+    whole_photos.check_kind(options, is_aligned=aligned, fit=fit, hq=hq)
     more: dict[str, Any] = {"changes": adapting.Changes(iterations, fast), "run_stage": nodes.run}
     if aligned:
         ready = adapting.ready_crops(folder, hq, chosen, out, fit, real=real, **more)
@@ -67,11 +68,12 @@ def restore(
 ) -> None:
     """Restore the faces in photos with a named method: `bfr restore`."""
     place, row = whole_photos.named(method, experiment)
+    whole_photos.check_kind(options, is_aligned=aligned, fit=fit, masks=masks)
+    more: dict[str, Any] = {"fidelity": fidelity, "is_fast": fast, "run_stage": nodes.run}
     if aligned:
-        restoring.restore(folder, row, place, weights, seed, masks, out, fit, nodes.run, is_fast=fast)
-        return
-    more: dict[str, Any] = {"weights": weights, "seed": seed, "fidelity": fidelity, "is_fast": fast}
-    whole_photos.restore_photos([Path(folder)], out, place, row, options, run_stage=nodes.run, **more)
+        restoring.restore(folder, row, place, weights, seed, masks, out, fit, **more)
+    else:
+        whole_photos.restore_photos([Path(folder)], out, place, row, options, weights=weights, seed=seed, **more)
 
 
 @flow(name="personalize", flow_run_name="{folder} by {album}", log_prints=True, on_cancellation=[cancel_tasks])
@@ -89,6 +91,7 @@ def personalize(
 ) -> None:
     """Fine-tune the prior on an album of one person, and restore photos of them with it: `bfr personalize`."""
     chosen = personalizing.named(method, experiment)
+    whole_photos.check_kind(options, is_aligned=aligned, fit=fit, beside=beside)
     if aligned:
         personal, _ = personalizing.ready_crops(album, folder, chosen, tuning, beside, out, fit, nodes.run)
         personalizing.personalize(personal, folder)

@@ -1,5 +1,6 @@
 """What will be done to a user's photos, before it is done."""
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -7,6 +8,9 @@ from typing import Any
 
 from flows import cost
 from tasks.store.files import Quarantined
+from tasks.store.ownership import manifest_of
+
+LOG = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -19,6 +23,11 @@ class Plan:
     set_aside: Sequence[Quarantined]
     lines: Sequence[cost.Line]
     writes: Sequence[str]
+
+    def say_what_goes(self) -> None:
+        """Say that an earlier model is replaced, before anything is done."""
+        if self.lines and manifest_of(self.root / "model"):
+            LOG.warning("The model of an earlier run in %s will be replaced: another --out keeps it.", self.root)
 
     @property
     def data(self) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from flows.workspace import (
     Run,
     Workspace,
     absolute,
+    counted,
     folder_of,
     results_folder,
     run_here,
@@ -30,6 +31,19 @@ from tasks.weights.fetch import required
 
 LOG = logging.getLogger(__name__)
 
+METHODS = {  # what the official models are called, and where they stand: experiment and row of its table
+    "gfpgan": ("difface_celeba_test", "gfpgan"),
+    "codeformer": ("difface_celeba_test", "codeformer"),
+    "restoreformer": ("difface_celeba_test", "restoreformer"),
+    "swinir": ("difface_celeba_test", "pretrained"),
+    "difface": ("difface_celeba_test", "difface"),
+    "dt_bfr_swinir": ("dt_bfr_swinir", "pretrained"),
+    "pseudo_target": ("dt_bfr_swinir", "pseudo_target"),
+    "gen2res": ("gen2res", "gen2res"),
+    "difbfsr": ("difbfsr", "difbfsr"),
+    "demo": ("demo_l1", "pretrained"),
+}
+
 
 def restore(
     folder: str,
@@ -42,24 +56,26 @@ def restore(
     fit: Literal["aligned", "crop"] = "crop",
     run_stage: Run = run_here,
     is_fast: bool = False,
+    fidelity: float | None = None,
 ) -> Workspace:
     """Restored photos in <out>/photos, by the photos' own names and in their sub-folders, as PNG; the rest in
     <out>/details: lq (what the method was given; quarantine.csv lists what was set aside), restored (by image id).
 
     All paths are absolute. folder: your photos; nothing is written there. out: where the results go, by default
-    <folder>_restored, by another method than "pretrained" <folder>_restored_<method>, if it is fast …_fast, with a seed
-    …_seed<seed>; a folder that holds anything but earlier results of bfr is refused. method: "pretrained" (the
-    experiment's restorer), "pseudo_target" (and the diffusion prior after it), or a method of the experiment's section
-    `compare`. weights: another checkpoint for it, say <out>/model/model.safetensors of `adapt`. seed: another one gives
-    other samples of a diffusion method. is_fast: fewer evaluations of the prior, see `tasks.params.fast`.
-    masks: a folder with a mask for each photo, by the same name, white where the photo is to be filled (inpainting).
+    <folder>_restored, by another method than "pretrained" <folder>_restored_<method> (its name in `METHODS`, if it has
+    one), if it is fast …_fast, with a seed …_seed<seed>; a folder that holds anything but earlier results of bfr is
+    refused. method: "pretrained" (the experiment's restorer), "pseudo_target" (and the diffusion prior after it), or a
+    method of the experiment's section `compare`. weights: another checkpoint for it, say
+    <out>/model/model.safetensors of `adapt`. seed: another one gives other samples of a diffusion method. is_fast:
+    fewer evaluations of the prior, see `tasks.params.fast`. fidelity: CodeFormer's w. masks: a folder with a mask for
+    each photo, by the same name, white where the photo is to be filled (inpainting).
     """
-    settings = chosen(experiment, method, weights, seed, is_fast=is_fast)
-    row = rows_of(settings)[method]
+    settings = chosen(experiment, method, weights, seed, fidelity, is_fast=is_fast)
+    row, name = rows_of(settings)[method], name_of(experiment, method)
     if masks and not row.fills:
-        raise BadInput(f"masks: {method!r} of {experiment!r} does not fill holes; demo_inpainting has methods that do.")
+        raise BadInput(f"masks: {name!r} does not fill holes; the experiment demo_inpainting has methods that do.")
     check_needs(settings, row.checks(), advice=OWN_FILE)
-    root, paths = results_folder(out, suffix_of(method, seed, is_fast=is_fast), {"folder": folder, "masks": masks})
+    root, paths = results_folder(out, suffix_of(name, seed, is_fast=is_fast), {"folder": folder, "masks": masks})
     work, details = Drafts(root, run_stage), Drafts(root / "details", run_stage)
     folders = {name: PhotoFolder(path) for name, path in paths.items()}
     lq = details.make("lq", ingest, IngestParams(size=settings.dataset.size, fit=fit), **folders)
@@ -71,8 +87,13 @@ def restore(
     say_replaced(earlier, restored.manifest, root)
     work.publish_photos(restored, paths["folder"])
     work.publish_with(details)
-    LOG.info("Restored %d photos.", len(restored.ids))
+    LOG.info("Restored %s.", counted(len(restored.ids), "photo"))
     return work
+
+
+def name_of(experiment: str, method: str) -> str:
+    """What a user calls a row of an experiment's table."""
+    return next((name for name, place in METHODS.items() if place == (experiment, method)), method)
 
 
 def suffix_of(method: str, seed: int | None, *, is_fast: bool) -> str:
@@ -100,9 +121,18 @@ def row_named(experiment: str, method: str) -> Row:
     return rows[method]
 
 
-def chosen(experiment: str, method: str, weights: str | None, seed: int | None, *, is_fast: bool = False) -> Experiment:
-    """The experiment with other weights for the method, and another seed. Raises BadInput for an unknown method, and
-    for one that has no fast variant, if that is wanted.
+def chosen(
+    experiment: str,
+    method: str,
+    weights: str | None,
+    seed: int | None,
+    fidelity: float | None = None,
+    *,
+    is_fast: bool = False,
+) -> Experiment:
+    """The experiment with other weights for the method, another seed and w of CodeFormer.
+
+    Raises BadInput for an unknown method, and for one that has no fast variant, or no w, if that is wanted.
     """
     settings = for_photos(load_experiment(experiment))
     row_named(experiment, method)
@@ -116,12 +146,26 @@ def chosen(experiment: str, method: str, weights: str | None, seed: int | None, 
             file = folder_of(experiment) / "cleaning" / "model" / TRAINED
             if not file.is_file():
                 raise BadInput(
-                    f"{method!r} uses the model of cleaning: run benchmark/{experiment} first, or give weights."
+                    f"{method!r} uses the model of cleaning: `bfr run {experiment}` makes it; or give weights."
                 )
         changes["compare"] = {method: entry.model_copy(update={"weights": file or entry.weights})}
     elif file:
         changes["restorer"] = given(settings.restorer, "restorer").model_copy(update={"weights": file})
-    return settings.model_copy(update=changes)
+    return with_fidelity(settings.model_copy(update=changes), method, fidelity)
+
+
+def with_fidelity(experiment: Experiment, method: str, fidelity: float | None) -> Experiment:
+    """The experiment with another w of CodeFormer. Raises BadInput for a method that has none."""
+    if fidelity is None:
+        return experiment
+    entry = experiment.compare.get(method)
+    if isinstance(entry, Comparison) and getattr(entry.method, "arch", "") == "codeformer":
+        changed = entry.model_copy(update={"method": entry.method.model_copy(update={"fidelity": fidelity})})
+        return experiment.model_copy(update={"compare": {**experiment.compare, method: changed}})
+    if method == "pretrained" and experiment.restorer and experiment.restorer.arch == "codeformer":
+        restorer = experiment.restorer.model_copy(update={"fidelity": fidelity})
+        return experiment.model_copy(update={"restorer": restorer})
+    raise BadInput("fidelity: this method has no such setting, only CodeFormer has. Leave it out.")
 
 
 OWN_FILE = ", or name a file that you have: --weights FILE"
@@ -145,7 +189,7 @@ def say_what_is_known(settings: Experiment) -> None:
     """The demo's models know drawn or rendered faces only."""
     if settings.dataset.kind not in ("folders", "real"):
         LOG.warning(
-            "The demo's models know rendered faces of %d pixels only: real ones come out soft, or as somebody else's.",
+            "The demo's models know rendered faces of %d pixels only: look at what they make of real ones.",
             settings.dataset.size,
         )
 

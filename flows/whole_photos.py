@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Literal
 
 from flows.preflight import registered
-from flows.restore import OWN_FILE, check_needs, chosen, row_named, suffix_of
+from flows.restore import METHODS, OWN_FILE, check_needs, chosen, name_of, row_named, suffix_of
 from flows.rows import Check, Row, rows_of
-from flows.workspace import Drafts, Run, alone_in, hide_from_git, remove_results, results_folder, run_here
+from flows.workspace import Drafts, Run, alone_in, counted, hide_from_git, remove_results, results_folder, run_here
 from tasks.basics import WEIGHTS, BadInput, Strict, suggestion
 from tasks.data.chosen import ChosenPhotos
-from tasks.params.experiment import Comparison, Experiment
+from tasks.params.experiment import Experiment
 from tasks.running.stage import Source
 from tasks.stages.faces_report import FacesReportParams, faces_report
 from tasks.stages.find_faces import FindFacesParams, FoundPhoto, find_faces, read_found
@@ -29,18 +29,6 @@ from tasks.weights.official import PARSENET, REALESRGAN_X2, RETINAFACE
 
 LOG = logging.getLogger(__name__)
 
-METHODS = {  # what the official models are called, and where they stand: experiment and row of its table
-    "gfpgan": ("difface_celeba_test", "gfpgan"),
-    "codeformer": ("difface_celeba_test", "codeformer"),
-    "restoreformer": ("difface_celeba_test", "restoreformer"),
-    "swinir": ("difface_celeba_test", "pretrained"),
-    "difface": ("difface_celeba_test", "difface"),
-    "dt_bfr_swinir": ("dt_bfr_swinir", "pretrained"),
-    "pseudo_target": ("dt_bfr_swinir", "pseudo_target"),
-    "gen2res": ("gen2res", "gen2res"),
-    "difbfsr": ("difbfsr", "difbfsr"),
-    "demo": ("demo_l1", "pretrained"),
-}
 DEFAULT = "gfpgan"
 LANCZOS, REALESRGAN = "lanczos", "realesrgan"  # how the background is enlarged
 WHAT = {  # what weights of these options are for
@@ -88,6 +76,18 @@ class Options(Strict):
 AS_USUAL = Options()
 
 
+def check_kind(options: Options, *, is_aligned: bool, fit: str, **of_crops: object) -> None:
+    """Raises BadInput for what whole photos have and aligned face crops have not, or the other way round."""
+    if is_aligned:
+        only = [name for name in Options.model_fields if getattr(options, name) != getattr(AS_USUAL, name)]
+        other, advice = "whole photos", "leave it out, or leave --aligned out"
+    else:
+        only = [name for name, value in {"fit": fit != "crop", **of_crops}.items() if value]
+        other, advice = "aligned face crops", "say --aligned, or leave it out"
+    if only:
+        raise BadInput(f"{', '.join(only)}: only {other} have this; {advice}.")
+
+
 @dataclass(frozen=True)
 class Outcome:
     """What became of the photos. set_aside: with the reasons; faces: restored ones; root: where the results are."""
@@ -118,10 +118,6 @@ class Outcome:
             "restored": {"photos": sum(map(bool, self.restored.values())), "faces": sum(self.restored.values())},
             "set_aside": {row.file: row.reason for row in self.set_aside},
         }
-
-
-def counted(number: int, what: str) -> str:
-    return f"{number} {what}{'' if number == 1 else 's'}"
 
 
 def named(method: str | None, experiment: str | None) -> tuple[str, str]:
@@ -160,16 +156,17 @@ def restore_photos(
 ) -> Outcome:
     """Whole photos in <out>/photos by their own names and kinds; <out>/faces/faces.json says what was done.
 
-    given: files, folders, patterns; nothing is written there. out: by default <first>_restored_<method>, beside it.
+    given: files, folders, patterns; nothing is written there. out: by default <first>_restored_<method>, beside it;
+    <method> is its name in `METHODS`, if it has one.
     experiment, method: a row of its table, see `METHODS`. fidelity: CodeFormer's w. All else is as in
     `flows.restore.restore`. Photos appear in <out>/photos group by group. A killed run goes on with the photos that it
     has not finished.
     """
-    settings = with_fidelity(chosen(experiment, method, weights, seed, is_fast=is_fast), method, fidelity)
+    settings = chosen(experiment, method, weights, seed, fidelity, is_fast=is_fast)
     row = row_of(settings, experiment, method)
     photos = ChosenPhotos(given)
     check_needs(settings, [*row.checks(), *options.checks], advice=OWN_FILE)
-    root = root_for(photos, out, suffix_of(method, seed, is_fast=is_fast))
+    root = root_for(photos, out, suffix_of(name_of(experiment, method), seed, is_fast=is_fast))
     whole = Whole(photos, names_of(photos, options.max_megapixels), row.label, options, settings.dataset.size)
     about = whole.about({"experiment": settings.model_dump(mode="json", exclude={"title", "published", "claims"})})
     with alone_in(root):
@@ -324,23 +321,9 @@ def outcome(root: Path, parts: Sequence[Part]) -> Outcome:
     return Outcome(root, found, counts, [row for part in parts for row in part.faces.quarantine])
 
 
-def with_fidelity(experiment: Experiment, method: str, fidelity: float | None) -> Experiment:
-    """The experiment with another w of CodeFormer. Raises BadInput for a method that has none."""
-    if fidelity is None:
-        return experiment
-    entry = experiment.compare.get(method)
-    if isinstance(entry, Comparison) and getattr(entry.method, "arch", "") == "codeformer":
-        changed = entry.model_copy(update={"method": entry.method.model_copy(update={"fidelity": fidelity})})
-        return experiment.model_copy(update={"compare": {**experiment.compare, method: changed}})
-    if method == "pretrained" and experiment.restorer and experiment.restorer.arch == "codeformer":
-        restorer = experiment.restorer.model_copy(update={"fidelity": fidelity})
-        return experiment.model_copy(update={"restorer": restorer})
-    raise BadInput(f"fidelity: {method!r} has no such setting, only CodeFormer has. Leave it out.")
-
-
 def row_of(settings: Experiment, experiment: str, method: str) -> Row:
     """The row of a method. Raises BadInput for one that fills holes."""
     row = rows_of(settings)[method]
     if row.fills:
-        raise BadInput(f"{method!r} of {experiment!r} fills holes and needs masks: --aligned --masks FOLDER.")
+        raise BadInput(f"{name_of(experiment, method)!r} fills holes and needs masks: --aligned --masks FOLDER.")
     return row

@@ -154,6 +154,10 @@ def check_results(root: Path) -> None:
         check_replaceable(folder)
 
 
+def counted(number: int, what: str) -> str:
+    return f"{number} {what}{'' if number == 1 else 's'}"
+
+
 def say_replaced(earlier: Manifest | None, now: Manifest, root: Path) -> None:
     """Say that the results of other settings (of whatever photos) were replaced. earlier: None if there were none."""
     if earlier and _settings_of(earlier) != _settings_of(now):

@@ -18,7 +18,8 @@ from flows import personalize as personalizing
 from flows.adapt import Changes, adapt_photos
 from flows.personalize import Tuning, personalize_photos
 from flows.preflight import registered
-from flows.whole_photos import Options, Outcome, counted, files_of, found_faces, named, restore_photos
+from flows.whole_photos import Options, Outcome, files_of, found_faces, named, restore_photos
+from flows.workspace import counted
 from tasks.basics import WEIGHTS, BadInput
 from tasks.data.chosen import ChosenPhotos
 from tasks.data.photo import read_photo

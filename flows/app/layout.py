@@ -14,7 +14,8 @@ from flows.adapt import METHODS as ADAPTED
 from flows.app import jobs
 from flows.app.jobs import Desk, Many
 from flows.personalize import PRIORS
-from flows.whole_photos import DEFAULT, LANCZOS, METHODS, REALESRGAN, Options
+from flows.restore import METHODS
+from flows.whole_photos import DEFAULT, LANCZOS, REALESRGAN, Options
 from tasks.basics import BadInput
 from tasks.data.photo import EXTENSIONS
 from tasks.running.interrupts import Stopped, stopped_by

@@ -33,7 +33,8 @@ def fetch(*files: str, output: Output = PLAIN) -> Result:
     files
         As `bfr weights` lists them, or methods of `bfr restore`: gfpgan, codeformer ...
     """
-    from flows.whole_photos import METHODS, files_of
+    from flows.restore import METHODS
+    from flows.whole_photos import files_of
     from tasks.basics import WEIGHTS, suggestion
     from tasks.weights.fetch import fetch as fetch_file
     from tasks.weights.official import OFFICIAL

@@ -117,18 +117,17 @@ def restore(
     """
     from flows import whole_photos
 
-    found = whole_photos.named(method, experiment)
+    found, options = whole_photos.named(method, experiment), _options(faces)
+    whole_photos.check_kind(options, is_aligned=aligned, fit=fit, masks=masks)
     if yes:
-        _fetch(lambda: whole_photos.files_of(*found, _options(FACES if aligned else faces)), photos)
+        _fetch(lambda: whole_photos.files_of(*found, options), photos)
     if aligned:
-        return _restore_aligned(photos, found, weights, seed, fast, masks, out, fit, output)
-    if masks:
-        raise BadInput("masks: only aligned face crops can be filled. Say --aligned.")
+        return _restore_aligned(photos, found, weights, seed, fidelity, fast, masks, out, fit, output)
     done = whole_photos.restore_photos(
         _all(photos),
         _given(out),
         *found,
-        _options(faces),
+        options,
         weights=_given(weights),
         seed=seed,
         fidelity=fidelity,
@@ -162,6 +161,7 @@ def _restore_aligned(
     named: tuple[str, str],
     weights: Path | None,
     seed: int | None,
+    fidelity: float | None,
     fast: bool,
     masks: Path | None,
     out: Path | None,
@@ -175,7 +175,7 @@ def _restore_aligned(
     experiment, method = named
     for each, place in zip(photos, _places(photos, out), strict=True):
         chosen = (str(_given(each)), method, experiment, _given(weights), seed, _given(masks), _given(place), fit)
-        made.append(restore_photos(*chosen, is_fast=fast).root / "photos")
+        made.append(restore_photos(*chosen, is_fast=fast, fidelity=fidelity).root / "photos")
     return _made(made, output)
 
 
@@ -240,11 +240,11 @@ def adapt(
         With --aligned: take the centre of photos that are not square, or set them aside (aligned).
     """
     from flows import adapt as adapting
+    from flows.whole_photos import check_kind
 
-    chosen, options = adapting.named(method, experiment), _options(FACES if aligned else faces)
+    chosen, options = adapting.named(method, experiment), _options(faces)
     changes = adapting.Changes(iterations, fast)
-    if hq and not aligned:
-        raise BadInput("hq: only aligned face crops are compared with ground truth. Say --aligned.")
+    check_kind(options, is_aligned=aligned, fit=fit, hq=hq)
     if yes:
         clean = [] if real is None else [[real]]
         _fetch(lambda: adapting.files_of(chosen, options, has_real=bool(clean)), photos, *clean)
@@ -331,11 +331,13 @@ def personalize(
         With --aligned: take the centre of photos that are not square, or set them aside (aligned).
     """
     from flows import personalize as personal
+    from flows.whole_photos import check_kind
 
-    chosen = personal.named(method, experiment)
+    chosen, options = personal.named(method, experiment), _options(faces)
+    check_kind(options, is_aligned=aligned, fit=fit, beside=beside)
     tuning = personal.Tuning(iterations=iterations, batch=batch, lr=lr, start_t=start_t, respacing=respacing)
     if yes:
-        _fetch(lambda: personal.files_of(chosen, _options(FACES if aligned else faces)), photos, [album])
+        _fetch(lambda: personal.files_of(chosen, options), photos, [album])
     if aligned:
         made = []
         for each, place in zip(photos, _places(photos, out), strict=True):
@@ -344,9 +346,7 @@ def personalize(
             done = _planned(plan, output) if dry_run else _found(personal.personalize(ready, folders[1]).root, output)
             made.append(done)
         return Result("\n".join(one.text for one in made), {"results": [one.data for one in made]}, output=output)
-    if beside:
-        raise BadInput("beside: only aligned face crops are compared with another method's. Say --aligned.")
-    whole = (_all([album]), _all(photos), _given(out), chosen, tuning, _options(faces))
+    whole = (_all([album]), _all(photos), _given(out), chosen, tuning, options)
     if dry_run:
         return _planned(personal.ready_photos(*whole)[-1], output)
     outcome = personal.personalize_photos(*whole)

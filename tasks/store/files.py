@@ -19,6 +19,9 @@ from tasks.basics import BadInput
 QUARANTINE = "quarantine.csv"
 
 
+SHOWN = 10  # photos that an error names
+
+
 class Quarantined(NamedTuple):
     """A file that was set aside, and why."""
 
@@ -28,8 +31,11 @@ class Quarantined(NamedTuple):
 
 def none_usable(aside: Sequence[Quarantined]) -> BadInput:
     """What to raise where every photo was set aside."""
-    reasons = "\n".join(f"  {file}: {reason}" for file, reason in aside[:10])
-    return BadInput(f"None of the {len(aside)} photos can be used:\n{reasons}")
+    lines = [f"  {file}: {reason}" for file, reason in aside[:SHOWN]]
+    if more := len(aside) - len(lines):
+        lines.append(f"  and {more} more")
+    what = "The photo cannot" if len(aside) == 1 else f"None of the {len(aside)} photos can"
+    return BadInput("\n".join([f"{what} be used:", *lines]))
 
 
 def read_png(path: Path) -> np.ndarray:

@@ -211,11 +211,13 @@ def test_crops_are_adapted_to_in_rounds(clean, tmp_path, caplog, monkeypatch):
     assert last.inputs["weights"] == first.files["model.safetensors"].sha256
 
 
-def test_an_adaptation_with_other_settings_says_that_it_replaces_the_results(clean, tmp_path, caplog):
+def test_an_adaptation_with_other_settings_says_before_and_after_that_it_replaces_the_results(clean, tmp_path, caplog):
     out = str(tmp_path / "out")
     for iterations in (2, 2, 1):
-        assert "were replaced" not in caplog.text
+        assert "replaced" not in caplog.text
         ready = adapting.ready_crops(str(clean), out=out, changes=adapting.Changes(iterations))
+        before = f"The model of an earlier run in {out} will be replaced: another --out keeps it." in caplog.text
+        assert before == (iterations == 1)
         adapting.adapt(ready, str(clean))
     assert f"The results in {out}, of another method, seed, weights or settings, were replaced." in caplog.text
 

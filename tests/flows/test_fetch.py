@@ -15,7 +15,8 @@ from PIL import Image
 
 from flows import rows
 from flows.cli import call
-from flows.whole_photos import METHODS, files_of
+from flows.restore import METHODS
+from flows.whole_photos import files_of
 from tasks import basics
 from tasks.basics import BadInput
 from tasks.restorers import swinir

@@ -405,7 +405,7 @@ def test_of_two_folders_only_the_pairs_are_taken(user_folder, tmp_path):
 def test_a_folder_without_a_usable_photo_is_an_error(tmp_path):
     (tmp_path / "bad").mkdir()
     (tmp_path / "bad" / "x.png").write_bytes(b"no image")
-    with pytest.raises(BadInput, match=r"None of the 1 photos can be used:\n  x\.png"):
+    with pytest.raises(BadInput, match=r"The photo cannot be used:\n  x\.png"):
         ingest(CROP, folder=PhotoFolder(tmp_path / "bad"))
     with pytest.raises(BadInput, match="nowhere"):
         ingest(CROP, folder=PhotoFolder(tmp_path / "nowhere"))

@@ -14,9 +14,9 @@ from PIL import Image
 
 from flows import workspace
 from flows.cli import call
-from flows.restore import chosen, restore, suffix_of
+from flows.restore import METHODS, chosen, restore, suffix_of
 from flows.rows import rows_of
-from flows.whole_photos import METHODS, Options, Outcome, files_of, named, restore_photos
+from flows.whole_photos import Options, Outcome, files_of, named, restore_photos
 from tasks.basics import ROOT, BadInput
 from tasks.data.original import read_original
 from tasks.data.photo import read_photo
@@ -296,7 +296,7 @@ def test_git_passes_over_results_in_the_checkout(album, tmp_path, monkeypatch):
 
 def test_photos_of_which_none_can_be_used_are_said_to_be_so(tmp_path):
     (tmp_path / "empty.png").touch()
-    with pytest.raises(BadInput, match="None of the 1 photos can be used"):
+    with pytest.raises(BadInput, match="The photo cannot be used"):
         restored(tmp_path / "empty.png", out=tmp_path / "out")
     assert not (tmp_path / "out").exists()
 

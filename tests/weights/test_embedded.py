@@ -5,7 +5,7 @@ import json
 import pytest
 import torch
 
-from flows.whole_photos import METHODS
+from flows.restore import METHODS
 from tasks.basics import ROOT, WEIGHTS
 from tasks.degradation.presets import PRESETS
 from tasks.heads.render import render
