@@ -1,5 +1,6 @@
 """The published places of results: where an experiment's, and where a user's go."""
 
+import errno
 import logging
 import os
 import tempfile
@@ -141,8 +142,13 @@ def _check_free(root: Path) -> None:
     with disk_explained(there, "Make room, or name another folder as `out`.", "Name another folder as `out`."):
         if there == root:
             check_results(root)
-        with tempfile.TemporaryFile(dir=there):
-            pass
+        try:
+            tempfile.TemporaryFile(dir=there).close()
+        except OSError as error:
+            if error.errno == errno.ENOENT:  # in /proc, say
+                raise BadInput(f"out: no file can be made in {there}. Name another folder as `out`.") from error
+            error.filename = str(there)  # not the file that was tried
+            raise
 
 
 def check_results(root: Path) -> None:

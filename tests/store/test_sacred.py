@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+import re
 import shutil
 import time
 from collections.abc import Callable, Iterator
@@ -429,13 +430,19 @@ def test_a_path_that_cannot_be_is_bad_input(path, tmp_path):
             results_folder(paths[0], "restored", {"folder": paths[1]})
 
 
-def test_results_beside_photos_where_nothing_may_be_written_are_refused_with_advice(tmp_path, monkeypatch):
+@pytest.mark.parametrize(
+    ("number", "said"),
+    [(errno.EACCES, "{}: this user may not read or write there"), (errno.ENOENT, "out: no file can be made in {}.")],
+)
+def test_results_beside_photos_where_nothing_can_be_written_are_refused_with_advice(
+    tmp_path, monkeypatch, number, said
+):
     def closed(dir: Path) -> None:
-        raise PermissionError(errno.EACCES, "Permission denied", str(dir / "x"))
+        raise OSError(number, os.strerror(number), str(dir / "x"))
 
     folder = photos_in(tmp_path / "in")
     monkeypatch.setattr("tempfile.TemporaryFile", closed)
-    with pytest.raises(BadInput, match=r"this user may not read or write there .* Name another folder as `out`"):
+    with pytest.raises(BadInput, match=rf"{re.escape(said.format(tmp_path))}.* Name another folder as `out`"):
         results_folder(None, "restored", {"folder": str(folder)})
 
 
