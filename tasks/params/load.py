@@ -125,7 +125,8 @@ def _all(found: Entries, papers: Papers, check: Check[T]) -> tuple[dict[str, T],
 
 def _one(section: str, name: str, path: Path, check: Check[T]) -> T:
     if name not in (found := entries(section, path)):
-        raise BadInput(f"{section}: there is no {name!r}.{suggestion(name, found)} Valid: {', '.join(found)}")
+        near = suggestion(name, found)  # there are fifty: all are said only where none is near
+        raise BadInput(f"{section}: there is no {name!r}.{near or ' Valid: ' + ', '.join(found)}")
     entry = resolved(found, name)
     try:
         return check(entry, read_papers(path.parent))
