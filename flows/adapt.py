@@ -56,7 +56,7 @@ PLACES: dict[MethodName, str] = {
 PART = "photos"  # the one part of the tables
 
 
-METHODS = {"swinir": "dt_bfr_swinir", "codeformer": "dt_bfr_codeformer", "demo": "demo"}
+METHODS = {"swinir": "dt_bfr_swinir", "codeformer": "dt_bfr_codeformer", "demo": "demo_l1"}
 """What can be adapted, and the experiment that has its models and settings."""
 DEFAULT_METHOD = "swinir"
 
